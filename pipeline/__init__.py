@@ -1,0 +1,29 @@
+"""What each age group spends: customers joined with their purchases on Dask dataframes.
+
+from distributed import Client
+from pipeline import Settings, run
+
+report = run(Settings(customers=("customers.csv",), purchases=("sales/",)), Client())
+print(report.spending)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline._version import __version__
+from pipeline.settings import AgeGroups, Columns, Settings
+
+if TYPE_CHECKING:
+    from pipeline.job import run
+
+__all__ = ["AgeGroups", "Columns", "Settings", "__version__", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    # Dask and matplotlib take most of a second to import: `--help` must not wait for them.
+    if name == "run":
+        from pipeline.job import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,119 @@
+"""The table of results becomes a bar chart."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pipeline.settings import UNKNOWN, AgeGroups
+
+_INK, _FAINT = "#222222", "#6b6b6b"
+# From the palette of Okabe and Ito, which colour-blind readers can tell apart; the two also
+# differ in lightness, so that they do so in grey.
+_MOST, _OTHER = "#0072B2", "#9CCBE8"
+_PREFIXES = tuple(
+    (Decimal(10) ** power, sign) for power, sign in ((12, "T"), (9, "B"), (6, "M"), (3, "k"))
+)
+
+
+def draw_chart(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Path) -> None:
+    """Write a PNG (1,500 x 960 pixels) of what each age group spends.
+
+    `spending` is the result of `spending.summarize`; `amount` names the column that was summed.
+    """
+    totals: list[Decimal] = spending["total_spending"].tolist()
+    most = totals.index(max(totals))
+    figure = Figure(figsize=(10, 6.4), dpi=150)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.085, 0.17, 0.89, 0.66))
+    bars = axes.bar(
+        range(len(totals)),
+        [float(total) for total in totals],
+        width=0.62,
+        color=[_MOST if place == most else _OTHER for place in range(len(totals))],
+    )
+    for bar, total, share in zip(bars, totals, spending["share_of_total"], strict=True):
+        above = total >= 0
+        for line, text in enumerate((readable(total), "" if share is None else f"{share:.1%}")):
+            axes.annotate(
+                text,
+                (bar.get_x() + bar.get_width() / 2, bar.get_height()),
+                xytext=(0, (22 - 17 * line) if above else (-5 - 17 * line)),
+                textcoords="offset points",
+                ha="center",
+                va="bottom" if above else "top",
+                fontsize=11 if line else 14,
+                fontweight="normal" if line else "bold",
+                color=_FAINT if line else _INK,
+                # The grid must not strike the labels through.
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            )
+    axes.set_xticks(
+        range(len(totals)),
+        [
+            "\n".join(filter(None, (label, ages(groups, label), f"{customers:,} customers")))
+            for label, customers in zip(spending["age_group"], spending["customers"], strict=True)
+        ],
+        fontsize=11,
+    )
+    axes.set_xlabel("Age group (years of age)", fontsize=11, color=_FAINT, labelpad=8)
+    axes.set_ylabel(f"Total spending (sum of {amount})", fontsize=11, color=_FAINT, labelpad=8)
+    axes.yaxis.set_major_formatter(lambda value, _: readable(Decimal(round(value, 6))))
+    axes.tick_params(length=0, colors=_FAINT)
+    axes.tick_params(axis="x", colors=_INK, pad=7)
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color("#9a9a9a")
+    axes.margins(y=0.16)
+    if min(totals) < 0:
+        axes.axhline(0, color="#9a9a9a", linewidth=0.8)
+    figure.text(0.025, 0.925, finding(spending), fontsize=18, fontweight="bold", color=_INK)
+    figure.text(
+        0.025,
+        0.875,
+        "Total spending by age group and its share of the whole, in the currency of the data",
+        fontsize=11.5,
+        color=_FAINT,
+    )
+    figure.savefig(path, metadata={"Software": None})
+
+
+def finding(spending: pd.DataFrame) -> str:
+    """Say in one line what the table shows."""
+    totals: list[Decimal] = spending["total_spending"].tolist()
+    whole, most = sum(totals, Decimal(0)), max(totals)
+    if most <= 0:
+        return "No age group spends anything"
+    label = spending["age_group"].iloc[totals.index(most)]
+    who = "Customers of unknown age spend" if label == UNKNOWN else f"{label} customers spend"
+    return f"{who} the most: {readable(most)} of {readable(whole)}"
+
+
+def ages(groups: AgeGroups, label: str) -> str:
+    """Say which ages a group holds, as in `18 to under 30`."""
+    if label == UNKNOWN:
+        return "no usable age"
+    if label == groups.under:
+        return ""
+    place = groups.labels.index(label)
+    first, last = groups.bounds[place], groups.bounds[place + 1 :][:1]
+    begins = f"{first}" if groups.closed == "left" or place == 0 else f"over {first}"
+    if not last:
+        return f"{begins} and older" if begins == f"{first}" else begins
+    return f"{begins} to {'under ' if groups.closed == 'left' else ''}{last[0]}"
+
+
+def readable(number: Decimal) -> str:
+    """Write a number with three digits and a prefix: 1.30 M, 38.7 M, 950."""
+    size = abs(number)
+    for factor, prefix in _PREFIXES:
+        if size >= factor * Decimal("0.9995"):
+            scaled = number / factor
+            digits = len(str(int(abs(scaled))))
+            return f"{scaled:.{max(0, 3 - digits)}f} {prefix}"
+    return f"{number:,.0f}" if number == number.to_integral_value() else f"{number:,.2f}"

@@ -1,0 +1,63 @@
+"""The two kinds of column in this package, text and exact numbers, in pandas and in Arrow."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+TEXT = pa.large_string()
+NUMBER = pa.decimal128(38, 18)
+
+TEXT_DTYPE = pd.StringDtype("pyarrow", na_value=np.nan)
+# Sums of decimals in Python: enough digits for any, since decimal256 has 76.
+EXACT = Context(prec=100)
+
+NUMBER_DTYPE = pd.ArrowDtype(NUMBER)
+
+
+def to_arrow(column: pd.Series) -> pa.Array:
+    """Return a text or number column as one Arrow array, without a copy where it is one chunk."""
+    array = pa.array(column)
+    return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
+
+
+def to_text(array: pa.Array) -> pd.Series:
+    """Return an Arrow array of strings as a text column, without a copy."""
+    return pd.Series(pd.array(array, dtype=TEXT_DTYPE), copy=False)
+
+
+def to_number(array: pa.Array) -> pd.Series:
+    """Return an Arrow array of decimals as a number column, without a copy."""
+    return pd.Series(pd.array(array, dtype=NUMBER_DTYPE), copy=False)
+
+
+def text_bytes(text: pa.Array) -> np.ndarray:
+    """Return the bytes of all strings in a large_string array, back to back, without a copy."""
+    _, offsets, data = text.buffers()
+    if data is None:
+        return np.empty(0, np.uint8)
+    bounds = np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1]
+    return np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]
+
+
+def exact_sum(numbers: pa.Array) -> Decimal:
+    """Return the exact sum of decimal128(38, 18) numbers, 0 where there are none."""
+    total = pc.sum(summable(numbers)).as_py()
+    return Decimal(0) if total is None else total
+
+
+def summable(numbers: pa.Array) -> pa.Array:
+    """Return `numbers` in a type in which no sum of them can overflow.
+
+    Arrow's sums of decimal128 wrap around unseen at 38 digits; at the 76 digits of decimal256
+    no number of rows that fits in memory gets there, but summing them is five times slower.
+    """
+    extremes = pc.min_max(numbers).as_py()
+    largest = max(abs(extremes["min"] or 0), abs(extremes["max"] or 0))
+    if largest * len(numbers) < Decimal(10) ** 20:
+        return numbers
+    return pc.cast(numbers, pa.decimal256(76, 18))

@@ -1,0 +1,162 @@
+"""The customers as one table in a worker's memory, to look ids up in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.columns import TEXT, text_bytes, to_arrow, to_text
+from pipeline.settings import UNKNOWN
+from pipeline.transform import AGE_GROUP
+
+_DIGITS = np.zeros(256, bool)
+_DIGITS[list(b"0123456789")] = True
+_PLAIN_INTEGER = "^(0|[1-9][0-9]{0,17})$"
+
+
+class Lookup:
+    """Rendered customers, found by id; built once in a process and then only read.
+
+    Holds one row more than there are customers, the last: `no_customer`, the text of a purchase
+    that has none, in the group `Unknown`. Every id without a customer finds that row.
+
+    Attributes: `ids` (n strings), `customer` (n + 1 strings), `age_group` (n + 1 labels).
+    """
+
+    def __init__(self, ids: pa.Array, customer: pa.Array, age_group: pd.Categorical) -> None:
+        self.ids = ids
+        self.customer = customer
+        self.age_group = age_group
+        keys = trimmed(ids)
+        integers, plain = plain_integers(keys)
+        # An integer in its shortest form equals, as text, no other form of itself nor any other
+        # text: the two kinds of key can be looked up apart, and integers much faster.
+        self._integers = _IntegerIndex(integers, np.flatnonzero(plain), absent=len(ids))
+        other = np.flatnonzero(~plain & _valid(keys))
+        self._texts = _TextIndex(keys.take(pa.array(other)), other, absent=len(ids))
+
+    @classmethod
+    def build(cls, customers: pd.DataFrame, no_customer: str) -> Lookup:
+        """Make a lookup of rendered customers (see `render.render_customers`)."""
+        last = pa.array([no_customer], TEXT)
+        codes = customers[AGE_GROUP].cat.codes.to_numpy()
+        dtype = customers[AGE_GROUP].dtype
+        unknown = dtype.categories.get_loc(UNKNOWN)
+        return cls(
+            to_arrow(customers["customer_id"]),
+            pa.concat_arrays([to_arrow(customers["customer"]), last]),
+            pd.Categorical.from_codes(np.append(codes, np.int8(unknown)), dtype=dtype),
+        )
+
+    def __reduce__(self) -> tuple:
+        # The indexes are made anew where a worker receives this: faster than sending them.
+        return Lookup, (self.ids, self.customer, self.age_group)
+
+    def __sizeof__(self) -> int:
+        arrays = self.ids.nbytes + self.customer.nbytes + self.age_group.nbytes
+        return arrays + self._integers.nbytes + self._texts.nbytes
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, ids: pa.Array) -> np.ndarray:
+        """Return for each id the row of its first customer, or `len(self)` (int64)."""
+        keys = trimmed(ids)
+        integers, plain = plain_integers(keys)
+        rows = self._integers.rows(integers)
+        if not plain.all():
+            rows[~plain] = len(self)
+            other = np.flatnonzero(~plain & _valid(keys))
+            rows[other] = self._texts.rows(keys.take(pa.array(other)))
+        return rows
+
+
+class _IntegerIndex:
+    """Integers of which some rows of an array are keys; the first row of a key counts."""
+
+    def __init__(self, values: np.ndarray, rows: np.ndarray, absent: int) -> None:
+        keys = values[rows]
+        self._absent = absent
+        top = int(keys.max(initial=-1))
+        self._dense = top < 8 * len(keys) + 1024
+        if self._dense:  # the position in a table is the key: no search
+            self._rows = np.full(top + 2, absent, np.int64)
+            self._rows[keys[::-1]] = rows[::-1]  # of equal keys the last one written stays
+        else:
+            self._keys, first = np.unique(keys, return_index=True)
+            self._rows = rows[first]
+
+    @property
+    def nbytes(self) -> int:
+        return self._rows.nbytes * (1 if self._dense else 2)
+
+    def rows(self, values: np.ndarray) -> np.ndarray:
+        if self._dense:
+            return self._rows[np.minimum(values, len(self._rows) - 1)]
+        place = np.minimum(np.searchsorted(self._keys, values), len(self._keys) - 1)
+        return np.where(self._keys[place] == values, self._rows[place], self._absent)
+
+
+class _TextIndex:
+    """Texts that are keys of the given rows; the first row of a key counts."""
+
+    def __init__(self, keys: pa.Array, rows: np.ndarray, absent: int) -> None:
+        series = to_text(keys)
+        first = ~series.duplicated().to_numpy()
+        self._index = pd.Index(series[first])
+        self._rows = np.append(rows[first], absent)  # position -1, not found, is the last
+        self.nbytes = keys.nbytes * 2 + self._rows.nbytes
+        self.rows(keys[:1])  # pandas makes its hash table at the first use: not in two threads
+
+    def rows(self, keys: pa.Array) -> np.ndarray:
+        return self._rows[self._index.get_indexer(to_text(keys))]
+
+
+def trimmed(ids: pa.Array) -> pa.Array:
+    """Return ids without the blanks around them; those of nothing else are missing."""
+    data = text_bytes(ids)
+    if data.size and (data.min() <= ord(" ") or data.max() >= 0x80):
+        ids = pc.utf8_trim_whitespace(ids)
+    return pc.if_else(pc.equal(pc.binary_length(ids), 0), None, ids) if _has_empty(ids) else ids
+
+
+def plain_integers(keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return (values, plain): which keys are integers in their shortest form, and those.
+
+    `values` (int64) is 0 where `plain` (bool) is not set. `7` is plain; `007`, `+7`, `-7`,
+    `7.0` and integers of more than 18 digits are not.
+    """
+    data = text_bytes(keys)
+    if _DIGITS[data].all():
+        try:
+            values = _filled(pc.cast(keys, pa.int64()))
+        except pa.ArrowInvalid:  # too many digits
+            pass
+        else:
+            plain = _valid(keys)
+            shortest = _digits(values) - (len(keys) - int(plain.sum()))
+            if shortest == len(data) and values.max(initial=0) < 10**18:
+                return values, plain
+    plain = pc.fill_null(pc.match_substring_regex(keys, _PLAIN_INTEGER), False)
+    values = _filled(pc.cast(pc.if_else(plain, keys, None), pa.int64()))
+    return values, plain.to_numpy(zero_copy_only=False)
+
+
+def _digits(values: np.ndarray) -> int:
+    """Return how many digits it takes to write all `values` (not negative)."""
+    powers = (10**power for power in range(1, len(str(values.max(initial=0)))))
+    return len(values) + sum(int(np.count_nonzero(values >= power)) for power in powers)
+
+
+def _has_empty(ids: pa.Array) -> bool:
+    return bool(pc.any(pc.equal(pc.binary_length(ids), 0)).as_py())
+
+
+def _filled(integers: pa.Array) -> np.ndarray:
+    return pc.fill_null(integers, 0).to_numpy(zero_copy_only=False)
+
+
+def _valid(array: pa.Array) -> np.ndarray:
+    return pc.is_valid(array).to_numpy(zero_copy_only=False)

@@ -1,0 +1,247 @@
+"""A block of a CSV file becomes a partition; bad records are set aside.
+
+Every field is read as text, and an empty field is a missing value; no word is. The one column
+that the job computes with is parsed beside its text, so that the text goes out as it came in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from pipeline.columns import NUMBER, TEXT, TEXT_DTYPE, exact_sum, to_arrow, to_number
+from pipeline.decimals import parse_numbers
+from pipeline.partitions import with_meta
+from pipeline.records import Record, count_fields, count_lines, is_regular, split
+from pipeline.sources import Block, Source, open_binary
+
+PARSED = "__parsed__"
+ORDER = "__order__"
+MAX_EXAMPLES = 20
+
+_LEDGER_META = pd.DataFrame(
+    {
+        name: pd.Series(dtype=dtype)
+        for name, dtype in {
+            "path": object,
+            "start": "int64",
+            "bytes": "int64",
+            "lines": "int64",
+            "records": "int64",
+            "missing": "int64",
+            "unusable": "int64",
+            "total": object,
+            "examples": object,
+            "rejected": object,
+        }.items()
+    }
+)
+
+
+class Reject(NamedTuple):
+    """A record that could not be read: `line` and `offset` count from 0 at the block's start."""
+
+    line: int
+    offset: int
+    reason: str
+    detail: str
+    raw: bytes
+
+
+class Example(NamedTuple):
+    """A value that cannot be used, and its line, from 0 at the block's start."""
+
+    line: int
+    value: str
+
+
+class Parsed(NamedTuple):
+    """What a block holds: its records, and one row for the ledger."""
+
+    records: pd.DataFrame
+    ledger: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """The column of a table that is parsed: its name and the values that can be used."""
+
+    name: str
+    lowest: int | None = None
+    highest: int | None = None
+
+    def parse(self, text: pa.Array) -> pa.Array:
+        """Return the usable numbers in `text` as decimal128(38, 18), null for every other."""
+        numbers = parse_numbers(text)
+        for limit, compare in ((self.lowest, pc.less), (self.highest, pc.greater)):
+            if limit is not None:
+                beyond = compare(numbers, pa.scalar(Decimal(limit), NUMBER))
+                numbers = pc.if_else(beyond, None, numbers)
+        return numbers
+
+
+def read(source: Source, number: NumberColumn) -> tuple[dd.DataFrame, dd.DataFrame]:
+    """Return a table's records and its ledger, both lazy, one partition for each block.
+
+    Records: the source's columns as text, `__parsed__` (the number column as decimal128(38, 18),
+    null where it is missing or cannot be used) and `__order__` (int64, rising in input order).
+    Ledger: one row for each block (see `read_block`).
+    """
+    meta = _records(_empty(source.columns), number, 0)
+    blocks = dd.from_map(
+        read_block,
+        source.blocks,
+        args=[source.columns, number],
+        meta=meta,
+        label=f"read-{source.name}",
+        enforce_metadata=False,
+    )
+    records = with_meta(_take_records, meta, blocks)
+    ledger = with_meta(_take_ledger, _LEDGER_META, blocks)
+    return records, ledger
+
+
+def read_block(block: Block, names: tuple[str, ...], number: NumberColumn) -> Parsed:
+    """Read one block, with its columns in the order of `names`.
+
+    The ledger row: the block's place (path, start) and size (bytes, lines), its records, how
+    many values of the number column are missing or cannot be used (with up to 20 examples), the
+    exact total of the others, and the rejected records.
+    """
+    with open_binary(block.path) as handle:
+        handle.seek(block.start)
+        text = handle.read(block.stop - block.start)
+    table, rejected = _parse(text, block.columns)
+    records = _records(table.select(list(names)), number, block.number)
+    return Parsed(records, _ledger(block, text, records, number, rejected))
+
+
+def _take_records(parsed: Parsed) -> pd.DataFrame:
+    return parsed.records
+
+
+def _take_ledger(parsed: Parsed) -> pd.DataFrame:
+    return parsed.ledger
+
+
+def _parse(text: bytes, columns: tuple[str, ...]) -> tuple[pa.Table, list[Reject]]:
+    """Return the good records of a block as a table of text, and the others."""
+    if is_regular(text) and b"\0" not in text:
+        table = _parse_strictly(text, columns)
+        if table is not None:
+            return table, []
+    good, rejected = _sift(text, len(columns))
+    table = _parse_strictly(good, columns)
+    assert table is not None, "every record that is left is well formed"
+    return table, rejected
+
+
+def _parse_strictly(text: bytes, columns: tuple[str, ...]) -> pa.Table | None:
+    """Return the table that `text` holds, or None where any record of it is malformed."""
+    if not text.strip(b"\r\n"):
+        return _empty(columns)
+    try:
+        table = pa.csv.read_csv(
+            pa.py_buffer(text),
+            read_options=pa.csv.ReadOptions(
+                column_names=columns, use_threads=False, block_size=len(text) + 1
+            ),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=b'"' in text),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, TEXT),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return table.combine_chunks()
+
+
+def _sift(text: bytes, fields: int) -> tuple[bytes, list[Reject]]:
+    """Part the records of a block into those that can be read, as one text, and the others."""
+    good, rejected = [], []
+    for record in split(text):
+        fault = _fault(record, fields)
+        if fault is None:
+            raw = record.raw
+            good.append(raw if raw.endswith((b"\n", b"\r")) else raw + b"\n")
+        else:
+            rejected.append(Reject(record.line, record.offset, *fault, record.raw))
+    return b"".join(good), rejected
+
+
+def _fault(record: Record, fields: int) -> tuple[str, str] | None:
+    """Return what is wrong with a record, as (reason, detail)."""
+    if record.fault:
+        return record.fault, ""
+    if b"\0" in record.raw:
+        return "NUL byte", f"at byte {record.raw.index(0)} of the record"
+    try:
+        record.raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return "not UTF-8", f"byte 0x{record.raw[error.start]:02x} at byte {error.start}"
+    found = count_fields(record.raw)
+    if found != fields:
+        few_or_many = "too few fields" if found < fields else "too many fields"
+        return few_or_many, f"{found} where the header has {fields}"
+    return None
+
+
+def _records(table: pa.Table, number: NumberColumn, block_number: int) -> pd.DataFrame:
+    records = table.to_pandas(types_mapper={TEXT: TEXT_DTYPE}.get)
+    records[PARSED] = to_number(number.parse(to_arrow(records[number.name])))
+    # A block has fewer than 2**32 records: each has a byte, and a block is held in memory.
+    records[ORDER] = np.arange(len(records), dtype=np.int64) + (block_number << 32)
+    return records
+
+
+def _ledger(
+    block: Block, text: bytes, records: pd.DataFrame, number: NumberColumn, rejected: list[Reject]
+) -> pd.DataFrame:
+    values, parsed = records[number.name], records[PARSED]
+    unusable = np.flatnonzero(parsed.isna() & values.notna())
+    row = {
+        "path": block.path,
+        "start": block.start,
+        "bytes": len(text),
+        "lines": count_lines(text),
+        "records": len(records),
+        "missing": int(values.isna().sum()),
+        "unusable": len(unusable),
+        "total": exact_sum(to_arrow(parsed)),
+        "examples": _examples(text, values, unusable[:MAX_EXAMPLES], rejected),
+        "rejected": rejected,
+    }
+    return pd.DataFrame([row]).astype(_LEDGER_META.dtypes)
+
+
+def _examples(
+    text: bytes, values: pd.Series, rows: np.ndarray, rejected: list[Reject]
+) -> list[Example]:
+    """Find the lines of some rows of a block; `rows` are the positions of good records."""
+    if not len(rows):
+        return []
+    bad = {reject.offset for reject in rejected}
+    good = (record.line for record in split(text) if record.offset not in bad)
+    wanted, last = set(rows.tolist()), int(rows[-1])
+    lines = {}
+    for row, line in enumerate(good):
+        if row in wanted:
+            lines[row] = line
+        if row == last:
+            break
+    return [Example(lines[row], values.iloc[row]) for row in rows.tolist()]
+
+
+def _empty(columns: tuple[str, ...]) -> pa.Table:
+    return pa.table({name: pa.array([], TEXT) for name in columns})

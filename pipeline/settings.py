@@ -1,0 +1,172 @@
+"""Every choice of a run, in one frozen dataclass, checked once.
+
+Imports nothing outside the standard library, so that `--help` need not wait for Dask.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Literal
+
+from pipeline.errors import UsageError
+
+UNKNOWN = "Unknown"
+MAX_AGE = 130
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class AgeGroups:
+    """The labels of the age groups, youngest first, and the age at which each begins.
+
+    `closed` says to which group a boundary age belongs, in the words of `pandas.Interval`:
+    `left`: [18, 30), [30, 45), [45, …); `right`: [18, 30], (30, 45], (45, …).
+    """
+
+    labels: tuple[str, ...] = ("Young", "Middle-aged", "Senior")
+    bounds: tuple[Decimal, ...] = (Decimal(18), Decimal(30), Decimal(45))
+    closed: Literal["left", "right"] = "left"
+
+    @classmethod
+    def parse(cls, text: str, closed: Literal["left", "right"] = "left") -> AgeGroups:
+        """Read `Young=18,Middle-aged=30,Senior=45`; raise UsageError where it makes no sense."""
+        labels, bounds = [], []
+        for part in text.split(","):
+            label, equals, bound = (word.strip() for word in part.partition("="))
+            if not label or not equals:
+                raise _bad_groups(text, f"'{part.strip()}' is not LABEL=AGE")
+            labels.append(label)
+            bounds.append(_age(text, bound))
+        return cls(tuple(labels), tuple(bounds), closed)
+
+    def __post_init__(self) -> None:
+        text = ",".join(
+            f"{label}={bound}" for label, bound in zip(self.labels, self.bounds, strict=True)
+        )
+        if self.closed not in ("left", "right"):
+            raise UsageError(f"closed is 'left' or 'right', not '{self.closed}'")
+        if not self.labels:
+            raise _bad_groups(text, "no group is named")
+        if any(low >= high for low, high in zip(self.bounds, self.bounds[1:], strict=False)):
+            raise _bad_groups(text, "the ages do not rise from group to group")
+        if not 0 <= self.bounds[0] <= self.bounds[-1] <= MAX_AGE:
+            raise _bad_groups(text, f"an age lies outside 0 to {MAX_AGE}")
+        taken = [*self.labels, UNKNOWN, self.under]
+        if len(set(taken)) < len(taken):
+            raise _bad_groups(
+                text, f"a label is used twice ('{UNKNOWN}' and '{self.under}' are taken)"
+            )
+
+    @property
+    def under(self) -> str:
+        """The label of those younger than the first group."""
+        return f"Under {self.bounds[0]}"
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Every label that `age_group` can have, in the order of the result."""
+        return (self.under, *self.labels, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the five columns that the job works with, in both tables' headers."""
+
+    id: str = "customer_id"
+    amount: str = "price"
+    age: str = "age"
+    first_name: str = "first_name"
+    last_name: str = "last_name"
+
+    @property
+    def of_customers(self) -> dict[str, str]:
+        """The columns that customers must have, each with the option that renames it."""
+        return {
+            self.id: "--id-column",
+            self.first_name: "--first-name-column",
+            self.last_name: "--last-name-column",
+            self.age: "--age-column",
+        }
+
+    @property
+    def of_purchases(self) -> dict[str, str]:
+        """The columns that purchases must have, each with the option that renames it."""
+        return {self.id: "--id-column", self.amount: "--amount-column"}
+
+    def __post_init__(self) -> None:
+        if len(self.of_customers) < 4 or len(self.of_purchases) < 2:
+            raise UsageError(
+                "two of the columns have the same name; "
+                "id, first name, last name and age, and id and amount, must differ"
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice of a run that does not concern the cluster it runs on."""
+
+    customers: tuple[str, ...] = ("data/customers.csv",)
+    purchases: tuple[str, ...] = ("data/purchases.csv",)
+    output_dir: str = "outputs"
+    columns: Columns = field(default_factory=Columns)
+    age_groups: AgeGroups = field(default_factory=AgeGroups)
+    join: Literal["auto", "broadcast", "shuffle"] = "auto"
+    block_size: int = 8 << 20
+    fsync: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("customers", "purchases"):
+            paths = getattr(self, name)
+            if isinstance(paths, str) or not paths:
+                raise UsageError(f"{name} is a list of one or more paths, not {paths!r}")
+            object.__setattr__(self, name, tuple(str(path) for path in paths))
+        if self.join not in ("auto", "broadcast", "shuffle"):
+            raise UsageError(f"join is 'auto', 'broadcast' or 'shuffle', not '{self.join}'")
+        if self.block_size < 1024:
+            raise UsageError(f"the block size is at least 1 KiB, not {self.block_size} bytes")
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """The cluster a run uses: one that it starts itself, or a scheduler's address."""
+
+    scheduler: str = "local"
+    workers: int = 1
+    threads_per_worker: int | None = None
+    memory_limit: str = "auto"
+    dashboard_address: str = "127.0.0.1:8787"
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or (self.threads_per_worker or 1) < 1:
+            raise UsageError("workers and threads per worker are at least 1")
+        if self.memory_limit != "auto":
+            parse_size(self.memory_limit, "--memory-limit")
+
+
+def parse_size(text: str, option: str) -> int:
+    """Return the bytes that `8MiB`, `64kB`, `2GB` or `4096` means; raise UsageError otherwise."""
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        raise UsageError(f"{option}: '{text}' is not a size; write it as 8MiB, 500MB or 2GiB")
+    number, prefix, binary = found.groups()
+    base = 1024 if binary else 1000
+    return int(float(number) * base ** ("kmgt".index(prefix.lower()) + 1 if prefix else 0))
+
+
+def _age(text: str, bound: str) -> Decimal:
+    try:
+        age = Decimal(bound)
+    except InvalidOperation:
+        age = Decimal("nan")
+    if not age.is_finite():
+        raise _bad_groups(text, f"'{bound}' is not an age")
+    return age
+
+
+def _bad_groups(text: str, why: str) -> UsageError:
+    return UsageError(
+        f"age groups '{text}': {why}; write them youngest first, as Young=18,Middle-aged=30"
+    )

@@ -1,0 +1,54 @@
+"""`full_name` and `age_group`: pure functions of a partition of customers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.columns import NUMBER, to_arrow, to_text
+from pipeline.read import PARSED
+from pipeline.settings import AgeGroups, Columns
+
+FULL_NAME = "full_name"
+AGE_GROUP = "age_group"
+
+
+def add_full_name(customers: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Add `full_name` (text): first and last name with one space between.
+
+    Where one is missing it is the other alone; where both are, it is missing.
+    """
+    first = to_arrow(customers[columns.first_name])
+    last = to_arrow(customers[columns.last_name])
+    both = pc.binary_join_element_wise(
+        first, last, pa.scalar(" ", first.type), null_handling="skip"
+    )
+    full = pc.if_else(pc.and_(pc.is_null(first), pc.is_null(last)), None, both)
+    return customers.assign(**{FULL_NAME: to_text(full).set_axis(customers.index)})
+
+
+def add_age_group(customers: pd.DataFrame, groups: AgeGroups) -> pd.DataFrame:
+    """Add `age_group` (ordered categorical over `groups.all_labels`) from the parsed age.
+
+    A missing age is `Unknown`; an age below the first bound is `Under …`.
+    """
+    age = to_arrow(customers[PARSED])
+    group = np.zeros(len(age), np.int8)
+    for place, bound in enumerate(groups.bounds):
+        # Closed right, a boundary age belongs to the group that it ends; the first bound has no
+        # group before it, and belongs to the first group either way (pandas: include_lowest).
+        begins = pc.greater if groups.closed == "right" and place > 0 else pc.greater_equal
+        reached = begins(age, pa.scalar(Decimal(bound), NUMBER))
+        group += pc.fill_null(reached, False).to_numpy(zero_copy_only=False)
+    group[pc.is_null(age).to_numpy(zero_copy_only=False)] = len(groups.all_labels) - 1
+    codes = pd.Categorical.from_codes(group, dtype=age_group_dtype(groups))
+    return customers.assign(**{AGE_GROUP: codes})
+
+
+def age_group_dtype(groups: AgeGroups) -> pd.CategoricalDtype:
+    """Return the dtype of `age_group`: its labels, youngest first and `Unknown` last."""
+    return pd.CategoricalDtype(list(groups.all_labels), ordered=True)

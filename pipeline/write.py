@@ -1,0 +1,68 @@
+"""`combined_data.csv`: every partition writes its own part of the one file.
+
+Once a partition is text its length is known, and a running sum of lengths is the place of each in
+the file. So partitions are written in parallel and nothing is glued together; and a partition
+that is written twice, after a retry, writes the same bytes to the same place.
+"""
+
+from __future__ import annotations
+
+import os
+
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.columns import TEXT, text_bytes, to_arrow, to_text
+from pipeline.partitions import on_partitions, with_meta
+from pipeline.render import end_lines, quote
+
+_WRITTEN = pd.DataFrame({"start": [0], "bytes": [0], "rows": [0]}).iloc[:0]
+
+
+def write_combined(
+    combined: dd.DataFrame, path: str, header: str, no_purchase: str
+) -> dd.DataFrame:
+    """Write joined records below `header` into the file at `path`, which is made here.
+
+    `combined` is the result of `join.join`; `no_purchase` is the CSV text of a record without a
+    purchase. Returns, lazy, one row for each partition (int64): `start`, its place in the
+    file, and the `bytes` and `rows` written.
+    """
+    first = f"{header}\n".encode()
+    with open(path, "wb") as file:
+        file.write(first)
+    lines = on_partitions(_lines, combined, no_purchase)
+    sizes = on_partitions(_size, lines)
+    places = sizes.cumsum() - sizes + len(first)
+    return with_meta(_write_at, _WRITTEN, lines, places, path)
+
+
+def _lines(combined: pd.DataFrame, no_purchase: str) -> pd.Series:
+    """Return each record as a line of CSV, its line end included."""
+    # The line end goes to the shortest part: it is copied once more.
+    purchase = end_lines(pc.fill_null(to_arrow(combined["purchase"]), no_purchase))
+    customer_id = quote(to_arrow(combined["customer_id"]))
+    customer = to_arrow(combined["customer"])
+    return to_text(
+        pc.binary_join_element_wise(customer_id, customer, purchase, pa.scalar(",", TEXT))
+    )
+
+
+def _size(lines: pd.Series) -> pd.Series:
+    return pd.Series([len(text_bytes(to_arrow(lines)))])
+
+
+def _write_at(lines: pd.Series, place: pd.Series, path: str) -> pd.DataFrame:
+    data = memoryview(text_bytes(to_arrow(lines)))
+    offset = place.item()
+    # Not created here: a worker that comes back after the run has ended must leave nothing.
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(descriptor, data[written:], offset + written)
+    finally:
+        os.close(descriptor)
+    return pd.DataFrame({"start": [offset], "bytes": [len(data)], "rows": [len(lines)]})

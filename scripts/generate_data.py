@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Make customers and purchases of any size: the same arguments give the same bytes.
+
+    python scripts/generate_data.py                               # the sample in data/
+    python scripts/generate_data.py --customers 1000000 --purchases 10000000 --odd 0 --to /tmp/m
+
+Needs the packages of the project itself, and about 500 MB of memory whatever the size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.columns import TEXT, text_bytes
+from pipeline.render import end_lines, join_fields
+
+CHUNK = 1_000_000
+FIRST = """
+    Ada Ben Chloé Daniel Elif Femi Grace Hugo Ines Jonas Kofi Lena Mateo Nora Omar Priya
+    Quentin Rosa Sven Tariq Uma Viktor Wen Ximena Yusuf Zoë
+""".split()
+LAST = """
+    Adeyemi Bauer Costa Dubois Eriksson Fischer García Haddad Ivanov Jensen Kowalski Lindqvist
+    Moreau Novák Okafor Patel Quispe Rossi Silva Tanaka Uddin Varga Weber Xu Yilmaz Zhang
+""".split()
+PRODUCTS = """
+    Camera Desktop Drone Headphones Keyboard Laptop Microphone Monitor Mouse Phone Printer
+    Router Speaker Tablet Webcam
+""".split()
+
+# A share of the records (--odd) takes one of these, so that every promise meets its odd case.
+ODD_CUSTOMERS = {
+    "customer_id": ["", "", "{id} ", "00{id}"],
+    "first_name": ["", " Ana", "Null", '"Bo"', "Jean, Jr."],
+    "last_name": ["", "O'Neil", "de la Cruz", "Line\nBreak"],
+    "age": ["", "abc", "-1", "29.5", " 30", "131", "17", "45"],
+}
+ODD_PURCHASES = {
+    "customer_id": ["", "unknown-1", " {id}", "00{id}", "3f2b8c1e-7d4a-4f6e-9b1a-5c2d8e7f6a90"],
+    "product": ["", 'Monitor 24"', "Cable, 2 m", "NA", "=1+1"],
+    "price": ["", "abc", "-3", "1e3", "0.001", " 20.00"],
+}
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--customers", default=2_000, help="Records of customers.csv.")
+@click.option("--purchases", default=10_000, help="Records of purchases.csv.")
+@click.option("--files", default=1, help="Split each table into this many files in a folder.")
+@click.option("--odd", default=0.02, help="Share of records with an odd value.")
+@click.option("--whole-prices", is_flag=True, help="Prices without cents.")
+@click.option("--seed", default=2024, help="Of the random numbers.")
+@click.option("--to", "folder", default="data", type=click.Path(path_type=Path))
+def main(
+    customers: int,
+    purchases: int,
+    files: int,
+    odd: float,
+    whole_prices: bool,
+    seed: int,
+    folder: Path,
+) -> None:
+    """Write customers.csv and purchases.csv, or folders of such files, below FOLDER."""
+    people = np.random.default_rng([seed, 1])
+    sales = np.random.default_rng([seed, 2])
+    # The spending of a customer depends on its age, so that there is something to see.
+    ages = np.clip(people.normal(40, 14, customers), 16, 90).astype(np.int16)
+
+    def customer_rows(start: int, stop: int) -> pa.Table:
+        first, last = (_pick(people, names, stop - start) for names in (FIRST, LAST))
+        mail = pc.ascii_lower(pc.binary_join_element_wise(first, last, _one(".")))
+        table = pa.table(
+            {
+                "customer_id": _text(np.arange(start + 1, stop + 1)),
+                "first_name": first,
+                "last_name": last,
+                "email": pc.binary_join_element_wise(mail, _one("example.com"), _one("@")),
+                "age": _text(ages[start:stop]),
+            }
+        )
+        table = _with_odd(people, table, ODD_CUSTOMERS, odd)
+        return _with_duplicates(people, table, odd / 10)
+
+    def purchase_rows(start: int, stop: int) -> pa.Table:
+        buyer = sales.integers(0, customers, stop - start) if customers else np.zeros(stop - start)
+        # A fifth of the customers buys nothing; the others get their share.
+        buyer = buyer - (buyer % 5 == 4) * (1 + sales.integers(0, 4, stop - start))
+        mean = 40 + 3 * np.minimum(ages[buyer], 60) if customers else 100
+        cents = np.maximum(sales.gamma(2.0, mean * 50.0, stop - start), 100).astype(np.int64)
+        whole = _text(cents // 100)
+        places = pc.utf8_lpad(_text(cents % 100), 2, "0")
+        table = pa.table(
+            {
+                "customer_id": _text(buyer + 1),
+                "product": _pick(sales, PRODUCTS, stop - start),
+                "price": whole
+                if whole_prices
+                else pc.binary_join_element_wise(whole, places, _one(".")),
+            }
+        )
+        return _with_odd(sales, table, ODD_PURCHASES, odd)
+
+    for name, count, rows in (
+        ("customers", customers, customer_rows),
+        ("purchases", purchases, purchase_rows),
+    ):
+        for path, start, stop in _files(folder, name, files, count):
+            _write(path, rows, start, stop)
+            click.echo(f"{path}: {stop - start:,} records, {path.stat().st_size:,} bytes", err=True)
+
+
+def _files(folder: Path, name: str, files: int, count: int) -> Iterator[tuple[Path, int, int]]:
+    for number in range(files):
+        path = folder / f"{name}.csv" if files == 1 else folder / name / f"part-{number:04}.csv"
+        yield path, count * number // files, count * (number + 1) // files
+
+
+def _write(path: Path, rows: Callable[[int, int], pa.Table], start: int, stop: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(f"{','.join(rows(0, 0).column_names)}\n".encode())
+        for first in range(start, stop, CHUNK):
+            table = rows(first, min(first + CHUNK, stop))
+            records = join_fields(column.combine_chunks() for column in table.columns)
+            file.write(text_bytes(end_lines(records)))
+
+
+def _text(numbers: np.ndarray) -> pa.Array:
+    return pc.cast(pa.array(numbers), TEXT)
+
+
+def _one(text: str) -> pa.Scalar:
+    return pa.scalar(text, TEXT)
+
+
+def _pick(rng: np.random.Generator, words: list[str], count: int) -> pa.Array:
+    return pa.array(words, TEXT).take(pa.array(rng.integers(0, len(words), count)))
+
+
+def _with_odd(
+    rng: np.random.Generator, table: pa.Table, odd: dict[str, list[str]], share: float
+) -> pa.Table:
+    """Replace one value in a share of the rows."""
+    rows = np.flatnonzero(rng.random(len(table)) < share)
+    values = {name: table[name].to_pylist() for name in odd} if len(rows) else {}
+    for row in rows.tolist():
+        name = list(odd)[rng.integers(len(odd))]
+        value = odd[name][rng.integers(len(odd[name]))]
+        values[name][row] = value.format(id=values["customer_id"][row]) or None
+    for name, column in values.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(column, TEXT))
+    return table
+
+
+def _with_duplicates(rng: np.random.Generator, table: pa.Table, share: float) -> pa.Table:
+    """Give a share of the rows the id of the row before."""
+    again = rng.random(len(table)) < share
+    before = np.maximum(np.arange(len(table)) - again, 0)
+    ids = table["customer_id"].take(pa.array(before))
+    return table.set_column(0, "customer_id", ids)
+
+
+if __name__ == "__main__":
+    main()
