@@ -28,7 +28,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     "$found" -m venv .venv || { rm -rf .venv; fail "no venv: apt install python3-venv"; }
   fi
   printf 'Installing the packages of setup.cfg%s\n' "${extras:+ $extras}" >&2
-  "$python" -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt \
-    --progress-bar on -e ".$extras" >&2
+  "$python" -m pip install --disable-pip-version-check -c scripts/constraints.txt \
+    -e ".$extras" >&2
   printf '%s\n' "$wanted" >"$stamp"
 fi
