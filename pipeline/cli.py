@@ -76,9 +76,21 @@ def _column_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--scheduler",
     default="local",
-    metavar="local|ADDRESS",
-    help="Start a cluster here, or run on the one whose scheduler has this address.",
+    metavar="local|ADDRESS|FILE",
+    envvar="DASK_SCHEDULER_ADDRESS",
+    show_envvar=True,
+    help="Start a cluster here, or run on the one of a scheduler: its address or its file.",
 )
+@click.option(
+    "--wait-for-workers",
+    type=float,
+    default=60.0,
+    metavar="SECONDS",
+    help="Fail after this time without any worker, at the start or later.",
+)
+@click.option("--tls-ca-file", metavar="FILE", help="For tls://: the authority's certificate, PEM.")
+@click.option("--tls-cert", metavar="FILE", help="The certificate of this client, PEM.")
+@click.option("--tls-key", metavar="FILE", help="Its key, PEM.")
 @click.option(
     "--workers",
     default=1,
@@ -191,6 +203,10 @@ def _settings(
     threads_per_worker: int | None,
     memory_limit: str,
     dashboard_address: str,
+    wait_for_workers: float,
+    tls_ca_file: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     age_groups: str,
     closed: Literal["left", "right"],
     no_fsync: bool,
@@ -204,7 +220,15 @@ def _settings(
         **options,
     )
     cluster = ClusterSettings(
-        scheduler, workers, threads_per_worker, memory_limit, dashboard_address
+        scheduler,
+        workers,
+        threads_per_worker,
+        memory_limit,
+        dashboard_address,
+        wait_for_workers,
+        tls_ca_file,
+        tls_cert,
+        tls_key,
     )
     return settings, cluster
 

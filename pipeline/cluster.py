@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import time
 import warnings
-from asyncio import CancelledError
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
 import dask.dataframe as dd
-from distributed import Client, KilledWorker, LocalCluster
+from dask.utils import parse_timedelta
+from distributed import Client, Future, KilledWorker, LocalCluster, Security
 from distributed.comm import CommClosedError
+from distributed.comm.core import FatalCommClosedError
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
+from distributed.versions import VersionMismatchWarning
 
 from pipeline.errors import ClusterError, UsageError
 from pipeline.progress import Progress
 from pipeline.settings import ClusterSettings
 from pipeline.sources import shown
+
+# Dask's name for what `--wait-for-workers` sets; without it a scheduler waits for ever.
+NO_WORKERS_TIMEOUT = "distributed.scheduler.no-workers-timeout"
+_LOOK_EVERY = 1.0  # seconds
 
 
 @contextmanager
@@ -27,16 +37,18 @@ def connect(settings: ClusterSettings, debug: bool = False) -> Iterator[Client]:
 
     `local` starts a cluster here: with one worker in this process (its threads share the
     broadcast customers, and it starts in no time), with several as processes of their own.
-    Raises ClusterError where no scheduler answers or no cluster can be started.
+    Whatever else `scheduler` is, it is the address or the file of one that runs already. Raises
+    ClusterError where no scheduler answers, UsageError where none can be meant or started.
     """
     level = logging.WARNING if debug else logging.CRITICAL
     logging.getLogger("distributed").setLevel(level)
-    if settings.scheduler == "local":
-        with _local_cluster(settings, level) as cluster, Client(cluster) as client:
-            yield client
-    else:
-        with _remote_client(settings.scheduler) as client:
-            yield client
+    with dask.config.set({NO_WORKERS_TIMEOUT: f"{settings.wait_for_workers} s"}):
+        if settings.scheduler == "local":
+            with _local_cluster(settings, level) as cluster, Client(cluster) as client:
+                yield client
+        else:
+            with _remote_client(settings) as client:
+                yield client
 
 
 def dashboard_link(client: Client, settings: ClusterSettings) -> str:
@@ -58,19 +70,64 @@ def compute(client: Client, frames: Sequence[dd.DataFrame], progress: Progress) 
     worker cannot read or write a file, and whatever else a task raises.
     """
     futures = client.compute(list(frames))
+    with progress.following(client, futures):
+        return _gather(client, futures)
+
+
+def _gather(client: Client, future: Future) -> Any:
+    """Wait for a result, or for the cluster to fail; see `compute`."""
+    limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
+    patience = no_workers_timeout()
     try:
-        with progress.following(client, futures):
-            return client.gather(futures)
+        return client.sync(_while_workers_last, client, future, patience)
     except KilledWorker as error:
         raise ClusterError(
             f"{error.allowed_failures + 1} workers were lost over one task, most likely out of "
-            "memory; raise --memory-limit, or lower --block-size or --threads-per-worker"
+            f"memory; raise {limit}, or lower --block-size or the threads of a worker"
+        ) from error
+    except (NoWorkerError, NoValidWorkerError, _WorkersLostError) as error:
+        raise ClusterError(
+            f"all workers were lost, and none came back within {patience:g} s; start some, and "
+            "the job again (how long it waits: --wait-for-workers)"
         ) from error
     except (CancelledError, CommClosedError) as error:
-        raise ClusterError("the scheduler was lost while the job ran; start it again") from error
+        raise ClusterError(
+            f"the scheduler at '{client.scheduler.address}' was lost while the job ran; start it, "
+            "and the job again"
+        ) from error
     except OSError as error:
         where = shown(error.filename) if error.filename else "a file"
         raise UsageError(f"{where}: {error.strerror or error} (on a worker)") from error
+
+
+class _WorkersLostError(Exception):
+    """For too long there was no worker."""
+
+
+async def _while_workers_last(client: Client, future: Future, patience: float) -> Any:
+    """Return a future's result; raise _WorkersLostError after `patience` seconds without workers.
+
+    A scheduler without workers waits for ever, unless it is configured otherwise where it runs.
+    """
+    result = asyncio.ensure_future(client.gather(future, asynchronous=True))
+    last_seen = time.monotonic()
+    try:
+        while not result.done():
+            await asyncio.wait([result], timeout=_LOOK_EVERY)
+            with suppress(OSError):  # a lost scheduler ends the gathering
+                if (await client.scheduler.identity(n_workers=0))["n_workers"]:
+                    last_seen = time.monotonic()
+            if not result.done() and time.monotonic() - last_seen > patience:
+                raise _WorkersLostError
+        return result.result()
+    finally:
+        result.cancel()
+
+
+def no_workers_timeout() -> float:
+    """Return for how many seconds a run waits while there is no worker."""
+    configured = parse_timedelta(dask.config.get(NO_WORKERS_TIMEOUT))
+    return ClusterSettings().wait_for_workers if configured is None else configured
 
 
 def worker_memory(client: Client) -> int | None:
@@ -101,19 +158,69 @@ def _local_cluster(settings: ClusterSettings, level: int) -> LocalCluster:
         ) from error
 
 
-def _remote_client(address: str) -> Client:
-    timeout = dask.config.get("distributed.comm.timeouts.connect")
+def _remote_client(settings: ClusterSettings) -> Client:
+    where, timeout = settings.scheduler, dask.config.get("distributed.comm.timeouts.connect")
+    security = _security(settings)
+    target = {"address": where} if settings.is_address else {"scheduler_file": _existing(where)}
     try:
-        return Client(address)
+        with warnings.catch_warnings():
+            # The check before the start tells of other versions, and in one line.
+            warnings.simplefilter("ignore", VersionMismatchWarning)
+            return Client(**target, security=security)
+    except FatalCommClosedError as error:
+        raise ClusterError(
+            f"the scheduler at '{where}' and this client do not trust each other's certificates: "
+            f"{_cause(error)}; name ones of the same authority with --tls-ca-file, --tls-cert "
+            "and --tls-key"
+        ) from error
     except (OSError, TimeoutError) as error:
         raise ClusterError(
-            f"no scheduler answers at '{address}' within {timeout}; "
-            "is it running, and can this machine reach it?"
+            f"no scheduler answers at '{where}' within {timeout}: {_cause(error)}; is it "
+            "running, can this machine reach it, and is it tcp:// or tls://?"
         ) from error
     except ValueError as error:
         raise UsageError(
-            f"'{address}' is not a scheduler's address: {error}; write it as tcp://host:8786"
+            f"'{where}' is not a scheduler's address: {error}; write it as tcp://host:8786"
         ) from error
+
+
+def _security(settings: ClusterSettings) -> Security:
+    """Return the certificates of the options, or else of Dask's own configuration."""
+    files = {
+        "tls_ca_file": settings.tls_ca_file,
+        "tls_client_cert": settings.tls_cert,
+        "tls_client_key": settings.tls_key,
+    }
+    security = Security(**{name: file for name, file in files.items() if file})
+    try:
+        context = security.get_connection_args("client")["ssl_context"]
+    except OSError as error:
+        named = ", ".join(str(getattr(security, name)) for name in files)
+        raise UsageError(
+            f"no certificates in {named}: {error}; see --tls-ca-file, --tls-cert and --tls-key"
+        ) from error
+    if settings.scheduler.startswith("tls://") and context is None:
+        raise UsageError(
+            f"'{settings.scheduler}' wants certificates; name them with --tls-ca-file, "
+            "--tls-cert and --tls-key"
+        )
+    return security
+
+
+def _existing(file: str) -> str:
+    if not os.path.isfile(file):
+        raise UsageError(
+            f"there is no scheduler file '{file}'; give --scheduler an address, as "
+            "tcp://host:8786, or the file that `dask scheduler --scheduler-file` writes"
+        )
+    return file
+
+
+def _cause(error: BaseException) -> str:
+    """Return the text of the error at the bottom of a chain, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _cores() -> int:

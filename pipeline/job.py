@@ -14,6 +14,7 @@ from pipeline.chart import draw_chart
 from pipeline.cluster import compute, worker_memory
 from pipeline.join import choose_join, join
 from pipeline.partitions import on_partitions
+from pipeline.preflight import check_cluster
 from pipeline.progress import Progress
 from pipeline.publish import CHART, COMBINED, REJECTED, REPORT, SPENDING, staged_outputs
 from pipeline.read import NumberColumn, read
@@ -52,6 +53,7 @@ def run(settings: Settings, client: Client, progress: Progress | None = None) ->
         purchases_csv = open_source(
             "purchases", settings.purchases, columns.of_purchases, settings.block_size
         )
+        check_cluster(client, [customers_csv, purchases_csv], stage)
         text = layout(customers_csv.columns, purchases_csv.columns, columns)
         how = choose_join(settings.join, customers_csv.size, worker_memory(client))
         progress.say(f"{customers_csv}\n{purchases_csv}\njoin: {how}")

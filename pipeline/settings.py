@@ -15,6 +15,7 @@ from pipeline.errors import UsageError
 UNKNOWN = "Unknown"
 MAX_AGE = 130
 
+_ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
@@ -131,19 +132,47 @@ class Settings:
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """The cluster a run uses: one that it starts itself, or a scheduler's address."""
+    """The cluster a run uses: one that it starts itself, or one that a scheduler leads.
+
+    `scheduler` is `local`, an address, or the path of a scheduler file. For how many seconds a
+    run waits while there is no worker, at its start and later, `wait_for_workers` says. The
+    files of `tls_…` are in PEM format; where they are None, Dask's configuration names them.
+    """
 
     scheduler: str = "local"
     workers: int = 1
     threads_per_worker: int | None = None
     memory_limit: str = "auto"
     dashboard_address: str = "127.0.0.1:8787"
+    wait_for_workers: float = 60
+    tls_ca_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    @property
+    def is_address(self) -> bool:
+        """Whether `scheduler` is an address, not a file."""
+        return bool(_ADDRESS.match(self.scheduler))
 
     def __post_init__(self) -> None:
         if self.workers < 1 or (self.threads_per_worker or 1) < 1:
             raise UsageError("workers and threads per worker are at least 1")
         if self.memory_limit != "auto":
             parse_size(self.memory_limit, "--memory-limit")
+        if not 0 < self.wait_for_workers < float("inf"):
+            raise UsageError("--wait-for-workers is a number of seconds above 0")
+        if self.tls_ca_file or self.tls_cert or self.tls_key:
+            if self.scheduler == "local" or (
+                self.is_address and not self.scheduler.startswith("tls://")
+            ):
+                raise UsageError(
+                    f"certificates are for a scheduler at tls://…, not for '{self.scheduler}'"
+                )
+            if not (self.tls_ca_file and self.tls_cert):
+                raise UsageError(
+                    "TLS needs --tls-ca-file, --tls-cert and, where the certificate's file does "
+                    "not hold the key too, --tls-key"
+                )
 
 
 def parse_size(text: str, option: str) -> int:
