@@ -28,6 +28,9 @@ _ROW = "__row__"
 _BUCKET = "__bucket__"
 
 
+_MATCHED = pd.DataFrame({"matched": pd.Series(dtype="int64")})
+
+
 def join(
     purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how: str
 ) -> tuple[dd.DataFrame, dd.DataFrame]:
@@ -70,9 +73,8 @@ def _join_broadcast(
 
     # As many partitions as the customers came in, so that these are written in parallel too.
     parts = dd.from_map(_part, range(customers.npartitions), of=customers.npartitions)
-    meta = meta.drop(columns=_ROW)
     without = with_meta(_without_purchases, meta, parts, lookup, seen)
-    return dd.concat([found.drop(columns=_ROW), without]), on_partitions(_count, seen)
+    return dd.concat([found, without]), with_meta(_count, _MATCHED, seen, lookup)
 
 
 def _join_shuffle(
@@ -101,7 +103,7 @@ def _join_partition(purchases: pd.DataFrame, customers: pd.DataFrame, no_custome
     found = _find_customers(purchases.reset_index(drop=True), lookup)
     seen = _seen(found)
     without = _without_purchases(_part(0, of=1), lookup, seen)
-    return _Joined(pd.concat([found.drop(columns=_ROW), without]), _count(seen))
+    return _Joined(pd.concat([found, without]), _count(seen, lookup))
 
 
 def _take_combined(joined: _Joined) -> pd.DataFrame:
@@ -124,7 +126,7 @@ def _add_bucket(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find_customers(purchases: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
-    """Put each purchase's customer beside it, and the customer's row in the lookup, or -1."""
+    """Put each purchase's customer beside it, and the customer's row in the lookup."""
     rows = lookup.rows(to_arrow(purchases["customer_id"]))
     return pd.DataFrame(
         {
@@ -133,7 +135,7 @@ def _find_customers(purchases: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
             AGE_GROUP: lookup.age_group.take(rows),
             "purchase": purchases["purchase"],
             "amount": purchases["amount"],
-            _ROW: np.where(rows < len(lookup), rows, -1),
+            _ROW: rows,
         }
     )
 
@@ -151,6 +153,7 @@ def _without_purchases(part: pd.DataFrame, lookup: Lookup, seen: pd.DataFrame) -
             AGE_GROUP: lookup.age_group.take(rows),
             "purchase": to_text(pa.nulls(len(rows), TEXT)),
             "amount": to_number(pa.nulls(len(rows), NUMBER)),
+            _ROW: rows,
         }
     )
 
@@ -160,9 +163,8 @@ def _part(number: int, of: int) -> pd.DataFrame:
 
 
 def _seen(found: pd.DataFrame) -> pd.DataFrame:
-    """Return one row: the customers that these purchases name, as a bitmap over the lookup."""
+    """Return one row: the rows of the lookup that these purchases found, as a bitmap."""
     rows = found[_ROW].to_numpy()
-    rows = rows[rows >= 0]
     flags = np.zeros(rows.max(initial=-1) + 1, bool)
     flags[rows] = True
     return pd.DataFrame({"bitmap": pd.Series([np.packbits(flags)], dtype=object)})
@@ -179,10 +181,9 @@ def _union(seen: pd.DataFrame) -> pd.DataFrame:
 
 def _flags(seen: pd.DataFrame, length: int) -> np.ndarray:
     """Return the one bitmap in `seen` as `length` bools."""
-    bits = np.unpackbits(seen["bitmap"].iloc[0], count=length)
-    return bits.astype(bool)
+    bits = np.unpackbits(seen["bitmap"].iloc[0])[:length]
+    return np.pad(bits, (0, length - len(bits))).astype(bool)
 
 
-def _count(seen: pd.DataFrame) -> pd.DataFrame:
-    bits = int(np.unpackbits(seen["bitmap"].iloc[0]).sum())
-    return pd.DataFrame({"matched": [bits]})
+def _count(seen: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
+    return pd.DataFrame({"matched": [int(_flags(seen, len(lookup)).sum())]})

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import dask
 import dask.dataframe as dd
+
+# Dask would add a task to each partition that looks for texts to turn into Arrow's: here all text
+# is Arrow's from the start, and a partition on its way may be no dataframe.
+dask.config.set({"dataframe.convert-string": False})
 
 
 def on_partitions(function: Callable[..., Any], *args: Any) -> dd.DataFrame:

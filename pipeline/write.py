@@ -34,9 +34,8 @@ def write_combined(
     with open(path, "wb") as file:
         file.write(first)
     lines = on_partitions(_lines, combined, no_purchase)
-    sizes = on_partitions(_size, lines)
-    places = sizes.cumsum() - sizes + len(first)
-    return with_meta(_write_at, _WRITTEN, lines, places, path)
+    ends = on_partitions(_size, lines).cumsum()
+    return with_meta(_write_before, _WRITTEN, lines, ends, len(first), path)
 
 
 def _lines(combined: pd.DataFrame, no_purchase: str) -> pd.Series:
@@ -54,15 +53,16 @@ def _size(lines: pd.Series) -> pd.Series:
     return pd.Series([len(text_bytes(to_arrow(lines)))])
 
 
-def _write_at(lines: pd.Series, place: pd.Series, path: str) -> pd.DataFrame:
+def _write_before(lines: pd.Series, end: pd.Series, first: int, path: str) -> pd.DataFrame:
+    """Write lines into the file so that they end at `end`, counted from behind the header."""
     data = memoryview(text_bytes(to_arrow(lines)))
-    offset = place.item()
+    start = first + end.item() - len(data)
     # Not created here: a worker that comes back after the run has ended must leave nothing.
     descriptor = os.open(path, os.O_WRONLY)
     try:
         written = 0
         while written < len(data):
-            written += os.pwrite(descriptor, data[written:], offset + written)
+            written += os.pwrite(descriptor, data[written:], start + written)
     finally:
         os.close(descriptor)
-    return pd.DataFrame({"start": [offset], "bytes": [len(data)], "rows": [len(lines)]})
+    return pd.DataFrame({"start": [start], "bytes": [len(data)], "rows": [len(lines)]})
