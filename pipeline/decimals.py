@@ -1,11 +1,13 @@
 """Text becomes exact decimal numbers, a column at a time.
 
-A number is digits with at most one decimal point, a sign
-before and an exponent behind if need be, blanks around it. `1,234`, `0x10`, `NaN`, `Infinity`
-and `€5` are no numbers. A number has at most 20 digits before the decimal point and 18 after.
+A number is digits with at most one decimal point, a sign before and an exponent behind if need
+be, blanks around it. `1,234`, `0x10`, `NaN`, `Infinity` and `€5` are no numbers. Written out, a
+number has at most 20 digits before the decimal point and 18 after, zeros at the ends not counted.
 """
 
 from __future__ import annotations
+
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
 import numpy as np
 import pyarrow as pa
@@ -13,42 +15,48 @@ import pyarrow.compute as pc
 
 from pipeline.columns import NUMBER, text_bytes
 
-_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
-_DIGITS = np.zeros(256, bool)
-_DIGITS[list(b"0123456789-")] = True
+_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+# Arrow's own conversion turns some longer numbers into others, unseen: 4e20 into 5971763307906….
+_ARROW_PATTERN = r"^[+-]?([0-9]{1,20}(\.[0-9]{0,18})?|\.[0-9]{1,18})$"
+_ARROW_LENGTH = 20
+
+_WHOLE, _POINT, _OTHER = range(3)
+_KIND = np.full(256, _OTHER, np.uint8)
+_KIND[list(b"0123456789-")] = _WHOLE
+_KIND[list(b"+.")] = _POINT
+
+_LAST_PLACE = Decimal(1).scaleb(-NUMBER.scale)
+_FITTING = Context(prec=NUMBER.precision, traps=[InvalidOperation, Inexact])
 
 
 def parse_numbers(text: pa.Array) -> pa.Array:
     """Return the numbers in `text` (strings) as decimal128(38, 18); null where there is none."""
-    if _all_bytes(text, _DIGITS):
-        try:
+    kind = _KIND[text_bytes(text)].max(initial=_WHOLE)
+    try:
+        if kind == _WHOLE:
             # Several times faster than text to decimal. The bytes are looked at first since
             # Arrow reads 0x10 as 16.
             return pc.cast(pc.cast(text, pa.int64()), NUMBER)
-        except pa.ArrowInvalid:
-            pass
-    try:
-        return pc.cast(text, NUMBER)
+        if kind == _POINT and (pc.max(pc.binary_length(text)).as_py() or 0) <= _ARROW_LENGTH:
+            return pc.cast(text, NUMBER)
     except pa.ArrowInvalid:
-        return _parse_one_by_one(text)
+        pass
+    return _parse_by_pattern(text)
 
 
-def _all_bytes(text: pa.Array, allowed: np.ndarray) -> bool:
-    return bool(allowed[text_bytes(text)].all())
-
-
-def _parse_one_by_one(text: pa.Array) -> pa.Array:
+def _parse_by_pattern(text: pa.Array) -> pa.Array:
+    """Leave to Arrow what it surely reads right, and the other numbers to Python."""
     trimmed = pc.utf8_trim_whitespace(text)
-    numeric = pc.match_substring_regex(trimmed, _PATTERN)
-    candidates = pc.if_else(numeric, trimmed, None)
-    try:
-        return pc.cast(candidates, NUMBER)
-    except pa.ArrowInvalid:  # at least one has too many digits
-        return pa.array([_parse_one(value) for value in candidates.to_pylist()], NUMBER)
+    easy = pc.match_substring_regex(trimmed, _ARROW_PATTERN)
+    numbers = pc.cast(pc.if_else(easy, trimmed, None), NUMBER)
+    hard = pc.and_not(pc.match_substring_regex(trimmed, _PATTERN), easy)
+    hard = pc.fill_null(hard, False)
+    values = [_parse_one(value) for value in trimmed.filter(hard).to_pylist()]
+    return pc.replace_with_mask(numbers, hard, pa.array(values, NUMBER))
 
 
-def _parse_one(text: str | None) -> object:
+def _parse_one(text: str) -> Decimal | None:
     try:
-        return pa.scalar(text, pa.string()).cast(NUMBER).as_py()
-    except pa.ArrowInvalid:
+        return Decimal(text, _FITTING).quantize(_LAST_PLACE, context=_FITTING)
+    except (InvalidOperation, Inexact):
         return None

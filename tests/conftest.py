@@ -6,9 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 from distributed import Client
+from hypothesis import settings as hypothesis_settings
 
 from pipeline.cluster import connect
 from pipeline.settings import ClusterSettings
+
+# No deadline: how long an example takes says more of the machine than of the code.
+hypothesis_settings.register_profile("pipeline", deadline=None)
+hypothesis_settings.load_profile("pipeline")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,68 @@
+"""Small columns and Dask dataframes, made of plain Python values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from itertools import pairwise
+
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.columns import NUMBER, TEXT, to_number, to_text
+from pipeline.read import ORDER
+from pipeline.settings import AgeGroups
+from pipeline.transform import age_group_dtype
+
+
+def text(*values: str | None) -> pa.Array:
+    return pa.array(values, TEXT)
+
+
+def text_column(values: Iterable[str | None]) -> pd.Series:
+    return to_text(pa.array(list(values), TEXT))
+
+
+def number_column(values: Iterable[Decimal | int | str | None]) -> pd.Series:
+    numbers = [None if value is None else Decimal(value) for value in values]
+    return to_number(pa.array(numbers, NUMBER))
+
+
+def group_column(labels: Iterable[str], groups: AgeGroups | None = None) -> pd.Series:
+    return pd.Series(list(labels), dtype=age_group_dtype(groups or AgeGroups()))
+
+
+def rendered_customers(ids: Sequence[str | None], labels: Sequence[str]) -> pd.DataFrame:
+    """Return what `render_customers` gives; the text of customer number 0 is `c0`."""
+    return pd.DataFrame(
+        {
+            "customer_id": text_column(ids),
+            "customer": text_column(f"c{row}" for row in range(len(ids))),
+            "age_group": group_column(labels),
+            ORDER: range(len(ids)),
+        }
+    )
+
+
+def rendered_purchases(ids: Sequence[str | None]) -> pd.DataFrame:
+    """Return what `render_purchases` gives; purchase number 0 has the text `p0` and amount 0."""
+    return pd.DataFrame(
+        {
+            "customer_id": text_column(ids),
+            "purchase": text_column(f"p{row}" for row in range(len(ids))),
+            "amount": number_column(range(len(ids))),
+            ORDER: range(len(ids)),
+        }
+    )
+
+
+def in_partitions(frame: pd.DataFrame, count: int) -> dd.DataFrame:
+    """Cut a frame into `count` partitions of about one size; some are empty where rows are few."""
+    bounds = [len(frame) * number // count for number in range(count + 1)]
+    parts = [frame.iloc[start:stop].reset_index(drop=True) for start, stop in pairwise(bounds)]
+    return dd.from_map(_itself, parts, meta=frame.iloc[:0], enforce_metadata=False)
+
+
+def _itself(part: pd.DataFrame) -> pd.DataFrame:
+    return part
