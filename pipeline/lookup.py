@@ -47,7 +47,7 @@ class Lookup:
         return cls(
             to_arrow(customers["customer_id"]),
             pa.concat_arrays([to_arrow(customers["customer"]), last]),
-            pd.Categorical.from_codes(np.append(codes, np.int8(unknown)), dtype=dtype),
+            pd.Categorical.from_codes(np.append(codes, codes.dtype.type(unknown)), dtype=dtype),
         )
 
     def __reduce__(self) -> tuple:

@@ -24,10 +24,8 @@ def add_full_name(customers: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """
     first = to_arrow(customers[columns.first_name])
     last = to_arrow(customers[columns.last_name])
-    both = pc.binary_join_element_wise(
-        first, last, pa.scalar(" ", first.type), null_handling="skip"
-    )
-    full = pc.if_else(pc.and_(pc.is_null(first), pc.is_null(last)), None, both)
+    both = pc.binary_join_element_wise(first, last, pa.scalar(" ", first.type))
+    full = pc.coalesce(both, first, last)
     return customers.assign(**{FULL_NAME: to_text(full).set_axis(customers.index)})
 
 
@@ -37,7 +35,7 @@ def add_age_group(customers: pd.DataFrame, groups: AgeGroups) -> pd.DataFrame:
     A missing age is `Unknown`; an age below the first bound is `Under …`.
     """
     age = to_arrow(customers[PARSED])
-    group = np.zeros(len(age), np.int8)
+    group = np.zeros(len(age), np.int16)
     for place, bound in enumerate(groups.bounds):
         # Closed right, a boundary age belongs to the group that it ends; the first bound has no
         # group before it, and belongs to the first group either way (pandas: include_lowest).
