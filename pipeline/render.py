@@ -45,8 +45,11 @@ def layout(customers: Sequence[str], purchases: Sequence[str], columns: Columns)
     """Lay the combined table out, from the columns of both tables in input order.
 
     A purchase column that customers have too gets the suffix `_purchase`. Raises UsageError where
-    two columns of the result would have one name.
+    two columns of the result would have one name, or a column has a name that the job uses itself.
     """
+    for name in (PARSED, ORDER):
+        if name in customers or name in purchases:
+            raise UsageError(f"'{name}' is a name that this job uses itself; rename the column")
     of_customers = [name for name in customers if name != columns.id]
     of_purchases = [name for name in purchases if name != columns.id]
     names = [columns.id, *of_customers, FULL_NAME, AGE_GROUP]
