@@ -1,0 +1,156 @@
+"""Every choice of a run is checked once, and what cannot be meant is a UsageError."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import UsageError
+from pipeline.settings import AgeGroups, ClusterSettings, Columns, Settings, parse_size
+
+UNITS = {
+    "": 1,
+    "B": 1,
+    "kB": 10**3,
+    "k": 10**3,
+    "KiB": 2**10,
+    "MB": 10**6,
+    "MiB": 2**20,
+    "m": 10**6,
+    "GB": 10**9,
+    "GiB": 2**30,
+    "tib": 2**40,
+}
+
+
+def test_default_age_groups_are_those_of_the_challenge() -> None:
+    groups = AgeGroups()
+
+    assert groups == AgeGroups.parse("Young=18,Middle-aged=30,Senior=45")
+    assert groups.closed == "left"
+    assert groups.all_labels == ("Under 18", "Young", "Middle-aged", "Senior", "Unknown")
+
+
+def test_age_groups_are_read_with_blanks_and_fractions() -> None:
+    groups = AgeGroups.parse(" Pupil = 6.5 , Adult=18 ", "right")
+
+    assert groups == AgeGroups(("Pupil", "Adult"), (Decimal("6.5"), Decimal(18)), "right")
+    assert groups.all_labels == ("Under 6.5", "Pupil", "Adult", "Unknown")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "'' is not LABEL=AGE"),
+        ("Young", "'Young' is not LABEL=AGE"),
+        ("Young=18,", "'' is not LABEL=AGE"),
+        ("=18", "'=18' is not LABEL=AGE"),
+        ("Young=", "'' is not an age"),
+        ("Young=abc", "'abc' is not an age"),
+        ("Young=18=20", "'18=20' is not an age"),
+        ("Young=nan", "'nan' is not an age"),
+        ("Young=inf", "'inf' is not an age"),
+        ("Young=18,Old=18", "the ages do not rise from group to group"),
+        ("Old=45,Young=18", "the ages do not rise from group to group"),
+        ("Unborn=-1", "an age lies outside 0 to 130"),
+        ("Ancient=131", "an age lies outside 0 to 130"),
+        ("Same=18,Same=30", "a label is used twice ('Unknown' and 'Under 18' are taken)"),
+        ("Unknown=18", "a label is used twice ('Unknown' and 'Under 18' are taken)"),
+        ("Under 18=18", "a label is used twice ('Unknown' and 'Under 18' are taken)"),
+    ],
+)
+def test_bad_age_groups_say_what_is_wrong_and_how_to_write_them(text: str, why: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        AgeGroups.parse(text)
+
+    assert str(caught.value).startswith("age groups '")
+    assert str(caught.value).endswith(
+        f": {why}; write them youngest first, as Young=18,Middle-aged=30"
+    )
+
+
+def test_a_bound_finer_than_the_ages_it_is_compared_with_is_refused() -> None:
+    with pytest.raises(UsageError, match="age groups"):
+        AgeGroups.parse(f"Young=18.{'0' * 18}1")
+
+
+def test_no_group_at_all_is_refused() -> None:
+    with pytest.raises(UsageError, match="no group is named"):
+        AgeGroups((), ())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AgeGroups(closed="both"), "closed is 'left' or 'right', not 'both'"),  # type: ignore[arg-type]
+        (lambda: Columns(id="age"), "two of the columns have the same name"),
+        (lambda: Columns(amount="customer_id"), "two of the columns have the same name"),
+        (lambda: Columns(first_name="name", last_name="name"), "two of the columns have"),
+        (lambda: Settings(customers=()), "customers is a list of one or more paths, not ()"),
+        (
+            lambda: Settings(purchases="sales.csv"),  # type: ignore[arg-type]
+            "purchases is a list of one or more paths, not 'sales.csv'",
+        ),
+        (lambda: Settings(join="merge"), "join is 'auto', 'broadcast' or 'shuffle', not 'merge'"),  # type: ignore[arg-type]
+        (lambda: Settings(block_size=1023), "at least 1 KiB, not 1023 bytes"),
+        (lambda: ClusterSettings(workers=0), "workers and threads per worker are at least 1"),
+        (
+            lambda: ClusterSettings(threads_per_worker=-1),
+            "workers and threads per worker are at least 1",
+        ),
+        (lambda: ClusterSettings(memory_limit="much"), "--memory-limit: 'much' is not a size"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make()
+
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_amount_may_have_the_name_of_a_customers_column() -> None:
+    assert Columns(amount="age").of_purchases == {
+        "customer_id": "--id-column",
+        "age": "--amount-column",
+    }
+
+
+def test_paths_become_a_tuple_of_text() -> None:
+    settings = Settings(customers=[Path("a.csv"), "b.csv"])  # type: ignore[arg-type]
+
+    assert settings.customers == ("a.csv", "b.csv")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().block_size = 1  # type: ignore[misc]
+
+
+@given(st.integers(0, 2**80), st.sampled_from(sorted(UNITS)), st.sampled_from(["", " "]))
+def test_a_size_is_its_number_times_its_unit(number: int, unit: str, blank: str) -> None:
+    assert parse_size(f"{number}{blank}{unit}", "--block-size") == number * UNITS[unit]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1.5MiB", 3 << 19), ("0.5k", 500), (" 8MIB ", 8 << 20), ("1.5", 1)]
+)
+def test_a_size_may_have_a_fraction(text: str, size: int) -> None:
+    assert parse_size(text, "--block-size") == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "MiB", "8 M iB", "-8MiB", "8MiBs", "8,5MB", "1e6", "8PB", "8iB", "0x10", ".5k"]
+)
+def test_what_is_no_size_is_refused_with_the_name_of_its_option(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_size(text, "--block-size")
+
+    expected = f"--block-size: '{text}' is not a size; write it as 8MiB, 500MB or 2GiB"
+    assert str(caught.value) == expected
