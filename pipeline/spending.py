@@ -62,8 +62,9 @@ def summarize(spending: pd.DataFrame, groups: AgeGroups) -> pd.DataFrame:
 
 
 def write_spending(summary: pd.DataFrame, path: Path) -> None:
-    """Write the table of results (see `summarize`) as CSV, decimals as they are."""
-    summary.to_csv(path, index=False, lineterminator="\n")
+    """Write the table of results (see `summarize`) as CSV, decimals in plain notation."""
+    plain = summary.map(lambda value: f"{value:f}" if isinstance(value, Decimal) else value)
+    plain.to_csv(path, index=False, lineterminator="\n")
 
 
 def _sum_purchases(combined: pd.DataFrame) -> pd.DataFrame:
@@ -120,7 +121,7 @@ def _frame(
 
 def _same_places(totals: list[Decimal]) -> list[Decimal]:
     """Write totals with the decimal places that the finest of them needs: none, or at least 2."""
-    exponent = min(total.normalize().as_tuple().exponent for total in totals)
+    exponent = min(int(total.normalize().as_tuple().exponent) for total in totals)
     places = max(-exponent, 2) if exponent < 0 else 0
     return [total.quantize(Decimal(1).scaleb(-places)) for total in totals]
 
