@@ -39,6 +39,9 @@ def staged_outputs(output_dir: str, fsync: bool) -> Iterator[Path]:
         raise _unwritable(folder, error) from error
     try:
         _lock(handle, folder)
+        for name in OUTPUTS:
+            if (folder / name).is_dir():
+                raise UsageError(f"{folder / name}: is a folder, where an output has to go")
         try:
             shutil.rmtree(stage, ignore_errors=True)
             stage.mkdir()
