@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+import textwrap
+from decimal import Context, Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ _MOST, _OTHER = "#0072B2", "#9CCBE8"
 _PREFIXES = tuple(
     (Decimal(10) ** power, sign) for power, sign in ((12, "T"), (9, "B"), (6, "M"), (3, "k"))
 )
+_THREE_DIGITS = Context(prec=3)
 
 
 def draw_chart(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Path) -> None:
@@ -25,11 +27,17 @@ def draw_chart(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Pat
 
     `spending` is the result of `spending.summarize`; `amount` names the column that was summed.
     """
+    figure_of(spending, groups, amount).savefig(path, metadata={"Software": None})
+
+
+def figure_of(spending: pd.DataFrame, groups: AgeGroups, amount: str) -> Figure:
+    """Return the chart that `draw_chart` writes."""
     totals: list[Decimal] = spending["total_spending"].tolist()
     most = totals.index(max(totals))
+    room = 80 // len(totals)  # characters below a bar
     figure = Figure(figsize=(10, 6.4), dpi=150)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.085, 0.17, 0.89, 0.66))
+    axes = figure.add_axes((0.105, 0.19, 0.87, 0.64))
     bars = axes.bar(
         range(len(totals)),
         [float(total) for total in totals],
@@ -55,13 +63,22 @@ def draw_chart(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Pat
     axes.set_xticks(
         range(len(totals)),
         [
-            "\n".join(filter(None, (label, ages(groups, label), f"{customers:,} customers")))
+            "\n".join(
+                [*_wrap(label, room), *_wrap(ages(groups, label)), f"{customers:,} customers"]
+            )
             for label, customers in zip(spending["age_group"], spending["customers"], strict=True)
         ],
         fontsize=11,
+        parse_math=False,  # here and below: a label or column is text, whatever signs it holds
     )
     axes.set_xlabel("Age group (years of age)", fontsize=11, color=_FAINT, labelpad=8)
-    axes.set_ylabel(f"Total spending (sum of {amount})", fontsize=11, color=_FAINT, labelpad=8)
+    axes.set_ylabel(
+        f"Total spending (sum of {amount})",
+        fontsize=11,
+        color=_FAINT,
+        labelpad=8,
+        parse_math=False,
+    )
     axes.yaxis.set_major_formatter(lambda value, _: readable(Decimal(round(value, 6))))
     axes.tick_params(length=0, colors=_FAINT)
     axes.tick_params(axis="x", colors=_INK, pad=7)
@@ -70,9 +87,19 @@ def draw_chart(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Pat
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#9a9a9a")
     axes.margins(y=0.16)
+    if not any(totals):
+        axes.set_ylim(0, 1)
     if min(totals) < 0:
         axes.axhline(0, color="#9a9a9a", linewidth=0.8)
-    figure.text(0.025, 0.925, finding(spending), fontsize=18, fontweight="bold", color=_INK)
+    figure.text(
+        0.025,
+        0.925,
+        textwrap.shorten(finding(spending), 75, placeholder=" …"),
+        fontsize=18,
+        fontweight="bold",
+        color=_INK,
+        parse_math=False,
+    )
     figure.text(
         0.025,
         0.875,
@@ -80,7 +107,7 @@ def draw_chart(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Pat
         fontsize=11.5,
         color=_FAINT,
     )
-    figure.savefig(path, metadata={"Software": None})
+    return figure
 
 
 def finding(spending: pd.DataFrame) -> str:
@@ -91,7 +118,8 @@ def finding(spending: pd.DataFrame) -> str:
         return "No age group spends anything"
     label = spending["age_group"].iloc[totals.index(most)]
     who = "Customers of unknown age spend" if label == UNKNOWN else f"{label} customers spend"
-    return f"{who} the most: {readable(most)} of {readable(whole)}"
+    of_whole = f" of {readable(whole)}" if min(totals) >= 0 else ""  # else it may be less
+    return f"{who} the most: {readable(most)}{of_whole}"
 
 
 def ages(groups: AgeGroups, label: str) -> str:
@@ -111,9 +139,16 @@ def ages(groups: AgeGroups, label: str) -> str:
 def readable(number: Decimal) -> str:
     """Write a number with three digits and a prefix: 1.30 M, 38.7 M, 950."""
     size = abs(number)
+    if size >= Decimal("999.5e12"):
+        return f"{number:.2e}"
     for factor, prefix in _PREFIXES:
         if size >= factor * Decimal("0.9995"):
-            scaled = number / factor
-            digits = len(str(int(abs(scaled))))
-            return f"{scaled:.{max(0, 3 - digits)}f} {prefix}"
+            scaled = _THREE_DIGITS.divide(number, factor)
+            places = max(0, 2 - scaled.adjusted())
+            return f"{scaled:.{places}f} {prefix}"
     return f"{number:,.0f}" if number == number.to_integral_value() else f"{number:,.2f}"
+
+
+def _wrap(text: str, width: int = 40) -> list[str]:
+    """Break a text into at most two lines of `width` characters, none where it is empty."""
+    return textwrap.wrap(text, max(width, 8), max_lines=2, placeholder=" …")
