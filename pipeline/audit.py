@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal, localcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,28 +18,47 @@ from pipeline._version import __version__
 from pipeline.columns import EXACT
 from pipeline.errors import DataError
 from pipeline.read import MAX_EXAMPLES
-from pipeline.settings import Settings
-from pipeline.sources import Source, shown
+from pipeline.settings import Settings, Tolerance
+from pipeline.sources import Source
 
-REJECTED_COLUMNS = ("file", "line", "byte_offset", "reason", "detail", "raw")
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "matplotlib")
+
+
+class Rejected(NamedTuple):
+    """A row of `rejected_rows.csv`: a record that could not be read, and its place in its file.
+
+    `line` counts from 1, `byte_offset` from 0, in the file as it is without compression and, where
+    it is in UTF-16, in UTF-8. `raw` is the record without its line end; bytes that are not UTF-8
+    are written as `\\xff`.
+    """
+
+    file: str
+    line: int
+    byte_offset: int
+    reason: str
+    detail: str
+    raw: str
 
 
 @dataclass(frozen=True)
 class TableBooks:
     """What was read of one table, and what became of it.
 
-    `values_missing` and `values_unusable` are of the column that is computed with; `total` is the
-    exact sum of the others. `value_examples` are up to 20 unusable ones: file, line and value.
+    `bytes` are those of the headers and blocks that were read, `bytes_in_files` those that there
+    are. `values_missing` and `values_unusable` are of the column that is computed with;
+    `value_examples` are up to 20 unusable ones: file, line and value. `total` is the exact sum of
+    the others, `weight` that of all text (see `columns.weight`).
     """
 
     bytes: int
+    bytes_in_files: int
     records: int
     rejected: int
     values_missing: int
     values_unusable: int
     value_examples: list[dict[str, Any]]
     total: Decimal
+    weight: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,8 @@ class Books:
     purchases_in_groups: int
     customers_in_groups: int
     total_of_groups: Decimal
+    weight_written: int
+    weight_joined: int
 
     @property
     def customers_without_purchases(self) -> int:
@@ -63,22 +84,35 @@ class Books:
 
     def check(self) -> None:
         """Raise DataError, naming each line of the books that is off."""
+        customers, purchases = self.customers, self.purchases
         lines = {
+            "bytes of customers in the files, bytes read": (
+                customers.bytes_in_files,
+                customers.bytes,
+            ),
+            "bytes of purchases in the files, bytes read": (
+                purchases.bytes_in_files,
+                purchases.bytes,
+            ),
             "records written, purchases + customers without purchases": (
                 self.records_written,
-                self.purchases.records + self.customers_without_purchases,
+                purchases.records + self.customers_without_purchases,
             ),
             "purchases in the age groups, purchases read": (
                 self.purchases_in_groups,
-                self.purchases.records,
+                purchases.records,
             ),
             "customers in the age groups, customers read": (
                 self.customers_in_groups,
-                self.customers.records,
+                customers.records,
             ),
             "sum over the age groups, sum over the purchases": (
                 self.total_of_groups,
-                self.purchases.total,
+                purchases.total,
+            ),
+            "weight of the text written, weight of the text read and joined": (
+                self.weight_written,
+                self.weight_joined,
             ),
             "bytes in the combined table, bytes written": (
                 self.bytes_in_file,
@@ -98,67 +132,78 @@ class Books:
 def table_books(source: Source, ledger: pd.DataFrame) -> TableBooks:
     """Add up the ledger of one table (see `read.read_block`)."""
     examples = [
-        {"file": path, "line": line + example.line, "value": example.value}
-        for path, line, row in _blocks(source, ledger)
+        {"file": file, "line": line + example.line, "value": example.value}
+        for file, line, row in _blocks(source, ledger)
         for example in row.examples
     ]
     with localcontext(EXACT):
         total = sum(ledger["total"], Decimal(0))
     return TableBooks(
-        bytes=int(ledger["bytes"].sum()),
+        bytes=sum(file.start for file in source.files) + int(ledger["bytes"].sum()),
+        bytes_in_files=source.size,
         records=int(ledger["records"].sum()),
         rejected=sum(map(len, ledger["rejected"])),
         values_missing=int(ledger["missing"].sum()),
         values_unusable=int(ledger["unusable"].sum()),
         value_examples=examples[:MAX_EXAMPLES],
         total=total,
+        weight=sum(ledger["weight"]),
     )
 
 
 def joined_books(
-    matched: pd.DataFrame, spending: pd.DataFrame, written: pd.DataFrame, combined_file: Path
+    purchases: TableBooks,
+    matched: pd.DataFrame,
+    spending: pd.DataFrame,
+    written: pd.DataFrame,
+    no_purchase: str,
+    combined_file: Path,
 ) -> dict[str, Any]:
     """Add up what was counted behind the join: the part of `Books` that is not a table's.
 
     `matched`, `spending` and `written` are what `join`, `total_spending` and `write_combined`
-    return, computed.
+    return, computed; `no_purchase` is that of the `render.Layout`.
     """
     with localcontext(EXACT):
         total = sum(spending["total"], Decimal(0))
+    rows = int(written["rows"].sum())
+    # What a line holds beside the texts that were joined into it.
+    separators = sum(f",,{no_purchase}\n".encode())
     return {
-        "customers_with_purchases": int(matched["matched"].sum()),
-        "records_written": int(written["rows"].sum()),
+        "customers_with_purchases": int(matched["customers"].sum()),
+        "records_written": rows,
         "bytes_written": int(written["start"].min() + written["bytes"].sum()),
         "bytes_in_file": combined_file.stat().st_size,
         "purchases_in_groups": int(spending["purchases"].sum()),
         "customers_in_groups": int(spending["customers"].sum()),
         "total_of_groups": total,
+        "weight_written": int(written["weight"].sum()),
+        "weight_joined": purchases.weight + sum(matched["weight"]) + separators * rows,
     }
 
 
-def write_rejected(ledgers: dict[Source, pd.DataFrame], path: Path) -> None:
-    """Write the records that could not be read as CSV; no file where there are none.
+def check_rejected(tolerance: Tolerance, ledgers: dict[Source, pd.DataFrame]) -> None:
+    """Raise DataError, naming the first one, where too many records of a table are rejected."""
+    for source, ledger in ledgers.items():
+        rejected = sum(map(len, ledger["rejected"]))
+        records = rejected + int(ledger["records"].sum())
+        if not tolerance.allows(rejected, records):
+            first = next(_rejects(source, ledger))
+            detail = f" ({first.detail})" if first.detail else ""
+            raise DataError(
+                f"{rejected:,} of {records:,} {source.name} cannot be read, the first at "
+                f"{first.file}, line {first.line}: {first.reason}{detail}: {first.raw[:80]!r}; "
+                "mend the file, or allow more with --max-rejected"
+            )
 
-    `line` counts from 1, `byte_offset` from 0 at the beginning of the file; `raw` is the record
-    without its line end, bytes that are not UTF-8 written as `\\xff`.
-    """
-    rows = [
-        (
-            file,
-            line + reject.line,
-            row.start + reject.offset,
-            reject.reason,
-            reject.detail,
-            reject.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace"),
-        )
-        for source, ledger in ledgers.items()
-        for file, line, row in _blocks(source, ledger)
-        for reject in row.rejected
-    ]
+
+def write_rejected(path: Path, ledgers: dict[Source, pd.DataFrame]) -> None:
+    """Write the records that could not be read (see `Rejected`); no file where there are none."""
+    rows = [reject for table in ledgers.items() for reject in _rejects(*table)]
     if rows:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([REJECTED_COLUMNS, *rows])
+            writer.writerows([Rejected._fields, *rows])
 
 
 def write_report(
@@ -195,11 +240,20 @@ def write_report(
     path.write_text(f"{text}\n", encoding="utf-8")
 
 
+def _rejects(source: Source, ledger: pd.DataFrame) -> Iterator[Rejected]:
+    for file, line, row in _blocks(source, ledger):
+        for reject in row.rejected:
+            place = line + reject.line, row.start + reject.offset
+            raw = reject.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+            yield Rejected(file, *place, reject.reason, reject.detail, raw)
+
+
 def _blocks(source: Source, ledger: pd.DataFrame) -> Iterator[tuple[str, int, Any]]:
-    """Yield for each block its file, the number of its first line there (from 1), and its row."""
+    """Yield for each block its file's name, the block's first line there (from 1), and its row."""
+    names = {file.path: file.name for file in source.files}
     next_line = {file.path: 1 + file.header_lines for file in source.files}
     for row in ledger.itertuples():
-        yield shown(row.path), next_line[row.path], row
+        yield names[row.path], next_line[row.path], row
         next_line[row.path] += row.lines
 
 

@@ -7,6 +7,7 @@ number has at most 20 digits before the decimal point and 18 after, zeros at the
 
 from __future__ import annotations
 
+import re
 from decimal import Context, Decimal, Inexact, InvalidOperation
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns import NUMBER, text_bytes
+from pipeline.settings import Dialect
 
 _PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 # Arrow's own conversion turns some longer numbers into others, unseen: 4e20 into 5971763307906….
@@ -29,8 +31,13 @@ _LAST_PLACE = Decimal(1).scaleb(-NUMBER.scale)
 _FITTING = Context(prec=NUMBER.precision, traps=[InvalidOperation, Inexact])
 
 
-def parse_numbers(text: pa.Array) -> pa.Array:
-    """Return the numbers in `text` (strings) as decimal128(38, 18); null where there is none."""
+def parse_numbers(text: pa.Array, dialect: Dialect | None = None) -> pa.Array:
+    """Return the numbers in `text` (strings) as decimal128(38, 18); null where there is none.
+
+    `dialect` names the decimal point and the sign between thousands, if there may be one.
+    """
+    if dialect and (dialect.decimal, dialect.thousands) != (".", ""):
+        text = _in_plain_notation(text, dialect)
     kind = _KIND[text_bytes(text)].max(initial=_WHOLE)
     try:
         if kind == _WHOLE:
@@ -42,6 +49,18 @@ def parse_numbers(text: pa.Array) -> pa.Array:
     except pa.ArrowInvalid:
         pass
     return _parse_by_pattern(text)
+
+
+def _in_plain_notation(text: pa.Array, dialect: Dialect) -> pa.Array:
+    """Turn `1.234,50` into `1234.50`; null where the signs stand in no right place."""
+    point, comma = re.escape(dialect.decimal), re.escape(dialect.thousands)
+    whole = f"[0-9]+|[0-9]{{1,3}}({comma}[0-9]{{3}})+" if comma else "[0-9]+"
+    pattern = f"^[+-]?(({whole})({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?$"
+    trimmed = pc.utf8_trim_whitespace(text)
+    numbers = pc.if_else(pc.match_substring_regex(trimmed, pattern), trimmed, None)
+    if comma:
+        numbers = pc.replace_substring(numbers, dialect.thousands, "")
+    return pc.replace_substring(numbers, dialect.decimal, ".")
 
 
 def _parse_by_pattern(text: pa.Array) -> pa.Array:

@@ -9,21 +9,61 @@ from pathlib import Path
 import pandas as pd
 from distributed import Client
 
-from pipeline.audit import Books, joined_books, table_books, write_rejected, write_report
+from pipeline.audit import (
+    Books,
+    check_rejected,
+    joined_books,
+    table_books,
+    write_rejected,
+    write_report,
+)
 from pipeline.chart import draw_chart
 from pipeline.cluster import compute, worker_memory
 from pipeline.join import choose_join, join
 from pipeline.partitions import on_partitions
 from pipeline.preflight import check_cluster
 from pipeline.progress import Progress
-from pipeline.publish import CHART, COMBINED, REJECTED, REPORT, SPENDING, staged_outputs
+from pipeline.publish import (
+    CHART,
+    COMBINED,
+    OUTPUTS,
+    REJECTED,
+    REPORT,
+    SPENDING,
+    staged_outputs,
+)
 from pipeline.read import NumberColumn, read
-from pipeline.render import layout, render_customers, render_purchases
+from pipeline.render import Layout, layout, render_customers, render_purchases
 from pipeline.settings import MAX_AGE, Settings
-from pipeline.sources import open_source
+from pipeline.sources import Source, cut, open_source
 from pipeline.spending import summarize, total_spending, write_spending
 from pipeline.transform import add_age_group, add_full_name
 from pipeline.write import write_combined
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: the tables it found, how it writes a record, and how it joins."""
+
+    customers: Source
+    purchases: Source
+    layout: Layout
+    join: str
+
+    def __str__(self) -> str:
+        """Say it in three lines."""
+        return f"{self.customers}\n{self.purchases}\njoin: {self.join}"
+
+    def describe(self, settings: Settings) -> str:
+        """Say it in full: the files, how many blocks they make, the columns, the outputs."""
+        files = [
+            f"  {file.name}: {file.size:,} bytes, about {-(-file.size // settings.block_size)} "
+            f"block(s){'' if file.is_plain else ', to be unpacked'}"
+            for source in (self.customers, self.purchases)
+            for file in source.files
+        ]
+        outputs = f"outputs in {settings.output_dir}: {', '.join(OUTPUTS)}"
+        return "\n".join((str(self), *files, f"columns: {self.layout.header}", outputs))
 
 
 @dataclass(frozen=True)
@@ -36,56 +76,66 @@ class Report:
     seconds: float
 
 
+def plan(settings: Settings, client: Client) -> Plan:
+    """Find the inputs and check their headers and the cluster; write nothing.
+
+    Raises UsageError (a path, a column) or ClusterError.
+    """
+    columns, dialect = settings.columns, settings.dialect
+    customers = open_source("customers", settings.customers, columns.of_customers, dialect)
+    purchases = open_source("purchases", settings.purchases, columns.of_purchases, dialect)
+    how = choose_join(settings.join, customers.size, worker_memory(client))
+    return Plan(customers, purchases, layout(customers.columns, purchases.columns, columns), how)
+
+
 def run(settings: Settings, client: Client, progress: Progress | None = None) -> Report:
     """Join customers with purchases, sum the spending of each age group, publish the outputs.
 
     Runs on the cluster of `client`, whose workers must see the inputs and the output folder.
-    Raises UsageError (a path, a column), DataError (the books do not balance) or ClusterError
-    (workers lost); the outputs of an earlier run then stay as they were.
+    Raises UsageError (a path, a column), DataError (too many bad records, or books that do not
+    balance) or ClusterError (workers lost); the outputs of an earlier run then stay as they were.
     """
     begin = time.perf_counter()
     progress = progress or Progress()
-    columns, groups = settings.columns, settings.age_groups
+    columns, groups, dialect = settings.columns, settings.age_groups, settings.dialect
+    todo = plan(settings, client)
+    progress.say(str(todo))
     with staged_outputs(settings.output_dir, settings.fsync) as stage:
-        customers_csv = open_source(
-            "customers", settings.customers, columns.of_customers, settings.block_size
-        )
-        purchases_csv = open_source(
-            "purchases", settings.purchases, columns.of_purchases, settings.block_size
-        )
+        customers_csv = cut(todo.customers, dialect, settings.block_size, stage)
+        purchases_csv = cut(todo.purchases, dialect, settings.block_size, stage)
         check_cluster(client, [customers_csv, purchases_csv], stage)
-        text = layout(customers_csv.columns, purchases_csv.columns, columns)
-        how = choose_join(settings.join, customers_csv.size, worker_memory(client))
-        progress.say(f"{customers_csv}\n{purchases_csv}\njoin: {how}")
 
-        customers, customers_ledger = read(customers_csv, NumberColumn(columns.age, 0, MAX_AGE))
+        age = NumberColumn(columns.age, lowest=0, highest=MAX_AGE)
+        customers, customers_ledger = read(customers_csv, age, dialect)
         customers = on_partitions(add_full_name, customers, columns)
         customers = on_partitions(add_age_group, customers, groups)
-        customers = on_partitions(render_customers, customers, columns)
-        purchases, purchases_ledger = read(purchases_csv, NumberColumn(columns.amount))
-        purchases = on_partitions(render_purchases, purchases, columns)
+        customers = on_partitions(render_customers, customers, columns, settings.escape_formulas)
+        purchases, purchases_ledger = read(purchases_csv, NumberColumn(columns.amount), dialect)
+        purchases = on_partitions(render_purchases, purchases, columns, settings.escape_formulas)
 
-        combined, matched = join(purchases, customers, text.no_customer, how)
+        combined, matched = join(purchases, customers, todo.layout.no_customer, todo.join)
         spending = total_spending(combined, customers)
-        written = write_combined(combined, stage / COMBINED, text.header, text.no_purchase)
-
+        written = write_combined(combined, stage / COMBINED, todo.layout, settings.escape_formulas)
         # One pass over the data: what the books need is counted on the way.
         spending, written, matched, customers_ledger, purchases_ledger = compute(
             client, [spending, written, matched, customers_ledger, purchases_ledger], progress
         )
+        ledgers = {customers_csv: customers_ledger, purchases_csv: purchases_ledger}
+        check_rejected(settings.tolerance, ledgers)
+        of_customers, of_purchases = (table_books(*table) for table in ledgers.items())
+        no_purchase = todo.layout.no_purchase
         books = Books(
-            customers=table_books(customers_csv, customers_ledger),
-            purchases=table_books(purchases_csv, purchases_ledger),
-            **joined_books(matched, spending, written, stage / COMBINED),
+            of_customers,
+            of_purchases,
+            **joined_books(of_purchases, matched, spending, written, no_purchase, stage / COMBINED),
         )
         books.check()
 
         summary = summarize(spending, groups)
         write_spending(summary, stage / SPENDING)
         draw_chart(summary, groups, columns.amount, stage / CHART)
-        ledgers = {customers_csv: customers_ledger, purchases_csv: purchases_ledger}
-        write_rejected(ledgers, stage / REJECTED)
+        write_rejected(stage / REJECTED, ledgers)
         seconds = time.perf_counter() - begin
-        write_report(stage / REPORT, settings, list(ledgers), how, books, summary, seconds)
-        outputs = tuple(Path(settings.output_dir, file.name) for file in sorted(stage.iterdir()))
-    return Report(summary, books, outputs, seconds)
+        write_report(stage / REPORT, settings, list(ledgers), todo.join, books, summary, seconds)
+        names = [name for name in OUTPUTS if (stage / name).exists()]
+    return Report(summary, books, tuple(Path(settings.output_dir, name) for name in names), seconds)

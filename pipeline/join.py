@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.columns import NUMBER, TEXT, to_arrow, to_number, to_text
+from pipeline.columns import NUMBER, TEXT, to_arrow, to_number, to_text, weight
 from pipeline.lookup import Lookup, plain_integers, trimmed
 from pipeline.partitions import on_partitions, with_meta
 from pipeline.read import ORDER
@@ -28,7 +28,7 @@ _ROW = "__row__"
 _BUCKET = "__bucket__"
 
 
-_MATCHED = pd.DataFrame({"matched": pd.Series(dtype="int64")})
+_MATCHED = pd.DataFrame({"customers": pd.Series(dtype="int64"), "weight": pd.Series(dtype=object)})
 
 
 def join(
@@ -43,7 +43,8 @@ def join(
     text) and `amount` (decimal128(38, 18)), both missing where there is no purchase. Broadcast,
     its rows are the purchases in input order, then the customers without purchases in input
     order; shuffled, their order is not defined.
-    Matched: rows of `matched` (int64), whose sum is the number of customers with purchases.
+    Matched: rows of `customers` (int64), how many have purchases, and `weight` (int), of the
+    customers' side of all records (see `columns.weight`); their sums are what counts.
     """
     joined = _join_shuffle if how == "shuffle" else _join_broadcast
     return joined(purchases, customers, no_customer)
@@ -67,9 +68,11 @@ def _join_broadcast(
 ) -> tuple[dd.DataFrame, dd.DataFrame]:
     whole = customers.repartition(npartitions=1)
     lookup = with_meta(Lookup.build, customers._meta, whole, no_customer)
-    meta = _find_customers(purchases._meta, Lookup.build(customers._meta, no_customer))
+    none = Lookup.build(customers._meta, no_customer)
+    meta = _find_customers(purchases._meta, none)
     found = with_meta(_find_customers, meta, purchases, lookup)
-    seen = found.reduction(_seen, aggregate=_union, meta=_seen(meta))
+    seen = with_meta(_seen, _seen(meta, none), found, lookup)
+    seen = seen.reduction(_union, aggregate=_union, meta=seen._meta)
 
     # As many partitions as the customers came in, so that these are written in parallel too.
     parts = dd.from_map(_part, range(customers.npartitions), of=customers.npartitions)
@@ -101,7 +104,7 @@ def _join_partition(purchases: pd.DataFrame, customers: pd.DataFrame, no_custome
     # A shuffle keeps no order, and the first of several customers with one id has to be found.
     lookup = Lookup.build(customers.sort_values(ORDER), no_customer)
     found = _find_customers(purchases.reset_index(drop=True), lookup)
-    seen = _seen(found)
+    seen = _seen(found, lookup)
     without = _without_purchases(_part(0, of=1), lookup, seen)
     return _Joined(pd.concat([found, without]), _count(seen, lookup))
 
@@ -144,7 +147,7 @@ def _without_purchases(part: pd.DataFrame, lookup: Lookup, seen: pd.DataFrame) -
     """Return the customers of one part of the lookup that no purchase named."""
     number, of = part["number"].item(), part["of"].item()
     start, stop = len(lookup) * number // of, len(lookup) * (number + 1) // of
-    rows = start + np.flatnonzero(~_flags(seen, len(lookup))[start:stop])
+    rows = start + np.flatnonzero(~_flags(seen, lookup)[start:stop])
     take = pa.array(rows)
     return pd.DataFrame(
         {
@@ -162,28 +165,37 @@ def _part(number: int, of: int) -> pd.DataFrame:
     return pd.DataFrame({"number": [number], "of": [of]})
 
 
-def _seen(found: pd.DataFrame) -> pd.DataFrame:
-    """Return one row: the rows of the lookup that these purchases found, as a bitmap."""
+def _seen(found: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
+    """Return one row: which rows of the lookup these purchases found (a bitmap), their weight."""
     rows = found[_ROW].to_numpy()
-    flags = np.zeros(rows.max(initial=-1) + 1, bool)
+    flags = np.zeros(len(lookup) + 1, bool)
     flags[rows] = True
-    return pd.DataFrame({"bitmap": pd.Series([np.packbits(flags)], dtype=object)})
+    return _one_seen(np.packbits(flags), int(lookup.weights[rows].sum()))
 
 
 def _union(seen: pd.DataFrame) -> pd.DataFrame:
-    """Return one row: the customers in any of the bitmaps."""
-    bitmaps = list(seen["bitmap"])
-    union = np.zeros(max(map(len, bitmaps), default=0), np.uint8)
-    for bitmap in bitmaps:
-        union[: len(bitmap)] |= bitmap
-    return pd.DataFrame({"bitmap": pd.Series([union], dtype=object)})
+    """Return one row: the rows that any of these found, and the weight of all."""
+    if seen.empty:  # Dask asks for the columns only
+        return seen
+    return _one_seen(np.bitwise_or.reduce(list(seen["bitmap"])), int(seen["weight"].sum()))
 
 
-def _flags(seen: pd.DataFrame, length: int) -> np.ndarray:
-    """Return the one bitmap in `seen` as `length` bools."""
-    bits = np.unpackbits(seen["bitmap"].iloc[0])[:length]
-    return np.pad(bits, (0, length - len(bits))).astype(bool)
+def _one_seen(bitmap: np.ndarray, weight: int) -> pd.DataFrame:
+    return pd.DataFrame({"bitmap": pd.Series([bitmap], dtype=object), "weight": [weight]})
+
+
+def _flags(seen: pd.DataFrame, lookup: Lookup) -> np.ndarray:
+    """Return the one bitmap in `seen` as bools, one for each customer of the lookup."""
+    return np.unpackbits(seen["bitmap"].iloc[0])[: len(lookup)].astype(bool)
 
 
 def _count(seen: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
-    return pd.DataFrame({"matched": [int(_flags(seen, len(lookup)).sum())]})
+    flags = _flags(seen, lookup)
+    alone = lookup.ids.filter(pa.array(~flags))
+    of_alone = weight(alone) + int(lookup.weights[:-1][~flags].sum())
+    return pd.DataFrame(
+        {
+            "customers": [int(flags.sum())],
+            "weight": pd.Series([seen["weight"].item() + of_alone], dtype=object),
+        }
+    )

@@ -22,13 +22,15 @@ class Lookup:
     Holds one row more than there are customers, the last: `no_customer`, the text of a purchase
     that has none, in the group `Unknown`. Every id without a customer finds that row.
 
-    Attributes: `ids` (n strings), `customer` (n + 1 strings), `age_group` (n + 1 labels).
+    Attributes: `ids` (n strings), `customer` (n + 1 strings), `age_group` (n + 1 labels),
+    `weights` (n + 1 integers: the weight of each `customer`, see `columns.weight`).
     """
 
     def __init__(self, ids: pa.Array, customer: pa.Array, age_group: pd.Categorical) -> None:
         self.ids = ids
         self.customer = customer
         self.age_group = age_group
+        self.weights = _weights(customer)
         keys = trimmed(ids)
         integers, plain = plain_integers(keys)
         # An integer in its shortest form equals, as text, no other form of itself nor any other
@@ -56,7 +58,7 @@ class Lookup:
 
     def __sizeof__(self) -> int:
         arrays = self.ids.nbytes + self.customer.nbytes + self.age_group.nbytes
-        return arrays + self._integers.nbytes + self._texts.nbytes
+        return arrays + self.weights.nbytes + self._integers.nbytes + self._texts.nbytes
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -142,6 +144,13 @@ def plain_integers(keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     plain = pc.fill_null(pc.match_substring_regex(keys, _PLAIN_INTEGER), False)
     values = _filled(pc.cast(pc.if_else(plain, keys, None), pa.int64()))
     return values, plain.to_numpy(zero_copy_only=False)
+
+
+def _weights(texts: pa.Array) -> np.ndarray:
+    data = text_bytes(texts)
+    data = np.where((data == ord('"')) | (data == ord("'")), 0, data)
+    starts = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts)]
+    return np.add.reduceat(data, starts - starts[0], dtype=np.int64)  # no text here is empty
 
 
 def _digits(values: np.ndarray) -> int:

@@ -19,7 +19,8 @@ from distributed.exceptions import WorkerStartTimeoutError
 
 from pipeline.cluster import no_workers_timeout
 from pipeline.errors import ClusterError
-from pipeline.sources import Source, shown
+from pipeline.files import shown
+from pipeline.sources import Source
 
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow")
 _PROBE = "probe"

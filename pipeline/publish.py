@@ -19,31 +19,28 @@ REPORT = "run_report.json"
 
 # In the order in which they are put in place: the report is the mark of a complete run.
 OUTPUTS = (COMBINED, SPENDING, CHART, REJECTED, REPORT)
-_STAGE = ".unfinished"
+_UNFINISHED, _FINISHED = ".unfinished", ".finished"
 
 
 @contextmanager
 def staged_outputs(output_dir: str, fsync: bool) -> Iterator[Path]:
     """Give a folder to write outputs into; put them in place when the block ends well.
 
-    The folder lies inside `output_dir`, so that a rename puts a file in place. When the block
-    raises, `output_dir` stays as it was; what a killed run left is cleared by the next. Raises
-    UsageError where `output_dir` cannot be written, or another run writes into it.
+    The folder lies inside `output_dir`, so that a rename puts a file in place; what has another
+    name than an output is dropped. When the block raises, `output_dir` stays as it was; what a
+    killed run left is cleared by the next. Raises UsageError where `output_dir` cannot be
+    written, or another run writes into it.
     """
     folder = Path(output_dir)
-    stage = folder / _STAGE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
-        _lock(handle, folder)
+    stage = folder / _UNFINISHED
+    with _locked(folder) as handle:
         for name in OUTPUTS:
             if (folder / name).is_dir():
                 raise UsageError(f"{folder / name}: is a folder, where an output has to go")
         try:
-            shutil.rmtree(stage, ignore_errors=True)
+            if (folder / _FINISHED).exists():  # a run was killed while it put its outputs in place
+                _put_in_place(folder)
+            _clear(stage)
             stage.mkdir()
         except OSError as error:
             raise _unwritable(folder, error) from error
@@ -51,34 +48,63 @@ def staged_outputs(output_dir: str, fsync: bool) -> Iterator[Path]:
             yield stage
             _publish(stage, folder, handle, fsync)
         finally:
-            shutil.rmtree(stage, ignore_errors=True)
-    finally:
-        os.close(handle)
+            _clear(stage)
 
 
-def _lock(handle: int, folder: Path) -> None:
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Keep other runs out of `folder`, which is made where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield handle
     except BlockingIOError as error:
         raise UsageError(
             f"{folder}: another run writes its outputs here; wait for it, or name another folder "
             "with --output-dir"
         ) from error
+    finally:
+        os.close(handle)
 
 
 def _publish(stage: Path, folder: Path, handle: int, fsync: bool) -> None:
-    if fsync:
-        for file in stage.iterdir():
+    for file in stage.iterdir():
+        if file.name not in OUTPUTS:
+            file.unlink()
+        elif fsync:
             _sync(file)
-    # Without its report, what lies here is no complete run until the new report is in place.
-    (folder / REPORT).unlink(missing_ok=True)
     for name in OUTPUTS:
-        if (stage / name).exists():
-            os.replace(stage / name, folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)
+        # Where this run has no such output it is empty here, and an earlier run's goes.
+        (stage / name).touch()
+    # From this rename on the run counts: a kill behind it leaves the rest to the next run.
+    stage.rename(folder / _FINISHED)
+    _put_in_place(folder)
     if fsync:
         os.fsync(handle)
+
+
+def _put_in_place(folder: Path) -> None:
+    """Move the outputs of a finished run to their places; goes on where it was cut short."""
+    finished = folder / _FINISHED
+    if (finished / REPORT).exists():
+        # Without a report, what lies here is no complete run until the new report is in place.
+        (folder / REPORT).unlink(missing_ok=True)
+    for name in OUTPUTS:
+        file = finished / name
+        if file.exists() and file.stat().st_size:
+            os.replace(file, folder / name)
+        elif file.exists():
+            (folder / name).unlink(missing_ok=True)
+            file.unlink()
+    finished.rmdir()
+
+
+def _clear(stage: Path) -> None:
+    shutil.rmtree(stage, ignore_errors=True)
 
 
 def _sync(file: Path) -> None:

@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from pipeline.columns import NUMBER, TEXT, TEXT_DTYPE, exact_sum, to_arrow, to_number
+from pipeline.columns import NUMBER, TEXT, TEXT_DTYPE, exact_sum, to_arrow, to_number, weight
 from pipeline.decimals import parse_numbers
+from pipeline.files import open_binary
 from pipeline.partitions import with_meta
-from pipeline.records import Record, count_fields, count_lines, is_regular, split
-from pipeline.sources import Block, Source, open_binary
+from pipeline.records import Grammar, Record, count_lines, grammar
+from pipeline.settings import Dialect
+from pipeline.sources import Block, Source
 
 PARSED = "__parsed__"
 ORDER = "__order__"
@@ -39,6 +41,7 @@ _LEDGER_META = pd.DataFrame(
             "missing": "int64",
             "unusable": "int64",
             "total": object,
+            "weight": object,
             "examples": object,
             "rejected": object,
         }.items()
@@ -78,9 +81,9 @@ class NumberColumn:
     lowest: int | None = None
     highest: int | None = None
 
-    def parse(self, text: pa.Array) -> pa.Array:
+    def parse(self, text: pa.Array, dialect: Dialect) -> pa.Array:
         """Return the usable numbers in `text` as decimal128(38, 18), null for every other."""
-        numbers = parse_numbers(text)
+        numbers = parse_numbers(text, dialect)
         for limit, compare in ((self.lowest, pc.less), (self.highest, pc.greater)):
             if limit is not None:
                 beyond = compare(numbers, pa.scalar(Decimal(limit), NUMBER))
@@ -88,40 +91,43 @@ class NumberColumn:
         return numbers
 
 
-def read(source: Source, number: NumberColumn) -> tuple[dd.DataFrame, dd.DataFrame]:
+def read(
+    source: Source, number: NumberColumn, dialect: Dialect
+) -> tuple[dd.DataFrame, dd.DataFrame]:
     """Return a table's records and its ledger, both lazy, one partition for each block.
 
     Records: the source's columns as text, `__parsed__` (the number column as decimal128(38, 18),
     null where it is missing or cannot be used) and `__order__` (int64, rising in input order).
     Ledger: one row for each block (see `read_block`).
     """
-    meta = _records(_empty(source.columns), number, 0)
+    meta = _records(_empty(source.columns), number, 0, dialect)
     blocks = dd.from_map(
         read_block,
         source.blocks,
-        args=[source.columns, number],
+        args=[source.columns, number, dialect],
         meta=meta,
         label=f"read-{source.name}",
         enforce_metadata=False,
     )
-    records = with_meta(_take_records, meta, blocks)
-    ledger = with_meta(_take_ledger, _LEDGER_META, blocks)
-    return records, ledger
+    return with_meta(_take_records, meta, blocks), with_meta(_take_ledger, _LEDGER_META, blocks)
 
 
-def read_block(block: Block, names: tuple[str, ...], number: NumberColumn) -> Parsed:
+def read_block(
+    block: Block, names: tuple[str, ...], number: NumberColumn, dialect: Dialect
+) -> Parsed:
     """Read one block, with its columns in the order of `names`.
 
     The ledger row: the block's place (path, start) and size (bytes, lines), its records, how
     many values of the number column are missing or cannot be used (with up to 20 examples), the
-    exact total of the others, and the rejected records.
+    exact total of the others, the weight of all text (see `columns.weight`), and the rejected
+    records.
     """
-    with open_binary(block.path) as handle:
-        handle.seek(block.start)
-        text = handle.read(block.stop - block.start)
-    table, rejected = _parse(text, block.columns)
-    records = _records(table.select(list(names)), number, block.number)
-    return Parsed(records, _ledger(block, text, records, number, rejected))
+    with open_binary(block.file.path) as stream:
+        stream.seek(block.start)
+        text = stream.read(block.stop - block.start)
+    table, rejected = _parse(text, block.file.columns, block.file.encoding, dialect)
+    records = _records(table.select(list(names)), number, block.number, dialect)
+    return Parsed(records, _ledger(block, text, records, number, rejected, grammar(dialect)))
 
 
 def _take_records(parsed: Parsed) -> pd.DataFrame:
@@ -132,29 +138,38 @@ def _take_ledger(parsed: Parsed) -> pd.DataFrame:
     return parsed.ledger
 
 
-def _parse(text: bytes, columns: tuple[str, ...]) -> tuple[pa.Table, list[Reject]]:
+def _parse(
+    text: bytes, columns: tuple[str, ...], encoding: str, dialect: Dialect
+) -> tuple[pa.Table, list[Reject]]:
     """Return the good records of a block as a table of text, and the others."""
-    if is_regular(text) and b"\0" not in text:
-        table = _parse_strictly(text, columns)
+    records = grammar(dialect)
+    if records.is_regular(text) and b"\0" not in text:
+        table = _parse_strictly(text, columns, encoding, dialect)
         if table is not None:
             return table, []
-    good, rejected = _sift(text, len(columns))
-    table = _parse_strictly(good, columns)
+    good, rejected = _sift(text, len(columns), encoding, records)
+    table = _parse_strictly(good, columns, encoding, dialect)
     assert table is not None, "every record that is left is well formed"
     return table, rejected
 
 
-def _parse_strictly(text: bytes, columns: tuple[str, ...]) -> pa.Table | None:
+def _parse_strictly(
+    text: bytes, columns: tuple[str, ...], encoding: str, dialect: Dialect
+) -> pa.Table | None:
     """Return the table that `text` holds, or None where any record of it is malformed."""
     if not text.strip(b"\r\n"):
         return _empty(columns)
     try:
+        if encoding != "utf-8":
+            text = text.decode(encoding).encode()
         table = pa.csv.read_csv(
             pa.py_buffer(text),
             read_options=pa.csv.ReadOptions(
                 column_names=columns, use_threads=False, block_size=len(text) + 1
             ),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=b'"' in text),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=dialect.delimiter, newlines_in_values=b'"' in text
+            ),
             convert_options=pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, TEXT),
                 null_values=[""],
@@ -162,16 +177,16 @@ def _parse_strictly(text: bytes, columns: tuple[str, ...]) -> pa.Table | None:
                 quoted_strings_can_be_null=True,
             ),
         )
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
     return table.combine_chunks()
 
 
-def _sift(text: bytes, fields: int) -> tuple[bytes, list[Reject]]:
+def _sift(text: bytes, fields: int, encoding: str, records: Grammar) -> tuple[bytes, list[Reject]]:
     """Part the records of a block into those that can be read, as one text, and the others."""
     good, rejected = [], []
-    for record in split(text):
-        fault = _fault(record, fields)
+    for record in records.split(text):
+        fault = _fault(record, fields, encoding, records)
         if fault is None:
             raw = record.raw
             good.append(raw if raw.endswith((b"\n", b"\r")) else raw + b"\n")
@@ -180,38 +195,47 @@ def _sift(text: bytes, fields: int) -> tuple[bytes, list[Reject]]:
     return b"".join(good), rejected
 
 
-def _fault(record: Record, fields: int) -> tuple[str, str] | None:
+def _fault(record: Record, fields: int, encoding: str, records: Grammar) -> tuple[str, str] | None:
     """Return what is wrong with a record, as (reason, detail)."""
     if record.fault:
         return record.fault, ""
     if b"\0" in record.raw:
         return "NUL byte", f"at byte {record.raw.index(0)} of the record"
     try:
-        record.raw.decode("utf-8")
+        record.raw.decode(encoding)
     except UnicodeDecodeError as error:
-        return "not UTF-8", f"byte 0x{record.raw[error.start]:02x} at byte {error.start}"
-    found = count_fields(record.raw)
+        place = f"byte 0x{record.raw[error.start]:02x} at byte {error.start} of the record"
+        return f"not {encoding.upper()}", place
+    found = records.count_fields(record.raw)
     if found != fields:
         few_or_many = "too few fields" if found < fields else "too many fields"
         return few_or_many, f"{found} where the header has {fields}"
     return None
 
 
-def _records(table: pa.Table, number: NumberColumn, block_number: int) -> pd.DataFrame:
+def _records(
+    table: pa.Table, number: NumberColumn, block_number: int, dialect: Dialect
+) -> pd.DataFrame:
     records = table.to_pandas(types_mapper={TEXT: TEXT_DTYPE}.get)
-    records[PARSED] = to_number(number.parse(to_arrow(records[number.name])))
+    records[PARSED] = to_number(number.parse(to_arrow(records[number.name]), dialect))
     # A block has fewer than 2**32 records: each has a byte, and a block is held in memory.
     records[ORDER] = np.arange(len(records), dtype=np.int64) + (block_number << 32)
     return records
 
 
 def _ledger(
-    block: Block, text: bytes, records: pd.DataFrame, number: NumberColumn, rejected: list[Reject]
+    block: Block,
+    text: bytes,
+    records: pd.DataFrame,
+    number: NumberColumn,
+    rejected: list[Reject],
+    rules: Grammar,
 ) -> pd.DataFrame:
     values, parsed = records[number.name], records[PARSED]
+    texts = (to_arrow(records[name]) for name in block.file.columns)
     unusable = np.flatnonzero(parsed.isna() & values.notna())
     row = {
-        "path": block.path,
+        "path": block.file.path,
         "start": block.start,
         "bytes": len(text),
         "lines": count_lines(text),
@@ -219,20 +243,21 @@ def _ledger(
         "missing": int(values.isna().sum()),
         "unusable": len(unusable),
         "total": exact_sum(to_arrow(parsed)),
-        "examples": _examples(text, values, unusable[:MAX_EXAMPLES], rejected),
+        "weight": sum(weight(column) for column in texts),
+        "examples": _examples(text, values, unusable[:MAX_EXAMPLES], rejected, rules),
         "rejected": rejected,
     }
     return pd.DataFrame([row]).astype(_LEDGER_META.dtypes)
 
 
 def _examples(
-    text: bytes, values: pd.Series, rows: np.ndarray, rejected: list[Reject]
+    text: bytes, values: pd.Series, rows: np.ndarray, rejected: list[Reject], rules: Grammar
 ) -> list[Example]:
     """Find the lines of some rows of a block; `rows` are the positions of good records."""
     if not len(rows):
         return []
     bad = {reject.offset for reject in rejected}
-    good = (record.line for record in split(text) if record.offset not in bad)
+    good = (record.line for record in rules.split(text) if record.offset not in bad)
     wanted, last = set(rows.tolist()), int(rows[-1])
     lines = {}
     for row, line in enumerate(good):

@@ -64,7 +64,9 @@ def layout(customers: Sequence[str], purchases: Sequence[str], columns: Columns)
     return Layout(_row(names), _row([*blanks, UNKNOWN]), _row([""] * len(of_purchases)))
 
 
-def render_customers(customers: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+def render_customers(
+    customers: pd.DataFrame, columns: Columns, escape: bool = False
+) -> pd.DataFrame:
     """Return customers as (`customer_id` text, `customer` CSV text, `age_group`, `__order__`).
 
     `customer` holds every column but the id, in order, `full_name` and `age_group` last.
@@ -73,14 +75,18 @@ def render_customers(customers: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "customer_id": customers[columns.id],
-            "customer": to_text(join_fields(_as_text(customers[name]) for name in fields)),
+            "customer": to_text(
+                join_fields((_as_text(customers[name]) for name in fields), escape)
+            ),
             AGE_GROUP: customers[AGE_GROUP],
             ORDER: customers[ORDER],
         }
     )
 
 
-def render_purchases(purchases: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+def render_purchases(
+    purchases: pd.DataFrame, columns: Columns, escape: bool = False
+) -> pd.DataFrame:
     """Return purchases as (`customer_id` text, `purchase` CSV text, `amount`, `__order__`).
 
     `purchase` holds every column but the id, in order; `amount` is decimal128(38, 18).
@@ -89,15 +95,23 @@ def render_purchases(purchases: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "customer_id": purchases[columns.id],
-            "purchase": to_text(join_fields(_as_text(purchases[name]) for name in fields)),
+            "purchase": to_text(
+                join_fields((_as_text(purchases[name]) for name in fields), escape)
+            ),
             "amount": purchases[PARSED],
             ORDER: purchases[ORDER],
         }
     )
 
 
-def quote(text: pa.Array) -> pa.Array:
-    """Return each string as a CSV field, and a missing one as the empty field."""
+def quote(text: pa.Array, escape: bool = False) -> pa.Array:
+    """Return each string as a CSV field, and a missing one as the empty field.
+
+    With `escape`, an apostrophe goes before text that a spreadsheet would run as a formula
+    (OWASP, "CSV Injection"); numbers stay, negative ones too.
+    """
+    if escape:
+        text = _escape_formulas(text)
     if not _SPECIAL[text_bytes(text)].any():
         return pc.fill_null(text, "") if text.null_count else text
     special = pc.match_substring_regex(text, _NEEDS_QUOTES)
@@ -107,15 +121,24 @@ def quote(text: pa.Array) -> pa.Array:
     return pc.fill_null(pc.if_else(special, quoted, text), "")
 
 
-def join_fields(fields: Iterable[pa.Array]) -> pa.Array:
-    """Return the rows of some columns as CSV text without a line end."""
-    quoted = [quote(field) for field in fields]
+def join_fields(fields: Iterable[pa.Array], escape: bool = False) -> pa.Array:
+    """Return the rows of some columns as CSV text without a line end (`escape`: see `quote`)."""
+    quoted = [quote(field, escape) for field in fields]
     return pc.binary_join_element_wise(*quoted, pa.scalar(",", TEXT))
 
 
 def end_lines(records: pa.Array) -> pa.Array:
     """Return CSV text with a line end behind each record."""
     return pc.binary_join_element_wise(records, pa.scalar("", TEXT), pa.scalar("\n", TEXT))
+
+
+def _escape_formulas(text: pa.Array) -> pa.Array:
+    formula = pc.and_not(
+        pc.match_substring_regex(text, r"^[=+\-@\t\r\n]"),
+        pc.match_substring_regex(text, r"^[+-]?([0-9]+[.,]?)+([eE][+-]?[0-9]+)?$"),
+    )
+    marked = pc.binary_join_element_wise(pa.scalar("'", TEXT), text, pa.scalar("", TEXT))
+    return pc.if_else(formula, marked, text)
 
 
 def _row(fields: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ Imports nothing outside the standard library, so that `--help` need not wait for
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -106,6 +107,77 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Dialect:
+    """How the input files are written.
+
+    `encoding` holds for files without a byte order mark. `decimal` and `thousands` are the signs
+    within numbers (`thousands` may be empty: none). A record longer than `max_record_size` bytes
+    is rejected.
+    """
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+    thousands: str = ""
+    max_record_size: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n':
+            raise UsageError(
+                f"the delimiter is one ASCII character but no quote or line end, "
+                f"not {self.delimiter!r}"
+            )
+        try:
+            encoding = codecs.lookup(self.encoding).name
+        except LookupError as error:
+            raise UsageError(
+                f"'{self.encoding}' is no encoding that Python knows; try utf-8, cp1252 or utf-16"
+            ) from error
+        # A byte order mark is looked for in any case.
+        object.__setattr__(self, "encoding", encoding.removesuffix("-sig"))
+        signs = (self.decimal, self.thousands)
+        taken = '0123456789+-eE"\r\n'
+        if len(self.decimal) != 1 or len(self.thousands) > 1 or self.decimal == self.thousands:
+            raise UsageError(
+                "the signs within numbers are one character each and differ, "
+                f"not {self.decimal!r} and {self.thousands!r}"
+            )
+        if any(sign and sign in taken for sign in signs):
+            raise UsageError(f"a sign within numbers cannot be one of {taken.strip()!r}")
+        if self.max_record_size < 2:
+            raise UsageError("the largest size of a record is at least 2 bytes")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How many records may be rejected: a number, or a share of all records read."""
+
+    records: int | None = None
+    share: Decimal | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Tolerance:
+        """Read `100` or `0.5%`; raise UsageError for anything else."""
+        number, percent = text.removesuffix("%").strip(), text.endswith("%")
+        try:
+            value = Decimal(number)
+        except InvalidOperation:
+            value = Decimal(-1)
+        if not value.is_finite() or value < 0 or (not percent and value % 1):
+            raise UsageError(
+                f"--max-rejected: '{text}' is neither a number of records nor a share; "
+                "write it as 100 or 0.5%"
+            )
+        return cls(share=value / 100) if percent else cls(records=int(value))
+
+    def allows(self, rejected: int, records: int) -> bool:
+        """Tell whether so many rejected records of so many in all are few enough."""
+        if self.records is not None:
+            return rejected <= self.records
+        return self.share is None or rejected <= self.share * records
+
+
+@dataclass(frozen=True)
 class Settings:
     """Every choice of a run that does not concern the cluster it runs on."""
 
@@ -113,9 +185,12 @@ class Settings:
     purchases: tuple[str, ...] = ("data/purchases.csv",)
     output_dir: str = "outputs"
     columns: Columns = field(default_factory=Columns)
+    dialect: Dialect = field(default_factory=Dialect)
     age_groups: AgeGroups = field(default_factory=AgeGroups)
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
     block_size: int = 8 << 20
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    escape_formulas: bool = False
     fsync: bool = True
 
     def __post_init__(self) -> None:

@@ -3,51 +3,54 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
 
 import fsspec
 
 from pipeline.errors import UsageError
-from pipeline.records import MAX_RECORD_SIZE, complete_records, count_lines
+from pipeline.files import COMPRESSIONS, TextFile, open_binary, shown
+from pipeline.records import count_lines, grammar
+from pipeline.settings import Dialect
 
 _BOM = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True)
-class Block:
-    """A run of whole records: bytes `start` to `stop` of `path`, under that file's header.
-
-    `number` counts a table's blocks from 0, in input order.
-    """
-
-    path: str
-    columns: tuple[str, ...]
-    start: int
-    stop: int
-    number: int = 0
+_DELIMITERS = ",;\t|"
+_ENDINGS = tuple(f".csv{ending}" for ending in ("", *COMPRESSIONS))
 
 
 @dataclass(frozen=True)
 class SourceFile:
     """One input file: its header, where its first record begins, and its size in bytes.
 
-    `header_lines` are the physical lines before the first record.
+    `path` is where its plain bytes are, `name` what people call it; `encoding` is of those bytes.
+    Where `is_plain` is not set the file has yet to be unpacked. `header_lines` are the physical
+    lines before the first record.
     """
 
     path: str
+    name: str
     columns: tuple[str, ...]
     start: int
     header_lines: int
     size: int
+    encoding: str
+    is_plain: bool
 
-    @property
-    def name(self) -> str:
-        """The path for people to read: from the current folder, where the file lies below it."""
-        return shown(self.path)
+
+@dataclass(frozen=True)
+class Block:
+    """A run of whole records: bytes `start` to `stop` of a file.
+
+    `number` counts a table's blocks from 0, in input order.
+    """
+
+    file: SourceFile
+    start: int
+    stop: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -57,65 +60,65 @@ class Source:
     name: str
     columns: tuple[str, ...]
     files: tuple[SourceFile, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block, ...] = ()
 
     @property
     def size(self) -> int:
-        """The bytes of all files."""
+        """The bytes of all files, as they lie there."""
         return sum(file.size for file in self.files)
 
     def __str__(self) -> str:
         """Say what there is to read."""
         files = self.files[0].name if len(self.files) == 1 else f"{len(self.files)} files"
-        return f"{self.name}: {files}, {self.size / 1e6:,.1f} MB in {len(self.blocks)} block(s)"
+        return f"{self.name}: {files}, {self.size / 1e6:,.1f} MB"
 
 
 def open_source(
-    name: str, paths: Iterable[str], required: dict[str, str], block_size: int
+    name: str, paths: Iterable[str], required: dict[str, str], dialect: Dialect
 ) -> Source:
-    """Find the files of one table, check their headers, and cut them into blocks.
+    """Find the files of one table and check their headers; no blocks yet.
 
-    `paths` are files, globs or folders (all `*.csv` in them), local or fsspec URLs; a glob and
-    a folder give their files in the order of their names. `required` maps each column that must
-    be there to the option that renames it. Raises UsageError naming the file and the column.
+    `paths` are files, globs or folders (all `*.csv` in them, compressed ones too), local or
+    fsspec URLs; a glob and a folder give their files in the order of their names. `required` maps
+    each column that must be there to the option that renames it. Raises UsageError naming the
+    file and the column.
     """
-    files = [_read_header(path) for path in _expand(name, paths)]
+    files = [_read_header(path, dialect) for path in _expand(name, paths)]
     for file in files:
-        _check_columns(name, file, files[0], required)
+        _check_columns(name, file, files[0], required, dialect)
+    return Source(name, files[0].columns, tuple(files))
+
+
+def cut(source: Source, dialect: Dialect, block_size: int, scratch: Path) -> Source:
+    """Cut the files of a table into blocks that end at a record's end, of about `block_size`.
+
+    What is compressed, or in an encoding that cannot be cut at a byte, is unpacked into the
+    folder `scratch` first.
+    """
     with ThreadPoolExecutor() as pool:
-        per_file = pool.map(lambda file: list(_cut(file, block_size)), files)
-        ranges = [(file, *cut) for file, cuts in zip(files, per_file, strict=True) for cut in cuts]
+        targets = [scratch / f"{source.name}-{number}.csv" for number in range(len(source.files))]
+        files = list(pool.map(_plain, source.files, targets, repeat(dialect)))
+        cuts = list(pool.map(_cut, files, repeat(dialect), repeat(block_size)))
+    ranges = [(file, *cut) for file, of_file in zip(files, cuts, strict=True) for cut in of_file]
     if not ranges:  # headers only: a table without records still has a partition
         ranges = [(files[0], files[0].start, files[0].start)]
-    blocks = (
-        Block(file.path, file.columns, start, stop, number)
-        for number, (file, start, stop) in enumerate(ranges)
-    )
-    return Source(name, files[0].columns, tuple(files), tuple(blocks))
+    blocks = (Block(*place, number) for number, place in enumerate(ranges))
+    return replace(source, files=tuple(files), blocks=tuple(blocks))
 
 
-def shown(path: str) -> str:
-    """Return a path or URL as a message names it: relative where it lies below this folder."""
-    here = f"{os.getcwd()}/"
-    return path.removeprefix(here)
-
-
-def open_binary(path: str) -> BinaryIO:
-    """Open a local path or an fsspec URL for reading bytes."""
-    return fsspec.open(path, "rb").open()
-
-
-def _expand(name: str, paths: Iterable[str]) -> list[str]:
+def _expand(table: str, paths: Iterable[str]) -> list[str]:
     files: list[str] = []
     for path in paths:
         found = _find(path)
         if not found:
-            raise UsageError(f"{name}: no file at '{path}'; name a file, a glob or a folder of CSV")
+            raise UsageError(
+                f"{table}: no file at '{path}'; name a file, a glob or a folder of CSV"
+            )
         files += found
     twice = {file for file in files if files.count(file) > 1}
     if twice:
         raise UsageError(
-            f"{name}: '{shown(min(twice))}' is named twice; its records would count twice"
+            f"{table}: '{shown(min(twice))}' is named twice; its records would count twice"
         )
     return files
 
@@ -123,8 +126,7 @@ def _expand(name: str, paths: Iterable[str]) -> list[str]:
 def _find(path: str) -> list[str]:
     system, inner = fsspec.url_to_fs(path)
     if system.isdir(inner):
-        pattern = f"{inner.rstrip('/')}/*.csv"
-        found = [file for file in system.glob(pattern) if system.isfile(file)]
+        found = [file for file in system.ls(inner, detail=False) if file.endswith(_ENDINGS)]
         if not found:
             raise UsageError(f"no *.csv file in the folder '{path}'")
     elif system.isfile(inner):  # first: a file's name may hold the characters of a glob
@@ -138,56 +140,64 @@ def _with_protocol(path: str, system: fsspec.AbstractFileSystem, inner: str) -> 
     return system.unstrip_protocol(inner) if "://" in path else inner
 
 
-def _read_header(path: str) -> SourceFile:
-    try:
-        with open_binary(path) as handle:
-            head = handle.read(MAX_RECORD_SIZE)
-            size = handle.seek(0, 2)
-    except OSError as error:
-        raise UsageError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
+def _read_header(path: str, dialect: Dialect) -> SourceFile:
+    with TextFile(path, dialect.encoding) as file:
+        head = file.read(dialect.max_record_size)
+    with open_binary(path) as stream:
+        size = stream.seek(0, 2)
     start = len(_BOM) if head.startswith(_BOM) else 0
-    text = head[start:]
-    end = _first_record(text, whole=size == len(head))
+    encoding = "utf-8" if start else file.encoding
+    header = _first_line(head[start:])
     try:
-        rows = list(csv.reader([text[:end].decode("utf-8").rstrip("\r\n")], strict=True))
+        text = header.decode(encoding).rstrip("\r\n")
+        rows = list(csv.reader([text], delimiter=dialect.delimiter, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
-            f"{shown(path)}: its first line is no CSV header in UTF-8: {error}"
+            f"{shown(path)}: its first line is no CSV header in {encoding}: {error}; see --encoding"
         ) from error
     columns = tuple(rows[0]) if rows else ()
     if not any(columns):
         raise UsageError(f"{shown(path)}: is empty; its first line should name the columns")
-    return SourceFile(path, columns, start + end, count_lines(text[:end]), size)
+    return SourceFile(
+        path,
+        shown(path),
+        columns,
+        start + len(header),
+        count_lines(header),
+        size,
+        encoding,
+        file.is_plain,
+    )
 
 
-def _first_record(text: bytes, whole: bool) -> int:
-    """Return where the header ends: the first line end outside quotes."""
+def _first_line(text: bytes) -> bytes:
+    """Return the text up to the first line end outside quotes, or all of it."""
     stop = 0
     while True:
         ends = [at for at in (text.find(b"\n", stop), text.find(b"\r", stop)) if at >= 0]
         if not ends:
-            return len(text) if whole else 0
+            return text
         stop = min(ends) + 1
         if text[stop - 1 : stop + 1] == b"\r\n":
             stop += 1
         if text.count(b'"', 0, stop) % 2 == 0:
-            return stop
+            return text[:stop]
 
 
 def _check_columns(
-    name: str, file: SourceFile, first: SourceFile, required: dict[str, str]
+    table: str, file: SourceFile, first: SourceFile, required: dict[str, str], dialect: Dialect
 ) -> None:
     columns = file.columns
-    has = f"it has: {', '.join(columns)}"
     for number, column in enumerate(columns, start=1):
         if not column.strip():
-            raise UsageError(f"{file.name}: column {number} has no name; {has}")
+            raise UsageError(f"{file.name}: column {number} has no name; {_has(columns)}")
         if columns.count(column) > 1:
             raise UsageError(f"{file.name}: column '{column}' stands twice in the header")
     for column, option in required.items():
         if column not in columns:
             raise UsageError(
-                f"{file.name}: {name} need a column '{column}'; {has} (name it with {option})"
+                f"{file.name}: {table} need a column '{column}'; {_has(columns)}; "
+                f"{_hint(columns, column, option, dialect)}"
             )
     if set(columns) != set(first.columns):
         missing = [column for column in first.columns if column not in columns]
@@ -200,16 +210,47 @@ def _check_columns(
         raise UsageError(f"{file.name}: other columns than {first.name}: it {differs}")
 
 
-def _cut(file: SourceFile, block_size: int) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of bytes between record ends, each of about `block_size`."""
+def _has(columns: tuple[str, ...]) -> str:
+    return f"it has: {', '.join(columns)}"
+
+
+def _hint(columns: tuple[str, ...], column: str, option: str, dialect: Dialect) -> str:
+    """Say how to mend a header that lacks `column`."""
+    for name in columns:
+        if name.strip().casefold() == column.strip().casefold():
+            return f"names count to the letter: rename '{name}', or give {option} '{name}'"
+    for other in _DELIMITERS.replace(dialect.delimiter, ""):
+        if any(other in name for name in columns):
+            return f"is its delimiter {other!r}? see --delimiter"
+    if any(name.strip().lstrip("+-")[:1].isdigit() for name in columns):
+        return "is that a record? the first line should name the columns"
+    return f"name it with {option}"
+
+
+def _plain(file: SourceFile, target: Path, dialect: Dialect) -> SourceFile:
+    """Return the file itself, or its copy in `target` that holds its plain bytes."""
+    if file.is_plain:
+        return file
+    with TextFile(file.path, dialect.encoding) as text:
+        text.unpack(target)
+    return replace(file, path=str(target), size=target.stat().st_size, is_plain=True)
+
+
+def _cut(file: SourceFile, dialect: Dialect, block_size: int) -> list[tuple[int, int]]:
+    """Return the ranges of bytes between record ends."""
+    ranges = []
+    records = grammar(dialect)
     start, length = file.start, block_size
-    with open_binary(file.path) as handle:
-        while start < file.size:
-            handle.seek(start)
-            text = handle.read(length)
-            stop = file.size if start + len(text) >= file.size else start + complete_records(text)
+    with open_binary(file.path) as stream:
+        end = stream.seek(0, 2)
+        while start < end:
+            stream.seek(start)
+            text = stream.read(length)
+            at_end = start + len(text) >= end
+            stop = end if at_end else start + records.complete_records(text)
             if stop == start:  # one record is longer than the block
                 length *= 2
                 continue
-            yield start, stop
+            ranges.append((start, stop))
             start, length = stop, block_size
+    return ranges

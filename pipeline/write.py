@@ -8,41 +8,41 @@ that is written twice, after a retry, writes the same bytes to the same place.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import TEXT, text_bytes, to_arrow, to_text
+from pipeline.columns import TEXT, text_bytes, to_arrow, to_text, weight
 from pipeline.partitions import on_partitions, with_meta
-from pipeline.render import end_lines, quote
+from pipeline.render import Layout, end_lines, quote
 
-_WRITTEN = pd.DataFrame({"start": [0], "bytes": [0], "rows": [0]}).iloc[:0]
+_WRITTEN = pd.DataFrame({"start": [0], "bytes": [0], "rows": [0], "weight": [0]}).iloc[:0]
 
 
 def write_combined(
-    combined: dd.DataFrame, path: str, header: str, no_purchase: str
+    combined: dd.DataFrame, path: Path, layout: Layout, escape: bool = False
 ) -> dd.DataFrame:
-    """Write joined records below `header` into the file at `path`, which is made here.
+    """Write joined records below the layout's header into the file at `path`, which is made here.
 
-    `combined` is the result of `join.join`; `no_purchase` is the CSV text of a record without a
-    purchase. Returns, lazy, one row for each partition (int64): `start`, its place in the
-    file, and the `bytes` and `rows` written.
+    `combined` is the result of `join.join`; with `escape`, ids that a spreadsheet would run are
+    defused. Returns, lazy, one row for each partition (int64): `start`, its place in the
+    file, the `bytes` and `rows` written, and their `weight` (see `columns.weight`).
     """
-    first = f"{header}\n".encode()
-    with open(path, "wb") as file:
-        file.write(first)
-    lines = on_partitions(_lines, combined, no_purchase)
+    first = f"{layout.header}\n".encode()
+    path.write_bytes(first)
+    lines = on_partitions(_lines, combined, layout.no_purchase, escape)
     ends = on_partitions(_size, lines).cumsum()
-    return with_meta(_write_before, _WRITTEN, lines, ends, len(first), path)
+    return with_meta(_write_before, _WRITTEN, lines, ends, len(first), str(path.absolute()))
 
 
-def _lines(combined: pd.DataFrame, no_purchase: str) -> pd.Series:
+def _lines(combined: pd.DataFrame, no_purchase: str, escape: bool) -> pd.Series:
     """Return each record as a line of CSV, its line end included."""
     # The line end goes to the shortest part: it is copied once more.
     purchase = end_lines(pc.fill_null(to_arrow(combined["purchase"]), no_purchase))
-    customer_id = quote(to_arrow(combined["customer_id"]))
+    customer_id = quote(to_arrow(combined["customer_id"]), escape)
     customer = to_arrow(combined["customer"])
     return to_text(
         pc.binary_join_element_wise(customer_id, customer, purchase, pa.scalar(",", TEXT))
@@ -55,7 +55,8 @@ def _size(lines: pd.Series) -> pd.Series:
 
 def _write_before(lines: pd.Series, end: pd.Series, first: int, path: str) -> pd.DataFrame:
     """Write lines into the file so that they end at `end`, counted from behind the header."""
-    data = memoryview(text_bytes(to_arrow(lines)))
+    text = to_arrow(lines)
+    data = memoryview(text_bytes(text).data)
     start = first + end.item() - len(data)
     # Not created here: a worker that comes back after the run has ended must leave nothing.
     descriptor = os.open(path, os.O_WRONLY)
@@ -65,4 +66,6 @@ def _write_before(lines: pd.Series, end: pd.Series, first: int, path: str) -> pd
             written += os.pwrite(descriptor, data[written:], start + written)
     finally:
         os.close(descriptor)
-    return pd.DataFrame({"start": [start], "bytes": [len(data)], "rows": [len(lines)]})
+    return pd.DataFrame(
+        {"start": [start], "bytes": [len(data)], "rows": [len(lines)], "weight": [weight(text)]}
+    )

@@ -127,7 +127,7 @@ def _write(path: Path, rows: Callable[[int, int], pa.Table], start: int, stop: i
         for first in range(start, stop, CHUNK):
             table = rows(first, min(first + CHUNK, stop))
             records = join_fields(column.combine_chunks() for column in table.columns)
-            file.write(text_bytes(end_lines(records)))
+            file.write(text_bytes(end_lines(records)).data)
 
 
 def _text(numbers: np.ndarray) -> pa.Array:
