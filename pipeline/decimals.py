@@ -10,22 +10,16 @@ from __future__ import annotations
 import re
 from decimal import Context, Decimal, Inexact, InvalidOperation
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import NUMBER, text_bytes
+from pipeline.columns import NUMBER, holds_only
 from pipeline.settings import Dialect
 
 _PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 # Arrow's own conversion turns some longer numbers into others, unseen: 4e20 into 5971763307906….
 _ARROW_PATTERN = r"^[+-]?([0-9]{1,20}(\.[0-9]{0,18})?|\.[0-9]{1,18})$"
 _ARROW_LENGTH = 20
-
-_WHOLE, _POINT, _OTHER = range(3)
-_KIND = np.full(256, _OTHER, np.uint8)
-_KIND[list(b"0123456789-")] = _WHOLE
-_KIND[list(b"+.")] = _POINT
 
 _LAST_PLACE = Decimal(1).scaleb(-NUMBER.scale)
 _FITTING = Context(prec=NUMBER.precision, traps=[InvalidOperation, Inexact])
@@ -38,13 +32,13 @@ def parse_numbers(text: pa.Array, dialect: Dialect | None = None) -> pa.Array:
     """
     if dialect and (dialect.decimal, dialect.thousands) != (".", ""):
         text = _in_plain_notation(text, dialect)
-    kind = _KIND[text_bytes(text)].max(initial=_WHOLE)
     try:
-        if kind == _WHOLE:
-            # Several times faster than text to decimal. The bytes are looked at first since
-            # Arrow reads 0x10 as 16.
+        if holds_only(text, "0", "9"):
+            # Faster than text to decimal. The bytes are looked at first since Arrow reads 0x10
+            # as 16.
             return pc.cast(pc.cast(text, pa.int64()), NUMBER)
-        if kind == _POINT and (pc.max(pc.binary_length(text)).as_py() or 0) <= _ARROW_LENGTH:
+        longest = pc.max(pc.binary_length(text)).as_py() or 0
+        if holds_only(text, "+", "9") and longest <= _ARROW_LENGTH:  # + , - . / and digits
             return pc.cast(text, NUMBER)
     except pa.ArrowInvalid:
         pass

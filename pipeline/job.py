@@ -113,12 +113,14 @@ def run(settings: Settings, client: Client, progress: Progress | None = None) ->
         purchases, purchases_ledger = read(purchases_csv, NumberColumn(columns.amount), dialect)
         purchases = on_partitions(render_purchases, purchases, columns, settings.escape_formulas)
 
-        combined, matched = join(purchases, customers, todo.layout.no_customer, todo.join)
-        spending = total_spending(combined, customers)
-        written = write_combined(combined, stage / COMBINED, todo.layout, settings.escape_formulas)
+        joined = join(purchases, customers, todo.layout.no_customer, todo.join)
+        spending = total_spending(joined.combined, customers)
+        written = write_combined(joined, stage / COMBINED, todo.layout, settings.escape_formulas)
         # One pass over the data: what the books need is counted on the way.
         spending, written, matched, customers_ledger, purchases_ledger = compute(
-            client, [spending, written, matched, customers_ledger, purchases_ledger], progress
+            client,
+            [spending, written, joined.matched, customers_ledger, purchases_ledger],
+            progress,
         )
         ledgers = {customers_csv: customers_ledger, purchases_csv: purchases_ledger}
         check_rejected(settings.tolerance, ledgers)

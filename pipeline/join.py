@@ -24,30 +24,57 @@ from pipeline.partitions import on_partitions, with_meta
 from pipeline.read import ORDER
 from pipeline.transform import AGE_GROUP
 
-_ROW = "__row__"
+ROW = "row"
 _BUCKET = "__bucket__"
-
-
+# Into so many partitions the customers without purchases are put after a broadcast.
+_PARTS = 8
 _MATCHED = pd.DataFrame({"customers": pd.Series(dtype="int64"), "weight": pd.Series(dtype=object)})
 
 
-def join(
-    purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how: str
-) -> tuple[dd.DataFrame, dd.DataFrame]:
+class Joined(NamedTuple):
+    """The result of the join, lazy.
+
+    `combined`: `customer_id` (text, as it came), `row` (int64: the row of the record's customer in
+    `lookup`), `age_group` (categorical; `Unknown` where there is no customer), `purchase` (CSV
+    text) and `amount` (decimal128(38, 18)), both missing where there is no purchase. The text of
+    the customers stays in `lookup` until it is written (late materialization): it is most of the
+    output, and carrying it would cost as much again.
+    `lookup`: `Lookup` objects, one for all partitions of `combined` or one for each.
+    `matched`: `customers` (int64), how many have purchases, and `weight` (int), of the customers'
+    side of all records (see `columns.weight`); the sums of its rows are what counts.
+    """
+
+    combined: dd.DataFrame
+    lookup: dd.DataFrame
+    matched: dd.DataFrame
+
+
+def join(purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how: str) -> Joined:
     """Join rendered purchases and customers, `how`: `broadcast` or `shuffle`.
 
-    Returns (combined, matched), both lazy.
-
-    Combined: `customer_id` (text, as it came), `customer` (CSV text; `no_customer` where there
-    is none), `age_group` (categorical; `Unknown` where there is no customer), `purchase` (CSV
-    text) and `amount` (decimal128(38, 18)), both missing where there is no purchase. Broadcast,
-    its rows are the purchases in input order, then the customers without purchases in input
-    order; shuffled, their order is not defined.
-    Matched: rows of `customers` (int64), how many have purchases, and `weight` (int), of the
-    customers' side of all records (see `columns.weight`); their sums are what counts.
+    `no_customer` is the text of a customer that is not there. Broadcast, the rows of `combined`
+    are the purchases in input order, then the customers without purchases in input order;
+    shuffled, their order is not defined.
     """
-    joined = _join_shuffle if how == "shuffle" else _join_broadcast
-    return joined(purchases, customers, no_customer)
+    shuffled = how == "shuffle"
+    if shuffled:
+        purchases, customers = _bring_together(purchases, customers)
+    else:
+        customers = customers.repartition(npartitions=1)
+    none = Lookup.build(customers._meta, no_customer)
+    lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
+    meta = _find_customers(purchases._meta, none)
+    found = with_meta(_find_customers, meta, purchases, lookup)
+    seen = with_meta(_seen, _seen(meta, none), found, lookup)
+    if not shuffled:
+        seen = seen.reduction(_union, aggregate=_union, meta=seen._meta)
+    matched = with_meta(_count, _MATCHED, seen, lookup)
+    if shuffled:
+        without = with_meta(_without_purchases, meta, lookup, seen)
+        combined = with_meta(_append, meta, found, without)
+    else:
+        combined = dd.concat([found, _without_purchases_in_parts(lookup, seen, meta)])
+    return Joined(combined, lookup, matched)
 
 
 def choose_join(choice: str, customers_size: int, worker_memory: int | None) -> str:
@@ -63,58 +90,16 @@ def choose_join(choice: str, customers_size: int, worker_memory: int | None) -> 
     return "broadcast" if fits else "shuffle"
 
 
-def _join_broadcast(
-    purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str
+def _bring_together(
+    purchases: dd.DataFrame, customers: dd.DataFrame
 ) -> tuple[dd.DataFrame, dd.DataFrame]:
-    whole = customers.repartition(npartitions=1)
-    lookup = with_meta(Lookup.build, customers._meta, whole, no_customer)
-    none = Lookup.build(customers._meta, no_customer)
-    meta = _find_customers(purchases._meta, none)
-    found = with_meta(_find_customers, meta, purchases, lookup)
-    seen = with_meta(_seen, _seen(meta, none), found, lookup)
-    seen = seen.reduction(_union, aggregate=_union, meta=seen._meta)
-
-    # As many partitions as the customers came in, so that these are written in parallel too.
-    parts = dd.from_map(_part, range(customers.npartitions), of=customers.npartitions)
-    without = with_meta(_without_purchases, meta, parts, lookup, seen)
-    return dd.concat([found, without]), with_meta(_count, _MATCHED, seen, lookup)
-
-
-def _join_shuffle(
-    purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str
-) -> tuple[dd.DataFrame, dd.DataFrame]:
+    """Shuffle both tables so that equal ids are in partitions of the same number."""
     partitions = max(purchases.npartitions, customers.npartitions)
     purchases, customers = (
         on_partitions(_add_bucket, table).shuffle(on=_BUCKET, npartitions=partitions)
         for table in (purchases, customers)
     )
-    meta = _join_partition(purchases._meta, customers._meta, no_customer)
-    joined = with_meta(_join_partition, meta.combined, purchases, customers, no_customer)
-    combined = with_meta(_take_combined, meta.combined, joined)
-    return combined, with_meta(_take_matched, meta.matched, joined)
-
-
-class _Joined(NamedTuple):
-    combined: pd.DataFrame
-    matched: pd.DataFrame
-
-
-def _join_partition(purchases: pd.DataFrame, customers: pd.DataFrame, no_customer: str) -> _Joined:
-    """Join all purchases and customers of some ids."""
-    # A shuffle keeps no order, and the first of several customers with one id has to be found.
-    lookup = Lookup.build(customers.sort_values(ORDER), no_customer)
-    found = _find_customers(purchases.reset_index(drop=True), lookup)
-    seen = _seen(found, lookup)
-    without = _without_purchases(_part(0, of=1), lookup, seen)
-    return _Joined(pd.concat([found, without]), _count(seen, lookup))
-
-
-def _take_combined(joined: _Joined) -> pd.DataFrame:
-    return joined.combined
-
-
-def _take_matched(joined: _Joined) -> pd.DataFrame:
-    return joined.matched
+    return purchases, customers
 
 
 def _add_bucket(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,45 +114,61 @@ def _add_bucket(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find_customers(purchases: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
-    """Put each purchase's customer beside it, and the customer's row in the lookup."""
+    """Put beside each purchase the row of its customer in the lookup, and the age group."""
     rows = lookup.rows(to_arrow(purchases["customer_id"]))
     return pd.DataFrame(
         {
-            "customer_id": purchases["customer_id"],
-            "customer": to_text(lookup.customer.take(pa.array(rows))),
+            "customer_id": purchases["customer_id"].array,
+            ROW: rows,
             AGE_GROUP: lookup.age_group.take(rows),
-            "purchase": purchases["purchase"],
-            "amount": purchases["amount"],
-            _ROW: rows,
+            "purchase": purchases["purchase"].array,
+            "amount": purchases["amount"].array,
         }
     )
 
 
-def _without_purchases(part: pd.DataFrame, lookup: Lookup, seen: pd.DataFrame) -> pd.DataFrame:
-    """Return the customers of one part of the lookup that no purchase named."""
-    number, of = part["number"].item(), part["of"].item()
-    start, stop = len(lookup) * number // of, len(lookup) * (number + 1) // of
+def _without_purchases(
+    lookup: Lookup, seen: pd.DataFrame, start: int = 0, stop: int | None = None
+) -> pd.DataFrame:
+    """Return the customers that no purchase named, of the lookup's rows `start` to `stop`."""
     rows = start + np.flatnonzero(~_flags(seen, lookup)[start:stop])
-    take = pa.array(rows)
     return pd.DataFrame(
         {
-            "customer_id": to_text(lookup.ids.take(take)),
-            "customer": to_text(lookup.customer.take(take)),
+            "customer_id": to_text(lookup.ids.take(pa.array(rows))),
+            ROW: rows,
             AGE_GROUP: lookup.age_group.take(rows),
             "purchase": to_text(pa.nulls(len(rows), TEXT)),
             "amount": to_number(pa.nulls(len(rows), NUMBER)),
-            _ROW: rows,
         }
     )
 
 
-def _part(number: int, of: int) -> pd.DataFrame:
-    return pd.DataFrame({"number": [number], "of": [of]})
+def _without_purchases_in_parts(
+    lookup: dd.DataFrame, seen: dd.DataFrame, meta: pd.DataFrame
+) -> dd.DataFrame:
+    """Return the same in `_PARTS` partitions, so that they are written in parallel too."""
+    # Without meta Dask would run one on the cluster, before the job is watched over.
+    parts = dd.from_map(_part, range(_PARTS), meta=_part(0))
+    return with_meta(_part_without_purchases, meta, parts, lookup, seen)
+
+
+def _part(number: int) -> pd.DataFrame:
+    return pd.DataFrame({"number": [number]})
+
+
+def _part_without_purchases(part: pd.DataFrame, lookup: Lookup, seen: pd.DataFrame) -> pd.DataFrame:
+    number = part["number"].item()
+    start, stop = (len(lookup) * edge // _PARTS for edge in (number, number + 1))
+    return _without_purchases(lookup, seen, start, stop)
+
+
+def _append(found: pd.DataFrame, without: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([found, without], ignore_index=True)
 
 
 def _seen(found: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
     """Return one row: which rows of the lookup these purchases found (a bitmap), their weight."""
-    rows = found[_ROW].to_numpy()
+    rows = found[ROW].to_numpy()
     flags = np.zeros(len(lookup) + 1, bool)
     flags[rows] = True
     return _one_seen(np.packbits(flags), int(lookup.weights[rows].sum()))

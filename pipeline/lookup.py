@@ -7,12 +7,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import TEXT, text_bytes, to_arrow, to_text
+from pipeline.columns import TEXT, holds_any, holds_only, text_bytes, to_arrow, to_text
+from pipeline.read import ORDER
 from pipeline.settings import UNKNOWN
 from pipeline.transform import AGE_GROUP
 
-_DIGITS = np.zeros(256, bool)
-_DIGITS[list(b"0123456789")] = True
+# reduceat widens its whole input first: a slice at a time that stays in the cache.
+_SLICE = 8192
 _PLAIN_INTEGER = "^(0|[1-9][0-9]{0,17})$"
 
 
@@ -41,7 +42,9 @@ class Lookup:
 
     @classmethod
     def build(cls, customers: pd.DataFrame, no_customer: str) -> Lookup:
-        """Make a lookup of rendered customers (see `render.render_customers`)."""
+        """Make a lookup of rendered customers (see `render.render_customers`), in any order."""
+        if not customers[ORDER].is_monotonic_increasing:
+            customers = customers.sort_values(ORDER)
         last = pa.array([no_customer], TEXT)
         codes = customers[AGE_GROUP].cat.codes.to_numpy()
         dtype = customers[AGE_GROUP].dtype
@@ -118,8 +121,7 @@ class _TextIndex:
 
 def trimmed(ids: pa.Array) -> pa.Array:
     """Return ids without the blanks around them; those of nothing else are missing."""
-    data = text_bytes(ids)
-    if data.size and (data.min() <= ord(" ") or data.max() >= 0x80):
+    if not holds_only(ids, "!", "~"):
         ids = pc.utf8_trim_whitespace(ids)
     return pc.if_else(pc.equal(pc.binary_length(ids), 0), None, ids) if _has_empty(ids) else ids
 
@@ -130,8 +132,7 @@ def plain_integers(keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     `values` (int64) is 0 where `plain` (bool) is not set. `7` is plain; `007`, `+7`, `-7`,
     `7.0` and integers of more than 18 digits are not.
     """
-    data = text_bytes(keys)
-    if _DIGITS[data].all():
+    if holds_only(keys, "0", "9"):
         try:
             values = _filled(pc.cast(keys, pa.int64()))
         except pa.ArrowInvalid:  # too many digits
@@ -139,7 +140,7 @@ def plain_integers(keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         else:
             plain = _valid(keys)
             shortest = _digits(values) - (len(keys) - int(plain.sum()))
-            if shortest == len(data) and values.max(initial=0) < 10**18:
+            if shortest == len(text_bytes(keys)) and values.max(initial=0) < 10**18:
                 return values, plain
     plain = pc.fill_null(pc.match_substring_regex(keys, _PLAIN_INTEGER), False)
     values = _filled(pc.cast(pc.if_else(plain, keys, None), pa.int64()))
@@ -147,10 +148,16 @@ def plain_integers(keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _weights(texts: pa.Array) -> np.ndarray:
-    data = text_bytes(texts)
-    data = np.where((data == ord('"')) | (data == ord("'")), 0, data)
-    starts = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts)]
-    return np.add.reduceat(data, starts - starts[0], dtype=np.int64)  # no text here is empty
+    sums = [np.empty(0, np.int64)]
+    for start in range(0, len(texts), _SLICE):
+        part = texts.slice(start, _SLICE)
+        data = text_bytes(part)
+        if holds_any(part, b"\"'"):
+            data = np.where((data == ord('"')) | (data == ord("'")), 0, data)
+        offsets = np.frombuffer(part.buffers()[1], np.int64)[part.offset :][: len(part)]
+        # No text here is empty, as reduceat asks.
+        sums.append(np.add.reduceat(data, offsets - offsets[0], dtype=np.int64))
+    return np.concatenate(sums)
 
 
 def _digits(values: np.ndarray) -> int:

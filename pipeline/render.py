@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import TEXT, text_bytes, to_arrow, to_text
+from pipeline.columns import TEXT, holds_any, to_arrow, to_text
 from pipeline.errors import UsageError
 from pipeline.read import ORDER, PARSED
 from pipeline.settings import UNKNOWN, Columns
@@ -24,8 +23,6 @@ from pipeline.transform import AGE_GROUP, FULL_NAME
 PURCHASE_SUFFIX = "_purchase"
 
 _NEEDS_QUOTES = '[",\r\n]'
-_SPECIAL = np.zeros(256, bool)
-_SPECIAL[list(b'",\r\n')] = True
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def quote(text: pa.Array, escape: bool = False) -> pa.Array:
     """
     if escape:
         text = _escape_formulas(text)
-    if not _SPECIAL[text_bytes(text)].any():
+    if not holds_any(text, b'",\r\n'):
         return pc.fill_null(text, "") if text.null_count else text
     special = pc.match_substring_regex(text, _NEEDS_QUOTES)
     doubled = pc.replace_substring(text, '"', '""')

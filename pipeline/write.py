@@ -15,57 +15,73 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import TEXT, text_bytes, to_arrow, to_text, weight
+from pipeline.columns import TEXT, TEXT_DTYPE, chunks, text_bytes, to_arrow, to_text, weight
+from pipeline.join import ROW, Joined
+from pipeline.lookup import Lookup
 from pipeline.partitions import on_partitions, with_meta
 from pipeline.render import Layout, end_lines, quote
 
 _WRITTEN = pd.DataFrame({"start": [0], "bytes": [0], "rows": [0], "weight": [0]}).iloc[:0]
 
 
+_LINES = pd.Series(dtype=TEXT_DTYPE)
+# So many rows are put together at a time: what is copied twice is still in the cache.
+_SLICE = 1 << 15
+
+
 def write_combined(
-    combined: dd.DataFrame, path: Path, layout: Layout, escape: bool = False
+    joined: Joined, path: Path, layout: Layout, escape: bool = False
 ) -> dd.DataFrame:
     """Write joined records below the layout's header into the file at `path`, which is made here.
 
-    `combined` is the result of `join.join`; with `escape`, ids that a spreadsheet would run are
+    With `escape`, ids that a spreadsheet would run are
     defused. Returns, lazy, one row for each partition (int64): `start`, its place in the
     file, the `bytes` and `rows` written, and their `weight` (see `columns.weight`).
     """
     first = f"{layout.header}\n".encode()
     path.write_bytes(first)
-    lines = on_partitions(_lines, combined, layout.no_purchase, escape)
+    lines = with_meta(_lines, _LINES, joined.combined, joined.lookup, layout.no_purchase, escape)
     ends = on_partitions(_size, lines).cumsum()
     return with_meta(_write_before, _WRITTEN, lines, ends, len(first), str(path.absolute()))
 
 
-def _lines(combined: pd.DataFrame, no_purchase: str, escape: bool) -> pd.Series:
+def _lines(combined: pd.DataFrame, lookup: Lookup, no_purchase: str, escape: bool) -> pd.Series:
     """Return each record as a line of CSV, its line end included."""
+    customer_id = quote(to_arrow(combined["customer_id"]), escape)
+    rows = pa.array(combined[ROW])
     # The line end goes to the shortest part: it is copied once more.
     purchase = end_lines(pc.fill_null(to_arrow(combined["purchase"]), no_purchase))
-    customer_id = quote(to_arrow(combined["customer_id"]), escape)
-    customer = to_arrow(combined["customer"])
-    return to_text(
-        pc.binary_join_element_wise(customer_id, customer, purchase, pa.scalar(",", TEXT))
-    )
+    lines = [
+        pc.binary_join_element_wise(
+            customer_id.slice(start, _SLICE),
+            lookup.customer.take(rows.slice(start, _SLICE)),
+            purchase.slice(start, _SLICE),
+            pa.scalar(",", TEXT),
+        )
+        for start in range(0, len(rows), _SLICE)
+    ]
+    return to_text(pa.chunked_array(lines, TEXT))
 
 
 def _size(lines: pd.Series) -> pd.Series:
-    return pd.Series([len(text_bytes(to_arrow(lines)))])
+    return pd.Series([sum(len(text_bytes(chunk)) for chunk in chunks(lines))])
 
 
 def _write_before(lines: pd.Series, end: pd.Series, first: int, path: str) -> pd.DataFrame:
     """Write lines into the file so that they end at `end`, counted from behind the header."""
-    text = to_arrow(lines)
-    data = memoryview(text_bytes(text).data)
-    start = first + end.item() - len(data)
+    start = place = first + end.item() - _size(lines).item()
+    total = 0
     # Not created here: a worker that comes back after the run has ended must leave nothing.
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        written = 0
-        while written < len(data):
-            written += os.pwrite(descriptor, data[written:], start + written)
+        for chunk in chunks(lines):
+            total += weight(chunk)
+            data = memoryview(text_bytes(chunk).data)
+            while data:
+                written = os.pwrite(descriptor, data, place)
+                data, place = data[written:], place + written
     finally:
         os.close(descriptor)
     return pd.DataFrame(
-        {"start": [start], "bytes": [len(data)], "rows": [len(lines)], "weight": [weight(text)]}
+        {"start": [start], "bytes": [place - start], "rows": [len(lines)], "weight": [total]}
     )
