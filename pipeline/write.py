@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 from pipeline.columns import TEXT, TEXT_DTYPE, chunks, text_bytes, to_arrow, to_text, weight
 from pipeline.join import ROW, Joined
 from pipeline.lookup import Lookup
-from pipeline.partitions import on_partitions, with_meta
+from pipeline.partitions import running, with_meta
 from pipeline.render import Layout, end_lines, quote
 
 _WRITTEN = pd.DataFrame({"start": [0], "bytes": [0], "rows": [0], "weight": [0]}).iloc[:0]
 
 
+_ENDS = pd.Series(dtype="int64")
 _LINES = pd.Series(dtype=TEXT_DTYPE)
 # So many rows are put together at a time: what is copied twice is still in the cache.
 _SLICE = 1 << 15
@@ -41,7 +42,7 @@ def write_combined(
     first = f"{layout.header}\n".encode()
     path.write_bytes(first)
     lines = with_meta(_lines, _LINES, joined.combined, joined.lookup, layout.no_purchase, escape)
-    ends = on_partitions(_size, lines).cumsum()
+    ends = running(_end, _ENDS, lines)
     return with_meta(_write_before, _WRITTEN, lines, ends, len(first), str(path.absolute()))
 
 
@@ -63,13 +64,18 @@ def _lines(combined: pd.DataFrame, lookup: Lookup, no_purchase: str, escape: boo
     return to_text(pa.chunked_array(lines, TEXT))
 
 
-def _size(lines: pd.Series) -> pd.Series:
-    return pd.Series([sum(len(text_bytes(chunk)) for chunk in chunks(lines))])
+def _size(lines: pd.Series) -> int:
+    return sum(len(text_bytes(chunk)) for chunk in chunks(lines))
+
+
+def _end(lines: pd.Series, end_before: pd.Series | None) -> pd.Series:
+    """Return where lines end that follow those which end at `end_before` (None: at 0)."""
+    return pd.Series([_size(lines) + (0 if end_before is None else end_before.item())])
 
 
 def _write_before(lines: pd.Series, end: pd.Series, first: int, path: str) -> pd.DataFrame:
     """Write lines into the file so that they end at `end`, counted from behind the header."""
-    start = place = first + end.item() - _size(lines).item()
+    start = place = first + end.item() - _size(lines)
     total = 0
     # Not created here: a worker that comes back after the run has ended must leave nothing.
     descriptor = os.open(path, os.O_WRONLY)
