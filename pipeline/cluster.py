@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -18,6 +20,7 @@ import pandas as pd
 from dask.utils import parse_timedelta
 from distributed import Client, Future, KilledWorker, LocalCluster, Security
 from distributed.comm import CommClosedError
+from distributed.comm import connect as dask_connect
 from distributed.comm.core import FatalCommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from distributed.versions import VersionMismatchWarning
@@ -115,20 +118,31 @@ async def _while_workers_last(client: Client, future: Future, patience: float) -
     A scheduler without workers waits for ever, unless it is configured otherwise where it runs.
     """
     result = asyncio.ensure_future(client.gather(future, asynchronous=True))
-    last_seen = time.monotonic()
+    lost = asyncio.ensure_future(_workers_lost(client, patience))
     try:
-        while not result.done():
-            await asyncio.wait([result], timeout=_LOOK_EVERY)
-            with suppress(OSError):  # a lost scheduler ends the gathering
-                if (await client.scheduler.identity(n_workers=0))["n_workers"]:
-                    last_seen = time.monotonic()
-            if not result.done() and time.monotonic() - last_seen > patience:
-                raise _WorkersLostError
+        await asyncio.wait([result, lost], return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            lost.result()
+            raise _WorkersLostError
         return result.result()
     finally:
+        lost.cancel()
         if not result.done():
             await client.cancel(future, asynchronous=True)
             await asyncio.wait([result])
+
+
+async def _workers_lost(client: Client, patience: float) -> None:
+    """Return when there has been no worker for `patience` seconds."""
+    last_seen = time.monotonic()
+    while time.monotonic() - last_seen <= patience:
+        await asyncio.sleep(_LOOK_EVERY)
+        try:
+            workers = (await client.scheduler.identity(n_workers=0))["n_workers"]
+        except OSError:  # that the scheduler is lost, the result's future tells
+            workers = 1
+        if workers:
+            last_seen = time.monotonic()
 
 
 def _stack(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
@@ -180,32 +194,44 @@ def _local_cluster(settings: ClusterSettings, level: int) -> LocalCluster:
 
 
 def _remote_client(settings: ClusterSettings) -> Client:
-    where, timeout = settings.scheduler, dask.config.get("distributed.comm.timeouts.connect")
-    security = _security(settings)
-    target = {"address": where} if settings.is_address else {"scheduler_file": _existing(where)}
+    address = settings.scheduler if settings.is_address else _read_address(settings.scheduler)
+    timeout = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+    security = _security(settings, address)
     try:
+        asyncio.run(_reach(address, security, timeout))
         with warnings.catch_warnings():
             # The check before the start tells of other versions, and in one line.
             warnings.simplefilter("ignore", VersionMismatchWarning)
-            return Client(**target, security=security)
+            return Client(address, security=security)
     except FatalCommClosedError as error:
         raise ClusterError(
-            f"the scheduler at '{where}' and this client do not trust each other's certificates: "
-            f"{_cause(error)}; name ones of the same authority with --tls-ca-file, --tls-cert "
-            "and --tls-key"
+            f"the scheduler at '{address}' and this client do not trust each other's "
+            f"certificates: {_cause(error)}; name ones of the same authority with --tls-ca-file, "
+            "--tls-cert and --tls-key"
         ) from error
-    except (OSError, TimeoutError) as error:
+    except OSError as error:
+        silent = isinstance(error, TimeoutError)
         raise ClusterError(
-            f"no scheduler answers at '{where}' within {timeout}: {_cause(error)}; is it "
-            "running, can this machine reach it, and is it tcp:// or tls://?"
+            f"no scheduler answers at '{address}' within {timeout:g} s: "
+            f"{'what is there keeps silent' if silent else _cause(error)}; is it running, can "
+            "this machine reach it, and is it tcp:// or tls://?"
         ) from error
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise UsageError(
-            f"'{where}' is not a scheduler's address: {error}; write it as tcp://host:8786"
+            f"'{address}' is no address of a scheduler: {error}; write it as tcp://host:8786, or "
+            "tls://host:8786 with certificates"
         ) from error
 
 
-def _security(settings: ClusterSettings) -> Security:
+async def _reach(address: str, security: Security, timeout: float) -> None:
+    """Connect, and close again: a Client would wait without end for a silent server."""
+    arguments = security.get_connection_args("client")
+    async with asyncio.timeout(timeout + 1):  # to connect ends first, and says why
+        comm = await dask_connect(address, timeout=timeout, **arguments)
+    await comm.close()
+
+
+def _security(settings: ClusterSettings, address: str) -> Security:
     """Return the certificates of the options, or else of Dask's own configuration."""
     files = {
         "tls_ca_file": settings.tls_ca_file,
@@ -216,32 +242,41 @@ def _security(settings: ClusterSettings) -> Security:
     try:
         context = security.get_connection_args("client")["ssl_context"]
     except OSError as error:
-        named = ", ".join(str(getattr(security, name)) for name in files)
+        named = ", ".join(str(getattr(security, name)) for name in files if getattr(security, name))
         raise UsageError(
-            f"no certificates in {named}: {error}; see --tls-ca-file, --tls-cert and --tls-key"
-        ) from error
-    if settings.scheduler.startswith("tls://") and context is None:
-        raise UsageError(
-            f"'{settings.scheduler}' wants certificates; name them with --tls-ca-file, "
+            f"no certificates in {named}: {error.strerror or error}; see --tls-ca-file, "
             "--tls-cert and --tls-key"
+        ) from error
+    if address.startswith("tls://") and context is None:
+        raise UsageError(
+            f"'{address}' wants certificates; name them with --tls-ca-file, --tls-cert and "
+            "--tls-key"
         )
     return security
 
 
-def _existing(file: str) -> str:
-    if not os.path.isfile(file):
+def _read_address(file: str) -> str:
+    """Return the address in a file that `dask scheduler --scheduler-file` has written."""
+    try:
+        return str(json.loads(Path(file).read_bytes())["address"])
+    except OSError as error:
         raise UsageError(
-            f"there is no scheduler file '{file}'; give --scheduler an address, as "
-            "tcp://host:8786, or the file that `dask scheduler --scheduler-file` writes"
-        )
-    return file
+            f"--scheduler '{file}' is no address, as tcp://host:8786, and no scheduler file: "
+            f"{error.strerror}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--scheduler '{file}': not a file that `dask scheduler --scheduler-file` has written"
+        ) from error
 
 
-def _cause(error: BaseException) -> str:
-    """Return the text of the error at the bottom of a chain, on one line."""
-    while error.__cause__ is not None:
+def _cause(error: BaseException | None) -> str:
+    """Return the deepest text in a chain of errors, on one line."""
+    text = ""
+    while error is not None:
+        text = " ".join(str(error).split()) or text
         error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
+    return text
 
 
 def _cores() -> int:

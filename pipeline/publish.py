@@ -32,7 +32,7 @@ def staged_outputs(output_dir: str, fsync: bool) -> Iterator[Path]:
     written, or another run writes into it.
     """
     folder = Path(output_dir)
-    stage = folder / _UNFINISHED
+    stage = folder.absolute() / _UNFINISHED  # workers may run in other folders than this process
     with _locked(folder) as handle:
         for name in OUTPUTS:
             if (folder / name).is_dir():
