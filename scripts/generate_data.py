@@ -44,7 +44,7 @@ ODD_CUSTOMERS = {
 ODD_PURCHASES = {
     "customer_id": ["", "unknown-1", " {id}", "00{id}", "3f2b8c1e-7d4a-4f6e-9b1a-5c2d8e7f6a90"],
     "product": ["", 'Monitor 24"', "Cable, 2 m", "NA", "=1+1"],
-    "price": ["", "abc", "-3", "1e3", "0.001", " 20.00"],
+    "price": ["", "abc", "-3", "1e3", "7.5", " 20.00"],
 }
 
 
