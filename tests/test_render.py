@@ -154,3 +154,30 @@ def test_purchases_are_rendered_without_their_id_and_keep_the_amount() -> None:
     assert rendered.columns.tolist() == ["customer_id", "purchase", "amount", ORDER]
     assert rendered["purchase"].tolist() == ['"24"" Monitor",19.90', ",abc"]
     assert rendered["amount"].equals(purchases[PARSED])
+
+
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1+1", "'+1+1"),
+        ("-1-1", "'-1-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("=a,b", '"\'=a,b"'),
+        ("\t=1", "'\t=1"),
+        ("\r=1", '"\'\r=1"'),
+        ("-7", "-7"),
+        ("+49.90", "+49.90"),
+        ("-1.234,50", '"-1.234,50"'),
+        ("-1e3", "-1e3"),
+        ("-.5", "-.5"),
+        ("a=1", "a=1"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_text_that_a_spreadsheet_would_run_is_defused_on_demand(
+    field: str | None, written: str
+) -> None:
+    assert quote(text(field, "x"), escape=True)[0].as_py() == written
+    assert quote(text(field))[0].as_py() == written.replace("'", "")
