@@ -6,19 +6,23 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import dask
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from distributed import Client
 from frames import in_partitions, rendered_customers, rendered_purchases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.columns import NUMBER_DTYPE, TEXT_DTYPE
-from pipeline.join import choose_join, join
+from pipeline.columns import NUMBER_DTYPE, TEXT_DTYPE, to_text
+from pipeline.join import ROW, choose_join, join
+from pipeline.lookup import Lookup
+from pipeline.partitions import on_partitions
 from pipeline.settings import AgeGroups
 from pipeline.transform import age_group_dtype
 
-COLUMNS = ["customer_id", "customer", "age_group", "purchase", "amount"]
+TEXTS = ["customer_id", "customer", "age_group", "purchase"]
 Row = tuple[str | None, ...]
 both_joins = pytest.mark.parametrize("how", ["broadcast", "shuffle"])
 
@@ -27,10 +31,11 @@ IDS = [None, "", " ", "7", "007", " 7", "7 ", "8", "+8", "x", "X", "\u00a0x", "1
 
 
 class Result(NamedTuple):
-    """A computed join: records as (id, customer, group, purchase), and how many customers match."""
+    """A computed join: its records as (id, customer, group, purchase), and what it counted."""
 
     rows: list[Row]
     matched: int
+    weight: int
     frame: pd.DataFrame
 
 
@@ -42,7 +47,7 @@ def joined(
     labels: Sequence[str] = (),
 ) -> Result:
     """Join purchases p0, p1, … and customers c0, c1, … with the given ids."""
-    combined, matched = join(
+    records, lookup, matched = join(
         in_partitions(rendered_purchases(purchases), partitions[0]),
         in_partitions(
             rendered_customers(customers, labels or ["Young"] * len(customers)), partitions[1]
@@ -50,11 +55,25 @@ def joined(
         "nobody",
         how,
     )
-    frame, counts = dask.compute(combined[COLUMNS], matched)
-    texts = frame[COLUMNS[:4]].astype(object).where(frame[COLUMNS[:4]].notna(), None)
-    return Result(
-        list(texts.itertuples(index=False, name=None)), int(counts["matched"].sum()), frame
-    )
+    frame, counts = dask.compute(on_partitions(with_customer, records, lookup), matched)
+    texts = frame[TEXTS].astype(object).where(frame[TEXTS].notna(), None)
+    rows = list(texts.itertuples(index=False, name=None))
+    return Result(rows, counts["customers"].sum(), sum(counts["weight"]), frame)
+
+
+def with_customer(records: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
+    """Put the text of its customer into each record."""
+    return records.assign(customer=to_text(lookup.customer.take(pa.array(records[ROW]))))
+
+
+def weight_of(rows: list[Row]) -> int:
+    """Return the weight of the customers' side of some records: of each purchase's customer, and
+    of the id too where there is no purchase."""
+    texts = [
+        customer if purchase else f"{customer_id or ''}{customer}"
+        for customer_id, customer, _, purchase in rows
+    ]
+    return sum(sum((text or "").encode()) for text in texts)
 
 
 def by_hand(
@@ -171,6 +190,7 @@ def test_promises(
     else:
         assert in_any_order(result.rows) == in_any_order(rows)
     assert result.matched == matched
+    assert result.weight == weight_of(rows)
     assert (rows, matched) == by_hand(purchases, customers)
 
 
@@ -183,6 +203,7 @@ def test_columns_are_as_they_are_promised(client: Client, how: str) -> None:
     assert frame.dtypes.to_dict() == {
         "customer_id": TEXT_DTYPE,
         "customer": TEXT_DTYPE,
+        ROW: np.dtype("int64"),
         "age_group": age_group_dtype(AgeGroups()),
         "purchase": TEXT_DTYPE,
         "amount": NUMBER_DTYPE,
@@ -239,6 +260,7 @@ def test_both_joins_agree_with_a_dict(
     assert broadcast.rows == rows
     assert in_any_order(shuffled.rows) == in_any_order(rows)
     assert broadcast.matched == shuffled.matched == matched
+    assert broadcast.weight == shuffled.weight == weight_of(rows)
 
 
 @pytest.mark.parametrize(

@@ -10,31 +10,49 @@ import dask
 import pandas as pd
 import pytest
 from distributed import Client
-from frames import in_partitions, text_column
+from frames import in_partitions, rendered_customers, text, text_column
 
+from pipeline.columns import weight
+from pipeline.join import ROW, Joined
+from pipeline.lookup import Lookup
+from pipeline.partitions import with_meta
+from pipeline.render import Layout
 from pipeline.write import write_combined
 
-HEADER = "customer_id,name,product,price"
-NO_PURCHASE = ","
+LAYOUT = Layout("customer_id,name,product,price", "", ",")
+CUSTOMERS = rendered_customers(["1", "2", "3"], ["Young"] * 3).assign(
+    customer=text_column(["Ada", '"Bo, Jr."', "Zoë"])
+)
+# Row 3 of the customers is that of none.
 RECORDS = pd.DataFrame(
     {
         "customer_id": text_column(["1", None, "a,b", " 007 ", 'say "x"', "Zoë"]),
-        "customer": text_column(["Ada", "", '"Bo, Jr."', "Zoë", "x", "y"]),
+        ROW: [0, 3, 1, 2, 0, 3],
         "purchase": text_column(["Lamp,19.90", "Cup,", '"24"" TV",1', None, None, "a,b"]),
     }
 )
 LINES = [
     "1,Ada,Lamp,19.90",
-    ",,Cup,",
+    ",nobody,Cup,",
     '"a,b","Bo, Jr.","24"" TV",1',
     " 007 ,Zoë,,",
-    '"say ""x""",x,,',
-    "Zoë,y,a,b",
+    '"say ""x""",Ada,,',
+    "Zoë,nobody,a,b",
 ]
 
 
+def joined(records: pd.DataFrame, partitions: int) -> Joined:
+    combined = in_partitions(records, partitions)
+    lookup = with_meta(Lookup.build, CUSTOMERS.iloc[:0], in_partitions(CUSTOMERS, 1), "nobody")
+    return Joined(combined, lookup, matched=combined)
+
+
+def write(path: Path, records: pd.DataFrame, partitions: int) -> pd.DataFrame:
+    return write_combined(joined(records, partitions), path, LAYOUT).compute()
+
+
 def expected_file() -> bytes:
-    return "".join(f"{line}\n" for line in [HEADER, *LINES]).encode()
+    return "".join(f"{line}\n" for line in [LAYOUT.header, *LINES]).encode()
 
 
 @pytest.mark.parametrize("partitions", [1, 2, 4, 6, 25])
@@ -43,31 +61,30 @@ def test_the_file_is_the_same_for_any_partitions(
 ) -> None:
     path = tmp_path / "combined.csv"
 
-    written = write_combined(
-        in_partitions(RECORDS, partitions), str(path), HEADER, NO_PURCHASE
-    ).compute()
+    written = write(path, RECORDS, partitions)
 
     assert path.read_bytes() == expected_file()
     assert len(written) == partitions
     assert written.dtypes.astype(str).to_dict() == dict.fromkeys(
-        ("start", "bytes", "rows"), "int64"
+        ("start", "bytes", "rows", "weight"), "int64"
     )
     assert written["rows"].sum() == len(LINES)
+    assert written["weight"].sum() == weight(text(*(f"{line}\n" for line in LINES)))
 
 
 def test_the_parts_lie_one_behind_the_other(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "combined.csv"
 
-    written = write_combined(in_partitions(RECORDS, 4), str(path), HEADER, NO_PURCHASE).compute()
+    written = write(path, RECORDS, 4)
 
     starts, sizes = written["start"].tolist(), written["bytes"].tolist()
     ends = [start + size for start, size in zip(starts, sizes, strict=True)]
-    assert [len(f"{HEADER}\n"), *ends] == [*starts, path.stat().st_size]
+    assert [len(f"{LAYOUT.header}\n"), *ends] == [*starts, path.stat().st_size]
 
 
 def test_what_is_written_twice_is_there_once(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "combined.csv"
-    lazy = write_combined(in_partitions(RECORDS, 3), str(path), HEADER, NO_PURCHASE)
+    lazy = write_combined(joined(RECORDS, 3), path, LAYOUT)
 
     first, again = dask.compute(lazy)[0], lazy.partitions[1:].compute()
 
@@ -78,12 +95,10 @@ def test_what_is_written_twice_is_there_once(client: Client, tmp_path: Path) -> 
 def test_no_records_leave_the_header_alone(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "combined.csv"
 
-    written = write_combined(
-        in_partitions(RECORDS.iloc[:0], 2), str(path), HEADER, NO_PURCHASE
-    ).compute()
+    written = write(path, RECORDS.iloc[:0], 2)
 
-    assert path.read_text() == f"{HEADER}\n"
-    assert written["start"].tolist() == [len(HEADER) + 1] * 2
+    assert path.read_text() == f"{LAYOUT.header}\n"
+    assert written["start"].tolist() == [len(LAYOUT.header) + 1] * 2
     assert written["rows"].sum() == written["bytes"].sum() == 0
 
 
@@ -91,14 +106,14 @@ def test_an_earlier_file_is_overwritten_whole(client: Client, tmp_path: Path) ->
     path = tmp_path / "combined.csv"
     path.write_text("longer than what is written now\n" * 100)
 
-    write_combined(in_partitions(RECORDS, 2), str(path), HEADER, NO_PURCHASE).compute()
+    write(path, RECORDS, 2)
 
     assert path.read_bytes() == expected_file()
 
 
 def test_a_late_worker_does_not_bring_the_file_back(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "combined.csv"
-    lazy = write_combined(in_partitions(RECORDS, 2), str(path), HEADER, NO_PURCHASE)
+    lazy = write_combined(joined(RECORDS, 2), path, LAYOUT)
     path.unlink()
 
     with pytest.raises(FileNotFoundError):
@@ -114,13 +129,25 @@ def test_what_is_written_reads_back(client: Client, tmp_path: Path) -> None:
     records = pd.DataFrame(
         {
             "customer_id": text_column(first for first, _ in pairs),
-            "customer": text_column("c" for _ in pairs),
+            ROW: 0,
             "purchase": text_column("p" for _ in pairs),
         }
     )
 
-    write_combined(in_partitions(records, 3), str(path), "id,c,p", NO_PURCHASE).compute()
+    write(path, records, 3)
 
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file, strict=True))
-    assert rows == [["id", "c", "p"], *([first, "c", "p"] for first, _ in pairs)]
+    assert rows[1:] == [[first, "Ada", "p"] for first, _ in pairs]
+
+
+def test_an_id_that_a_spreadsheet_would_run_is_defused_on_demand(
+    client: Client, tmp_path: Path
+) -> None:
+    path = tmp_path / "combined.csv"
+    records = RECORDS.iloc[:3].assign(customer_id=text_column(["=1+1", "-7", "@a,b"]))
+
+    write_combined(joined(records, 1), path, LAYOUT, escape=True).compute()
+
+    with path.open(newline="", encoding="utf-8") as file:
+        assert [row[0] for row in csv.reader(file)] == ["customer_id", "'=1+1", "-7", "'@a,b"]
