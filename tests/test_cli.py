@@ -1,0 +1,271 @@
+"""The command line: what it says where, and the exit codes that scripts rely on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from pipeline import __version__
+from pipeline.cli import command
+from pipeline.errors import PipelineError
+from pipeline.publish import CHART, COMBINED, OUTPUTS, REPORT, SPENDING
+
+CUSTOMERS = """\
+customer_id,first_name,last_name,age
+1,Ada,Byron,36
+2,Bo,Chu,20
+"""
+PURCHASES = """\
+customer_id,product,price
+1,Lamp,19.90
+2,Cup,1000
+9,Pen,abc
+"""
+TABLE = """\
+age group    total spending  purchases  customers  spending per customer  share of total
+Young              1,000.00          1          1               1,000.00          0.9805
+Middle-aged           19.90          1          1                  19.90          0.0195
+Senior                 0.00          0          0                                 0.0000
+Unknown                0.00          1          0                                 0.0000
+"""
+OPTIONS = [param for param in command.params if isinstance(param, click.Option)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with both inputs, an empty folder, and the outputs of an earlier run."""
+    (tmp_path / "customers.csv").write_text(CUSTOMERS)
+    (tmp_path / "purchases.csv").write_text(PURCHASES)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "outputs").mkdir()
+    for name in OUTPUTS:
+        (tmp_path / "outputs" / name).write_text(f"earlier {name}")
+    return tmp_path
+
+
+@pytest.fixture
+def nobody_there() -> Iterator[str]:
+    """An address at which no scheduler listens: its port is taken, but answers nobody."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def arguments(*options: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "pipeline", "--dashboard-address", "127.0.0.1:0"),
+        *("--customers", "customers.csv", "--purchases", "purchases.csv", *options),
+    ]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), **more}
+
+
+def run(folder: Path, *options: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the job in `folder` as a user would."""
+    return subprocess.run(
+        arguments(*options),
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (folder / "outputs").iterdir()}
+
+
+def earlier_outputs() -> dict[str, str]:
+    return {name: f"earlier {name}" for name in OUTPUTS}
+
+
+def test_help_has_a_line_for_every_option() -> None:
+    result = CliRunner().invoke(command, ["--help"], terminal_width=100)
+
+    assert result.exit_code == 0
+    for option in OPTIONS:
+        assert option.help, f"{option.opts[0]} has no help text"
+        assert option.opts[0] in result.output
+    for name in (COMBINED, SPENDING, CHART, REPORT):
+        assert name in result.output.replace("\n ", "")
+    assert max(map(len, result.output.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("options", [["--help"], ["-h"], ["--version"], ["--join", "merge"]])
+def test_help_and_wrong_options_wait_for_no_heavy_import(options: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from pipeline.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    heavy = {'dask', 'distributed', 'pandas', 'numpy', 'pyarrow', 'matplotlib'}\n"
+        "    print('imported:', sorted(heavy & set(sys.modules)))\n"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *options], capture_output=True, text=True, check=False
+    )
+
+    assert ended.stdout.splitlines()[-1] == "imported: []"
+    assert ended.returncode == (2 if "--join" in options else 0)
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(command, ["--version"])
+
+    assert result.output == f"age-group-spending, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--age-groups", "Young"],
+            "age groups 'Young': 'Young' is not LABEL=AGE; "
+            "write them youngest first, as Young=18,Middle-aged=30",
+        ),
+        (
+            ["--age-groups", "Old=45,Young=18"],
+            "age groups 'Old=45,Young=18': the ages do not rise from group to group; "
+            "write them youngest first, as Young=18,Middle-aged=30",
+        ),
+        (
+            ["--block-size", "much"],
+            "--block-size: 'much' is not a size; write it as 8MiB, 500MB or 2GiB",
+        ),
+        (
+            ["--memory-limit", "much"],
+            "--memory-limit: 'much' is not a size; write it as 8MiB, 500MB or 2GiB",
+        ),
+        (["--block-size", "1kB"], "the block size is at least 1 KiB, not 1000 bytes"),
+        (["--workers", "0"], "workers and threads per worker are at least 1"),
+        (
+            ["--age-column", "customer_id"],
+            "two of the columns have the same name; "
+            "id, first name, last name and age, and id and amount, must differ",
+        ),
+    ],
+)
+def test_options_that_cannot_be_meant(options: list[str], message: str) -> None:
+    error = CliRunner().invoke(command, options).exception
+
+    assert isinstance(error, PipelineError)
+    assert (str(error), error.exit_code) == (message, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (
+            ["--customers", "nowhere.csv"],
+            2,
+            "customers: no file at 'nowhere.csv'; name a file, a glob or a folder of CSV",
+        ),
+        (["--purchases", "empty"], 2, "no *.csv file in the folder 'empty'"),
+        (
+            ["--amount-column", "total"],
+            2,
+            "purchases.csv: purchases need a column 'total'; it has: customer_id, product, price; "
+            "name it with --amount-column",
+        ),
+        (
+            ["--age-groups", "Young=x"],
+            2,
+            "age groups 'Young=x': 'x' is not an age; "
+            "write them youngest first, as Young=18,Middle-aged=30",
+        ),
+        (["--customer", "x"], 2, "No such option '--customer'. Did you mean '--customers'?"),
+        (
+            ["--output-dir", "customers.csv"],
+            2,
+            "customers.csv: outputs cannot be written here: File exists; "
+            "name another folder with --output-dir",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_and_changes_nothing(
+    folder: Path, options: list[str], code: int, message: str
+) -> None:
+    ended = run(folder, "--quiet", *options)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", f"error: {message}\n")
+    assert outputs(folder) == earlier_outputs()
+
+
+def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
+    folder: Path, nobody_there: str
+) -> None:
+    ended = run(
+        folder, "--scheduler", nobody_there, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="200ms"
+    )
+
+    assert (ended.returncode, ended.stdout) == (3, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: no scheduler answers at '{nobody_there}' within ")
+    assert line.endswith("; is it running, can this machine reach it, and is it tcp:// or tls://?")
+    assert "CancelledError" not in line  # a name from the inside, not a reason
+    assert outputs(folder) == earlier_outputs()
+
+
+def test_the_table_goes_to_stdout_and_the_messages_to_stderr(folder: Path) -> None:
+    ended = run(folder)
+
+    assert ended.returncode == 0
+    assert ended.stdout == TABLE
+    first, *_, last = ended.stderr.splitlines()
+    assert first.startswith("dashboard: http://127.0.0.1:")
+    assert last.startswith("done in ")
+    assert "Traceback" not in ended.stderr
+    assert "\r" not in ended.stderr  # nothing moves off a terminal
+    names = {COMBINED, SPENDING, CHART, REPORT}
+    assert {path.name for path in (folder / "outputs").iterdir()} == names
+    assert all(f"outputs/{name}" in last for name in names)
+
+
+def test_quiet_prints_nothing(folder: Path) -> None:
+    ended = run(folder, "--quiet", "--output-dir", "fresh", "--no-fsync")
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert (folder / "fresh" / REPORT).exists()
+    assert outputs(folder) == earlier_outputs()
+
+
+def test_debug_adds_a_traceback_before_the_line(folder: Path) -> None:
+    ended = run(folder, "--quiet", "--debug", "--age-groups", "Young=x")
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("Traceback (most recent call last):\n")
+    assert ended.stderr.splitlines()[-1].startswith("error: age groups 'Young=x'")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_one_line_and_changes_nothing(folder: Path, sent: signal.Signals) -> None:
+    with (folder / "purchases.csv").open("a") as file:
+        file.writelines(f"{number},Lamp,19.90\n" for number in range(300_000))
+
+    with subprocess.Popen(
+        arguments(), cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("dashboard: ")  # the job begins
+        process.send_signal(sent)
+        messages = process.stderr.read()
+
+    assert process.returncode == 130
+    assert messages.splitlines()[-1] == "error: interrupted; the outputs are as they were"
+    assert "Traceback" not in messages
+    assert outputs(folder) == earlier_outputs()
