@@ -21,6 +21,7 @@ from pipeline.columns import (
     to_arrow,
     to_number,
     to_text,
+    weight,
 )
 
 LARGEST = Decimal("99999999999999999999.999999999999999999")
@@ -101,3 +102,16 @@ def test_the_sum_of_no_numbers_is_zero(values: list[None]) -> None:
 def test_small_numbers_are_summed_in_the_fast_type() -> None:
     assert summable(pa.array([Decimal(10)] * 3, NUMBER)).type == NUMBER
     assert summable(pa.array([LARGEST], NUMBER)).type == pa.decimal256(76, 18)
+
+
+@given(TEXTS, st.integers(0, 20))
+def test_the_weight_is_the_sum_of_all_bytes_but_quotes_and_apostrophes(
+    values: list[str | None], start: int
+) -> None:
+    kept = "".join(value or "" for value in values[start:]).replace('"', "").replace("'", "")
+
+    assert weight(pa.array(values, TEXT)[start:]) == sum(kept.encode())
+
+
+def test_a_column_without_a_chunk_is_an_empty_array() -> None:
+    assert to_arrow(to_text(pa.chunked_array([], TEXT))).to_pylist() == []

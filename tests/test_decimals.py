@@ -11,8 +11,9 @@ from frames import text
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.columns import NUMBER
+from pipeline.columns import EXACT, NUMBER
 from pipeline.decimals import parse_numbers
+from pipeline.settings import Dialect
 
 NUMBER_LIKE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 TEXTS = st.one_of(
@@ -115,3 +116,39 @@ def test_empty_columns() -> None:
     assert parse_numbers(text()).to_pylist() == []
     assert parse_numbers(text(None, None)).to_pylist() == [None, None]
     assert parse_numbers(text(None)).type == NUMBER
+
+
+@given(st.integers(1 - 10**38, 10**38 - 1).map(lambda digits: Decimal(digits).scaleb(-18, EXACT)))
+@example(Decimal("1234.5"))
+def test_numbers_with_other_signs_are_the_same_numbers(value: Decimal) -> None:
+    english = f"{value:,f}"
+    german = english.translate(str.maketrans(",.", ".,"))
+
+    assert parse_numbers(text(english), Dialect(thousands=","))[0].as_py() == value
+    assert parse_numbers(text(german), Dialect(decimal=",", thousands="."))[0].as_py() == value
+    assert parse_numbers(text(f"{value:f}"), Dialect(thousands="\u00a0"))[0].as_py() == value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1.234,50", "1234.50"),
+        ("1234,50", "1234.50"),
+        ("-,5", "-0.5"),
+        ("1,5e2", "150"),
+        ("1.5", None),
+        ("1.23,4", None),
+        ("1,234.5", None),
+        ("12.34.567", None),
+        (".123", None),
+        ("1.234.", None),
+    ],
+)
+def test_a_point_between_thousands_stands_in_its_right_place(
+    value: str, expected: str | None
+) -> None:
+    dialect = Dialect(delimiter=";", decimal=",", thousands=".")
+
+    parsed = parse_numbers(text(value, "x"), dialect).to_pylist()
+
+    assert parsed == [None if expected is None else Decimal(expected), None]

@@ -111,6 +111,36 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([COMBINED, REPORT])
 
 
+@pytest.mark.parametrize("moved", range(4))
+def test_a_run_that_was_killed_while_it_put_its_outputs_in_place_is_completed_by_the_next(
+    tmp_path: Path, moved: int
+) -> None:
+    publish(tmp_path, "old")
+    script = (
+        "import os, signal, sys\n"
+        "from pipeline.publish import CHART, COMBINED, REPORT, SPENDING, staged_outputs\n"
+        "replace, moved = os.replace, []\n"
+        "def replace_or_die(source, target):\n"
+        "    if len(moved) == int(sys.argv[2]):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    moved.append(replace(source, target))\n"
+        "os.replace = replace_or_die\n"
+        "with staged_outputs(sys.argv[1], fsync=False) as stage:\n"
+        "    for name in (COMBINED, SPENDING, CHART, REPORT):\n"
+        "        (stage / name).write_text(f'new {name}')\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path), str(moved)], check=False)
+    assert killed.returncode == -9
+    assert not (tmp_path / REPORT).exists()  # nothing there claims to be complete
+
+    with pytest.raises(RuntimeError):
+        fail(tmp_path, RuntimeError)
+
+    names = (COMBINED, SPENDING, CHART, REPORT)
+    assert contents(tmp_path) == of_run("new", names)
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
 def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
     with staged_outputs(str(tmp_path), fsync=False) as stage:
         (stage / COMBINED).write_text("first")

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.settings import AgeGroups, ClusterSettings, Columns, Settings, parse_size
+from pipeline.settings import (
+    AgeGroups,
+    ClusterSettings,
+    Columns,
+    Dialect,
+    Settings,
+    Tolerance,
+    parse_size,
+)
 
 UNITS = {
     "": 1,
@@ -105,6 +113,27 @@ def test_no_group_at_all_is_refused() -> None:
             "workers and threads per worker are at least 1",
         ),
         (lambda: ClusterSettings(memory_limit="much"), "--memory-limit: 'much' is not a size"),
+        (lambda: ClusterSettings(wait_for_workers=0), "a number of seconds above 0"),
+        (lambda: ClusterSettings(wait_for_workers=float("nan")), "a number of seconds above 0"),
+        (lambda: ClusterSettings(tls_cert="a.pem"), "certificates are for a scheduler at tls://"),
+        (
+            lambda: ClusterSettings("tcp://host:1", tls_ca_file="a.pem", tls_cert="b.pem"),
+            "certificates are for a scheduler at tls://…, not for 'tcp://host:1'",
+        ),
+        (
+            lambda: ClusterSettings("tls://host:1", tls_ca_file="a.pem"),
+            "TLS needs --tls-ca-file, --tls-cert and",
+        ),
+        (lambda: Dialect(delimiter=""), "one ASCII character but no quote or line end, not ''"),
+        (lambda: Dialect(delimiter='"'), "one ASCII character but no quote or line end"),
+        (lambda: Dialect(delimiter="\n"), "one ASCII character but no quote or line end"),
+        (lambda: Dialect(delimiter="→"), "one ASCII character but no quote or line end"),
+        (lambda: Dialect(encoding="klingon"), "'klingon' is no encoding that Python knows"),
+        (lambda: Dialect(decimal=",", thousands=","), "one character each and differ"),
+        (lambda: Dialect(decimal=""), "one character each and differ"),
+        (lambda: Dialect(thousands="5"), "a sign within numbers cannot be one of"),
+        (lambda: Dialect(decimal="e"), "a sign within numbers cannot be one of"),
+        (lambda: Dialect(max_record_size=1), "at least 2 bytes"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(make: Any, message: str) -> None:
@@ -154,3 +183,38 @@ def test_what_is_no_size_is_refused_with_the_name_of_its_option(text: str) -> No
 
     expected = f"--block-size: '{text}' is not a size; write it as 8MiB, 500MB or 2GiB"
     assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "tolerance"),
+    [
+        ("0", Tolerance(records=0)),
+        ("100", Tolerance(records=100)),
+        ("0.5%", Tolerance(share=Decimal("0.005"))),
+        ("5 %", Tolerance(share=Decimal("0.05"))),
+        ("100%", Tolerance(share=Decimal(1))),
+    ],
+)
+def test_tolerance(text: str, tolerance: Tolerance) -> None:
+    assert Tolerance.parse(text) == tolerance
+
+
+@pytest.mark.parametrize("text", ["", "%", "-1", "-1%", "1.5", "many", "nan", "inf%", "5%%"])
+def test_what_is_no_tolerance_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--max-rejected: '.*' is neither a number of records"):
+        Tolerance.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "is_address"),
+    [
+        ("tcp://10.0.0.5:8786", True),
+        ("tls://host:8786", True),
+        ("host:8786", True),
+        ("scheduler.json", False),
+        ("/shared/scheduler.json", False),
+        ("shared/a:1/scheduler.json", False),
+    ],
+)
+def test_a_scheduler_is_an_address_or_a_file(scheduler: str, is_address: bool) -> None:
+    assert ClusterSettings(scheduler).is_address == is_address
