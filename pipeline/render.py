@@ -132,7 +132,7 @@ def end_lines(records: pa.Array) -> pa.Array:
 def _escape_formulas(text: pa.Array) -> pa.Array:
     formula = pc.and_not(
         pc.match_substring_regex(text, r"^[=+\-@\t\r\n]"),
-        pc.match_substring_regex(text, r"^[+-]?([0-9]+[.,]?)+([eE][+-]?[0-9]+)?$"),
+        pc.match_substring_regex(text, r"^[+-]?[.,]?([0-9]+[.,]?)+([eE][+-]?[0-9]+)?$"),
     )
     marked = pc.binary_join_element_wise(pa.scalar("'", TEXT), text, pa.scalar("", TEXT))
     return pc.if_else(formula, marked, text)
