@@ -114,7 +114,7 @@ def test_sums_are_right_to_the_last_digit(
     assert found == {"Young": (Decimal(total), len(amounts), 0)}
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     st.lists(
         st.tuples(
