@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import fsspec
 import pyarrow as pa
 
 from pipeline.errors import UsageError
+from pipeline.settings import Dialect
 
 # By the ending of a file's name: its compression, and how its first bytes look.
 COMPRESSIONS = {
@@ -28,8 +29,16 @@ COMPRESSIONS = {
     ".zst": ("zstd", re.compile(rb"\x28\xb5\x2f\xfd")),
 }
 _CHUNK = 1 << 20
-_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# In these a byte that is a quote or a comma in ASCII may be part of another character.
+# UTF-32 first: its mark begins with that of UTF-16.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8",
+}
+_ASCII = bytes(range(128)).decode("ascii")
+# In these, bytes below 0x80 may be part of another character, also those of quotes and commas.
 _SHIFTING = re.compile(r"iso2022_.*|hz|utf-7")
 
 
@@ -46,21 +55,24 @@ def open_binary(path: str) -> Any:
 class TextFile:
     """An opened input file: its bytes without compression, and the encoding of those.
 
-    The encoding is the given one, or UTF-16 where a byte order mark says so; one that does not
-    extend ASCII is turned into UTF-8 on the way. `is_plain`: the bytes are the file's own, so
-    that any part of it can be read by itself. Raises UsageError where it cannot be read.
+    The encoding is the dialect's, or the one of a byte order mark; one whose text cannot be cut at
+    the bytes of delimiters is turned into UTF-8 on the way. `is_plain`: the bytes are the file's
+    own, so that any part of it can be read by itself. Raises UsageError where it cannot be read.
     """
 
-    def __init__(self, path: str, encoding: str) -> None:
+    def __init__(self, path: str, dialect: Dialect) -> None:
         self._path = path
-        with self._told():
-            self._file = io.BufferedReader(open_binary(path), _CHUNK)
-            compression = self._compression(self._file.peek(16))
-            self._stream = _decompressed(self._file, compression)
-            begins = self._stream.peek(2)[:2]
-        self.encoding = "utf-16" if begins in _UTF16_BOMS else encoding
-        self.is_plain = not compression and extends_ascii(self.encoding)
-        if not extends_ascii(self.encoding):
+        with ExitStack() as opened, self._told():
+            file = io.BufferedReader(opened.enter_context(open_binary(path)), _CHUNK)
+            compression = self._compression(opened.enter_context(file).peek(16))
+            self._stream = opened.enter_context(_decompressed(file, compression))
+            begins = self._stream.peek(4)[:4]
+            self._opened = opened.pop_all()
+        marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if begins.startswith(mark))
+        self.encoding = next(marked, dialect.encoding)
+        self.is_plain = not compression
+        if not cuts_at_bytes(self.encoding, dialect.delimiter):
+            self.is_plain = False
             self._stream = io.BufferedReader(_ToUtf8(self._stream, self.encoding), _CHUNK)
             self.encoding = "utf-8"
 
@@ -68,8 +80,7 @@ class TextFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
-        self._file.close()  # the decompressors leave it open
+        self._opened.close()
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end."""
@@ -126,16 +137,21 @@ class _ToUtf8(io.RawIOBase):
         target[:size], self._ready = self._ready[:size], self._ready[size:]
         return size
 
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
 
+def cuts_at_bytes(encoding: str, delimiter: str) -> bool:
+    """Tell whether text in `encoding` can be cut at the bytes of quotes, line ends and `delimiter`.
 
-def extends_ascii(encoding: str) -> bool:
-    """Tell whether text in `encoding` can be cut at the bytes of ASCII characters."""
-    if _SHIFTING.fullmatch(codecs.lookup(encoding).name):
+    It can where these bytes are never part of another character, and no other bytes mean them.
+    """
+    if encoding == "utf-8":
+        return True
+    text = bytes(range(256)).decode(encoding, "replace")
+    if _SHIFTING.fullmatch(encoding) or text[:128] != _ASCII:
         return False
-    return bytes(range(128)).decode(encoding, "replace") == bytes(range(128)).decode("ascii")
+    if len(text) == 256:  # one byte for each character
+        return not any(char.isascii() for char in text[128:])
+    # Of a character of several bytes, all but the first may be ASCII from here on.
+    return delimiter < "0"
 
 
 def _undecodable(error: UnicodeError) -> tuple[str, int]:

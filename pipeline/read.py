@@ -6,7 +6,8 @@ that the job computes with is parsed beside its text, so that the text goes out 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -28,6 +29,9 @@ from pipeline.sources import Block, Source
 PARSED = "__parsed__"
 ORDER = "__order__"
 MAX_EXAMPLES = 20
+
+_BOM = b"\xef\xbb\xbf"
+_SMALL = 1 << 16  # bytes of which each record can be looked at by itself in no time
 
 _LEDGER_META = pd.DataFrame(
     {
@@ -125,9 +129,10 @@ def read_block(
     with open_binary(block.file.path) as stream:
         stream.seek(block.start)
         text = stream.read(block.stop - block.start)
-    table, rejected = _parse(text, block.file.columns, block.file.encoding, dialect)
+    pieces = _parse(_Piece(text), block.file.columns, block.file.encoding, dialect)
+    table = pa.concat_tables(piece.table for piece in pieces).combine_chunks()
     records = _records(table.select(list(names)), number, block.number, dialect)
-    return Parsed(records, _ledger(block, text, records, number, rejected, grammar(dialect)))
+    return Parsed(records, _ledger(block, text, records, number, pieces, grammar(dialect)))
 
 
 def _take_records(parsed: Parsed) -> pd.DataFrame:
@@ -138,19 +143,42 @@ def _take_ledger(parsed: Parsed) -> pd.DataFrame:
     return parsed.ledger
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A part of a block: whole records, where they are in the block, and what they hold."""
+
+    text: bytes
+    offset: int = 0
+    line: int = 0
+    table: pa.Table | None = None
+    rejected: tuple[Reject, ...] = ()
+
+
 def _parse(
-    text: bytes, columns: tuple[str, ...], encoding: str, dialect: Dialect
-) -> tuple[pa.Table, list[Reject]]:
-    """Return the good records of a block as a table of text, and the others."""
-    records = grammar(dialect)
+    piece: _Piece, columns: tuple[str, ...], encoding: str, dialect: Dialect
+) -> list[_Piece]:
+    """Return the piece in such parts as can be read at once, with their tables of text.
+
+    A block without a bad record is one part. Otherwise the bad ones are searched for by halving,
+    so that one of them does not make the whole block slow.
+    """
+    records, text = grammar(dialect), piece.text
     if records.is_regular(text) and b"\0" not in text:
         table = _parse_strictly(text, columns, encoding, dialect)
         if table is not None:
-            return table, []
-    good, rejected = _sift(text, len(columns), encoding, records)
+            return [replace(piece, table=table)]
+    half = records.complete_records(text[: len(text) // 2]) if len(text) > _SMALL else 0
+    if half:
+        first = replace(piece, text=text[:half])
+        line = piece.line + count_lines(first.text)
+        second = _Piece(text[half:], piece.offset + half, line)
+        return [
+            part for part in (first, second) for part in _parse(part, columns, encoding, dialect)
+        ]
+    good, rejected = _sift(piece, len(columns), encoding, records)
     table = _parse_strictly(good, columns, encoding, dialect)
     assert table is not None, "every record that is left is well formed"
-    return table, rejected
+    return [replace(piece, table=table, rejected=tuple(rejected))]
 
 
 def _parse_strictly(
@@ -162,6 +190,8 @@ def _parse_strictly(
     try:
         if encoding != "utf-8":
             text = text.decode(encoding).encode()
+        if text.startswith(_BOM):  # Arrow would take it for the beginning of a file
+            text = b"\n" + text
         table = pa.csv.read_csv(
             pa.py_buffer(text),
             read_options=pa.csv.ReadOptions(
@@ -182,16 +212,19 @@ def _parse_strictly(
     return table.combine_chunks()
 
 
-def _sift(text: bytes, fields: int, encoding: str, records: Grammar) -> tuple[bytes, list[Reject]]:
-    """Part the records of a block into those that can be read, as one text, and the others."""
+def _sift(
+    piece: _Piece, fields: int, encoding: str, records: Grammar
+) -> tuple[bytes, list[Reject]]:
+    """Part the records of a piece into those that can be read, as one text, and the others."""
     good, rejected = [], []
-    for record in records.split(text):
+    for record in records.split(piece.text):
         fault = _fault(record, fields, encoding, records)
+        raw = record.raw
         if fault is None:
-            raw = record.raw
             good.append(raw if raw.endswith((b"\n", b"\r")) else raw + b"\n")
         else:
-            rejected.append(Reject(record.line, record.offset, *fault, record.raw))
+            place = piece.line + record.line, piece.offset + record.offset
+            rejected.append(Reject(*place, *fault, raw))
     return b"".join(good), rejected
 
 
@@ -228,7 +261,7 @@ def _ledger(
     text: bytes,
     records: pd.DataFrame,
     number: NumberColumn,
-    rejected: list[Reject],
+    pieces: list[_Piece],
     rules: Grammar,
 ) -> pd.DataFrame:
     values, parsed = records[number.name], records[PARSED]
@@ -244,28 +277,37 @@ def _ledger(
         "unusable": len(unusable),
         "total": exact_sum(to_arrow(parsed)),
         "weight": sum(weight(column) for column in texts),
-        "examples": _examples(text, values, unusable[:MAX_EXAMPLES], rejected, rules),
-        "rejected": rejected,
+        "examples": _examples(values, unusable[:MAX_EXAMPLES].tolist(), pieces, rules),
+        "rejected": [reject for piece in pieces for reject in piece.rejected],
     }
     return pd.DataFrame([row]).astype(_LEDGER_META.dtypes)
 
 
 def _examples(
-    text: bytes, values: pd.Series, rows: np.ndarray, rejected: list[Reject], rules: Grammar
+    values: pd.Series, rows: list[int], pieces: list[_Piece], rules: Grammar
 ) -> list[Example]:
-    """Find the lines of some rows of a block; `rows` are the positions of good records."""
-    if not len(rows):
-        return []
-    bad = {reject.offset for reject in rejected}
-    good = (record.line for record in rules.split(text) if record.offset not in bad)
-    wanted, last = set(rows.tolist()), int(rows[-1])
-    lines = {}
-    for row, line in enumerate(good):
-        if row in wanted:
-            lines[row] = line
-        if row == last:
-            break
-    return [Example(lines[row], values.iloc[row]) for row in rows.tolist()]
+    """Find the lines of some rows of a block."""
+    examples = []
+    first = 0
+    for piece in pieces:
+        assert piece.table is not None
+        here = [row - first for row in rows if first <= row < first + len(piece.table)]
+        if here:
+            lines = _lines_of(here, piece, rules)
+            found = zip(here, lines, strict=True)
+            examples += [
+                Example(piece.line + line, values.iloc[first + row]) for row, line in found
+            ]
+        first += len(piece.table)
+    return examples
+
+
+def _lines_of(rows: list[int], piece: _Piece, rules: Grammar) -> Iterable[int]:
+    if rules.is_regular(piece.text) and not piece.rejected:
+        return rules.lines(piece.text, rows)
+    bad = {reject.offset - piece.offset for reject in piece.rejected}
+    good = [record.line for record in rules.split(piece.text) if record.offset not in bad]
+    return [good[row] for row in rows]
 
 
 def _empty(columns: tuple[str, ...]) -> pa.Table:

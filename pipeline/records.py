@@ -11,19 +11,22 @@ line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from pipeline.ends import RecordEnds
 from pipeline.settings import Dialect
 
-_LF, _CR, _QUOTE = b'\n\r"'
+_LF = ord("\n")
 _LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\n|\r|\Z)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # Possessive quantifiers: text is matched in one way only, so what is malformed fails at once.
 _QUOTED = re.compile(rb'"(?:[^"]++|"")*+"')
+
+_UNCLOSED = "unclosed quote"
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,6 @@ class Grammar:
         self._record = re.compile(rb"%b(?:%b%b)*+(?P<end>\r\n|\n|\r|\Z)" % (field, comma, field))
         self._fields = re.compile(rb"(?:^|%b)%b" % (comma, field))
         self._good_fields = re.compile(rb"(?:%b%b)*+" % (field, comma))
-        # What may stand before an opening or behind a closing quote.
-        self._around_quotes = np.zeros(256, bool)
-        self._around_quotes[[_LF, _CR, self._delimiter[0]]] = True
 
     def split(self, text: bytes) -> Iterator[Record]:
         """Yield the records of `text` in order, malformed ones too; blank lines are none."""
@@ -72,9 +72,10 @@ class Grammar:
             found = self._match(text, offset)
             fault = None
             if found is None:
-                fault = self._fault(text, offset)
                 found = _LINE.match(text, offset)
                 assert found is not None, "a line matches everywhere"
+                # By its own line alone: how far the text goes on behind it depends on the block.
+                fault = self._fault(text, offset, found.end())
             raw = found.group()
             if raw.strip(b"\r\n"):
                 yield Record(raw, offset, line, fault)
@@ -94,105 +95,100 @@ class Grammar:
         goes on behind it.
         """
         if b'"' not in text:
-            return _last_line_end(text, len(text))
-        quotes = self._regular_quotes(text)
-        if quotes is not None:
-            return _last_line_end_outside(text, quotes)
-        return self._complete_records_one_by_one(text)
+            return _last_line_end(text)
+        ends = self._ends(text)
+        return self._complete_records_one_by_one(text) if ends is None else ends.last()
 
     def is_regular(self, text: bytes) -> bool:
         """Tell whether `text` surely holds no malformed record: any CSV reader may have it."""
         if b'"' not in text:
             return self._lines_are_short(text)
-        quotes = self._regular_quotes(text)
-        return quotes is not None and len(quotes) % 2 == 0
+        ends = self._ends(text)
+        return ends is not None and not ends.is_open
+
+    def lines(self, text: bytes, records: Iterable[int]) -> Iterator[int]:
+        """Yield the lines on which some records of a regular text begin, from 0.
+
+        `records` are rising positions among all, from 0.
+        """
+        ends = RecordEnds.find(text, self._delimiter)
+        assert ends is not None, "the text is regular"
+        starts = ends.starts()
+        offset = line = 0
+        for record in records:
+            start = int(starts[record])
+            line += count_lines(text[offset:start])
+            offset = start
+            yield line
+
+    def _ends(self, text: bytes) -> RecordEnds | None:
+        """Return the record ends of a text in which no record seems malformed, or None."""
+        ends = RecordEnds.find(text, self._delimiter)
+        return ends if ends is not None and ends.records_fit(self._max_size) else None
 
     def _match(self, text: bytes, offset: int) -> re.Match[bytes] | None:
         window = offset + self._max_size
         found = self._record.match(text, offset, window)
-        if found is not None and not found["end"] and found.end() < len(text):
-            return None  # the pattern took the window's end for the end of the text
+        # At the window's end the pattern takes any place for the end of the text, and a CR for
+        # a whole line end.
+        if found is not None and window == found.end() < len(text):
+            end = found["end"]
+            if not end or (end == b"\r" and text[window] == _LF):
+                return None
         return found
 
-    def _fault(self, text: bytes, offset: int) -> str:
-        window = offset + self._max_size
+    def _fault(self, text: bytes, offset: int, stop: int) -> str:
+        """Say why no record begins at `offset`, from the text up to `stop`."""
+        window = min(offset + self._max_size, stop)
         good = self._good_fields.match(text, offset, window)
         field = good.end() if good else offset
-        if _QUOTED.match(text, field, window):
-            return "text after a closing quote"
-        return "unclosed quote" if text[field : field + 1] == b'"' else "record too long"
-
-    def _regular_quotes(self, text: bytes) -> np.ndarray | None:
-        """Return the positions of all quotes, or None where one stands in an irregular place.
-
-        Quotes open and close fields in turn; a doubled quote closes and opens again. The last
-        field may be open where `text` is the beginning of a longer text. Records that are too
-        long count as irregular.
-        """
-        data = np.frombuffer(text, np.uint8)
-        quotes = np.flatnonzero(data == _QUOTE)
-        opening, closing = quotes[0::2], quotes[1::2]
-
-        opens = self._around_quotes[data[opening - 1]]
-        opens[1:] |= opening[1:] - 1 == closing[: len(opening) - 1]
-        if opening[0] == 0:  # the look at the byte before has wrapped around
-            opens[0] = True
-        after = data[np.minimum(closing + 1, len(data) - 1)]
-        closes = self._around_quotes[after] | (after == _QUOTE)  # at the very end: a quote too
-        if not (opens.all() and closes.all()):
-            return None
-        if len(text) > self._max_size:
-            ends = np.flatnonzero((data == _LF) | (data == _CR))
-            ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-            if np.diff(ends, prepend=-1, append=len(data)).max() > self._max_size:
-                return None
-        return quotes
+        if field == window or text[field : field + 1] != b'"':
+            return "record too long"
+        quoted = _QUOTED.match(text, field, window)
+        if quoted is None:
+            return _UNCLOSED
+        follows = text[quoted.end() : quoted.end() + 1]
+        if quoted.end() == offset + self._max_size or follows in (self._delimiter, b"\r", b"\n"):
+            return "record too long"
+        return "text after a closing quote"
 
     def _lines_are_short(self, text: bytes) -> bool:
-        """Tell whether no line is too long, at the cost of a few searches.
+        """Tell whether surely no line is too long, at the cost of a few searches.
 
         It may err towards False: it asks for a line end in every half of the largest size.
         """
         step = self._max_size // 2
         return all(
-            text.find(b"\n", start, start + step) >= 0 for start in range(0, len(text) - step, step)
+            text.find(b"\n", start, start + step) >= 0 or text.find(b"\r", start, start + step) >= 0
+            for start in range(0, len(text) - step, step)
         )
 
     def _complete_records_one_by_one(self, text: bytes) -> int:
         for record in self.split(text):
             stop = record.offset + len(record.raw)
-            room = len(text) - record.offset
-            may_close_later = record.fault == "unclosed quote" and room < self._max_size
             # At the end, a CR may be half of a CR LF.
-            if may_close_later or (stop == len(text) and not record.raw.endswith(b"\n")):
+            ends_here = stop == len(text) and not record.raw.endswith(b"\n")
+            if ends_here or (record.fault and self._may_close_later(text, record.offset)):
                 return record.offset
         return len(text) - text.endswith(b"\r")
+
+    def _may_close_later(self, text: bytes, offset: int) -> bool:
+        room = len(text) - offset
+        return room < self._max_size and self._fault(text, offset, len(text)) == _UNCLOSED
 
 
 def count_lines(text: bytes) -> int:
     """Count the line ends in `text`, quoted ones too."""
     if b"\r" in text:
         return sum(1 for _ in _LINE_END.finditer(text))
-    # Many times faster than bytes.count on short lines.
+    if len(text) < 1000:
+        return text.count(b"\n")
+    # Many times faster where there is much to count.
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == _LF))
 
 
-def _last_line_end(text: bytes, stop: int) -> int:
-    """Return the end of the last line that ends before `stop`, without looking at quotes."""
-    lf = text.rfind(b"\n", 0, stop)
-    cr = text.rfind(b"\r", lf + 1, stop)
-    if cr == len(text) - 1:  # an LF that belongs to it may follow
-        cr = text.rfind(b"\r", lf + 1, cr)
+def _last_line_end(text: bytes) -> int:
+    """Return the end of the last line, without looking at quotes; 0 where there is none."""
+    lf = text.rfind(b"\n")
+    cr = text.rfind(b"\r", lf + 1, len(text) - 1)  # to one at the very end an LF may belong
     return max(lf, cr) + 1
-
-
-def _last_line_end_outside(text: bytes, quotes: np.ndarray) -> int:
-    """Return the end of the last line that ends outside quotes; `quotes` are all positions."""
-    stop = len(text)
-    while end := _last_line_end(text, stop):
-        before = int(np.searchsorted(quotes, end))
-        if before % 2 == 0:
-            return end
-        # Inside a quoted field: nothing before its opening quote is inside the same one.
-        stop = int(quotes[before - 1])
-    return 0

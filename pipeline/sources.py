@@ -13,7 +13,7 @@ import fsspec
 
 from pipeline.errors import UsageError
 from pipeline.files import COMPRESSIONS, TextFile, open_binary, shown
-from pipeline.records import count_lines, grammar
+from pipeline.records import Record, count_lines, grammar
 from pipeline.settings import Dialect
 
 _BOM = b"\xef\xbb\xbf"
@@ -141,47 +141,46 @@ def _with_protocol(path: str, system: fsspec.AbstractFileSystem, inner: str) -> 
 
 
 def _read_header(path: str, dialect: Dialect) -> SourceFile:
-    with TextFile(path, dialect.encoding) as file:
-        head = file.read(dialect.max_record_size)
+    limit = dialect.max_record_size
+    with TextFile(path, dialect) as file:
+        # One byte more than a header may have shows whether it ends there.
+        head = file.read(len(_BOM) + limit + 1)
     with open_binary(path) as stream:
         size = stream.seek(0, 2)
     start = len(_BOM) if head.startswith(_BOM) else 0
-    encoding = "utf-8" if start else file.encoding
-    header = _first_line(head[start:])
-    try:
-        text = header.decode(encoding).rstrip("\r\n")
-        rows = list(csv.reader([text], delimiter=dialect.delimiter, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(
-            f"{shown(path)}: its first line is no CSV header in {encoding}: {error}; see --encoding"
-        ) from error
-    columns = tuple(rows[0]) if rows else ()
-    if not any(columns):
+    header = next(grammar(dialect).split(head[start:]), None)
+    if header is None:
         raise UsageError(f"{shown(path)}: is empty; its first line should name the columns")
+    stop = start + header.offset + len(header.raw)
     return SourceFile(
         path,
         shown(path),
-        columns,
-        start + len(header),
-        count_lines(header),
+        _columns(path, header, file.encoding, dialect),
+        stop,
+        count_lines(head[:stop]),
         size,
-        encoding,
+        file.encoding,
         file.is_plain,
     )
 
 
-def _first_line(text: bytes) -> bytes:
-    """Return the text up to the first line end outside quotes, or all of it."""
-    stop = 0
-    while True:
-        ends = [at for at in (text.find(b"\n", stop), text.find(b"\r", stop)) if at >= 0]
-        if not ends:
-            return text
-        stop = min(ends) + 1
-        if text[stop - 1 : stop + 1] == b"\r\n":
-            stop += 1
-        if text.count(b'"', 0, stop) % 2 == 0:
-            return text[:stop]
+def _columns(path: str, header: Record, encoding: str, dialect: Dialect) -> tuple[str, ...]:
+    fault, hint = header.fault, "the first line should name the columns"
+    if b"\0" in header.raw:
+        fault, hint = "NUL byte", "is it text, in another encoding such as utf-16? see --encoding"
+    elif fault == "record too long":
+        hint = "is it text? if so, see --max-record-size"
+    elif not fault:
+        try:
+            text = header.raw.decode(encoding).rstrip("\r\n")
+            return tuple(next(csv.reader([text], delimiter=dialect.delimiter, strict=True)))
+        except UnicodeDecodeError as error:
+            fault, hint = f"{error.reason} at byte {error.start}", "see --encoding"
+        except csv.Error as error:
+            fault = str(error)
+    raise UsageError(
+        f"{shown(path)}: its first line is no CSV header in {encoding}: {fault}; {hint}"
+    )
 
 
 def _check_columns(
@@ -231,7 +230,7 @@ def _plain(file: SourceFile, target: Path, dialect: Dialect) -> SourceFile:
     """Return the file itself, or its copy in `target` that holds its plain bytes."""
     if file.is_plain:
         return file
-    with TextFile(file.path, dialect.encoding) as text:
+    with TextFile(file.path, dialect) as text:
         text.unpack(target)
     return replace(file, path=str(target), size=target.stat().st_size, is_plain=True)
 

@@ -1,0 +1,116 @@
+"""Where the records of well-formed CSV text end, found for a whole text at once.
+
+A bitmap has a bit for each byte of the text, 64 to a word: what holds for a byte and for those
+before it (is it inside quotes?) takes a few operations on words, not one for each byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_WORD = np.dtype("<u8")
+_BITS = 64
+_CHUNK = 1 << 20  # bytes that stay in the processor's cache while they are looked through
+_ONE, _LAST, _ALL = (np.uint64(number) for number in (1, _BITS - 1, 2**_BITS - 1))
+_LF, _CR, _QUOTE = b'\n\r"'
+
+
+@dataclass(frozen=True)
+class RecordEnds:
+    """The line ends outside quotes of a text: a bitmap, in which CR LF are two.
+
+    `is_open`: the text ends inside quotes.
+    """
+
+    text: bytes
+    bitmap: np.ndarray
+    is_open: bool
+
+    @classmethod
+    def find(cls, text: bytes, delimiter: bytes) -> RecordEnds | None:
+        """Look through a text that begins with a record; None where a quote is out of place.
+
+        A quote is in place where it begins a field, is doubled, or ends a field. Nothing tells
+        whether a quote that is open at the end of `text` would be closed behind it.
+        """
+        data = np.frombuffer(text, np.uint8)
+        ends = _bitmap(data, _LF)
+        if b"\r" in text:
+            ends |= _bitmap(data, _CR)
+        if b'"' not in text:
+            return cls(text, ends, is_open=False)
+        quotes = _bitmap(data, _QUOTE)
+        inside, is_open = _parity(quotes)
+        opening, closing = quotes & inside, quotes & ~inside
+        around = ends | _bitmap(data, delimiter[0])
+        # A doubled quote closes the field and opens it again.
+        begins, stops = around | closing, around | opening
+        behind = begins << _ONE
+        behind[1:] |= begins[:-1] >> _LAST
+        behind[0] |= _ONE  # the text begins with a field
+        before = stops >> _ONE
+        before[:-1] |= stops[1:] << _LAST
+        last = len(text) - 1
+        before[last // _BITS] |= _ONE << np.uint64(last % _BITS)  # and ends with one
+        if ((opening & ~behind) | (closing & ~before)).any():
+            return None
+        return cls(text, ends & ~inside, is_open)
+
+    def last(self) -> int:
+        """Return the number of bytes up to the last end; 0 where there is none.
+
+        A CR that ends the text does not count: an LF that belongs to it may follow.
+        """
+        words = np.flatnonzero(self.bitmap)
+        while len(words):
+            word = int(self.bitmap[words[-1]])
+            end = int(words[-1]) * _BITS + word.bit_length()
+            if end < len(self.text) or self.text[-1] != _CR:
+                return end
+            word &= ~(1 << (end - 1) % _BITS)
+            if word:
+                return int(words[-1]) * _BITS + word.bit_length()
+            words = words[:-1]
+        return 0
+
+    def records_fit(self, size: int) -> bool:
+        """Tell whether surely no record is longer than `size`, its line end included.
+
+        It may err towards False: it asks for an end in every half of that size.
+        """
+        if len(self.text) <= size:
+            return True
+        words = size // 2 // _BITS
+        if not words:
+            return False
+        halves = len(self.text) // (words * _BITS)  # the whole ones
+        return bool(self.bitmap[: halves * words].reshape(halves, words).any(axis=1).all())
+
+    def starts(self) -> np.ndarray:
+        """Return where each record begins; blank lines are none."""
+        bits = np.unpackbits(self.bitmap.view(np.uint8), bitorder="little")
+        stops = np.flatnonzero(bits[: len(self.text)])
+        starts = np.concatenate(([0], stops + 1))
+        stops = np.append(stops, len(self.text))
+        return starts[starts < stops]
+
+
+def _bitmap(data: np.ndarray, byte: int) -> np.ndarray:
+    bitmap = np.zeros(-(-len(data) // _BITS), _WORD)
+    target = bitmap.view(np.uint8)
+    for start in range(0, len(data), _CHUNK):
+        packed = np.packbits(data[start : start + _CHUNK] == byte, bitorder="little")
+        target[start // 8 : start // 8 + len(packed)] = packed
+    return bitmap
+
+
+def _parity(bitmap: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return a bitmap of where an odd number of bits is set up to there, and the last of it."""
+    odd = bitmap.copy()
+    for shift in (1, 2, 4, 8, 16, 32):
+        odd ^= odd << np.uint64(shift)
+    words_odd = np.logical_xor.accumulate((odd >> _LAST).astype(bool))
+    odd[1:] ^= words_odd[:-1] * _ALL
+    return odd, bool(words_odd[-1])
