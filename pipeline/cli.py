@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -93,7 +94,7 @@ def _table(report: Report) -> str:
     rows = [
         [name.replace("_", " ") for name in table.columns],
         *(
-            [f"{value:,}" if not isinstance(value, str) else value for value in row]
+            [_cell(value) for value in row]
             for row in table.where(table.notna(), "").itertuples(index=False)
         ),
     ]
@@ -105,6 +106,12 @@ def _table(report: Report) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

@@ -33,7 +33,9 @@ def to_arrow(column: pd.Series) -> pa.Array:
 def chunks(column: pd.Series) -> list[pa.Array]:
     """Return the Arrow arrays that a text or number column consists of, without a copy."""
     array = pa.array(column)
-    return [array] if isinstance(array, pa.Array) else array.chunks
+    if isinstance(array, pa.Array):
+        return [array]
+    return array.chunks or [pa.array([], array.type)]
 
 
 def to_text(array: pa.Array | pa.ChunkedArray) -> pd.Series:
@@ -63,7 +65,9 @@ def weight(text: pa.Array) -> int:
     """
     data = text_bytes(text)
     total = int(pc.sum(pa.array(data)).as_py() or 0)
-    return total - sum(mark * int(np.count_nonzero(data == mark)) for mark in b"\"'")
+    if holds_any(text, b"\"'"):
+        total -= sum(mark * int(np.count_nonzero(data == mark)) for mark in b"\"'")
+    return total
 
 
 def holds_any(text: pa.Array, marks: bytes) -> bool:

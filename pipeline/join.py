@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.columns import NUMBER, TEXT, to_arrow, to_number, to_text, weight
+from pipeline.columns import NUMBER, NUMBER_DTYPE, TEXT, to_arrow, to_number, to_text, weight
 from pipeline.lookup import Lookup, plain_integers, trimmed
 from pipeline.partitions import on_partitions, with_meta
 from pipeline.read import ORDER
@@ -122,7 +122,8 @@ def _find_customers(purchases: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
             ROW: rows,
             AGE_GROUP: lookup.age_group.take(rows),
             "purchase": purchases["purchase"].array,
-            "amount": purchases["amount"].array,
+            # Dask's shuffle gives decimals back as Python objects.
+            "amount": purchases["amount"].astype(NUMBER_DTYPE).array,
         }
     )
 

@@ -60,13 +60,14 @@ def _locked(folder: Path) -> Iterator[int]:
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"{folder}: another run writes its outputs here; wait for it, or name another "
+                "folder with --output-dir"
+            ) from error
         yield handle
-    except BlockingIOError as error:
-        raise UsageError(
-            f"{folder}: another run writes its outputs here; wait for it, or name another folder "
-            "with --output-dir"
-        ) from error
     finally:
         os.close(handle)
 

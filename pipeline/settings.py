@@ -9,6 +9,7 @@ import codecs
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Literal
 
 from pipeline.errors import UsageError
@@ -17,7 +18,7 @@ UNKNOWN = "Unknown"
 MAX_AGE = 130
 
 _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class AgeGroups:
             raise _bad_groups(text, "the ages do not rise from group to group")
         if not 0 <= self.bounds[0] <= self.bounds[-1] <= MAX_AGE:
             raise _bad_groups(text, f"an age lies outside 0 to {MAX_AGE}")
+        if any(bound != round(bound, 18) for bound in self.bounds):
+            raise _bad_groups(text, "an age has more than 18 decimal places")
         taken = [*self.labels, UNKNOWN, self.under]
         if len(set(taken)) < len(taken):
             raise _bad_groups(
@@ -65,7 +68,7 @@ class AgeGroups:
     @property
     def under(self) -> str:
         """The label of those younger than the first group."""
-        return f"Under {self.bounds[0]}"
+        return f"Under {self.bounds[0]:f}"
 
     @property
     def all_labels(self) -> tuple[str, ...]:
@@ -122,14 +125,15 @@ class Dialect:
     max_record_size: int = 1 << 20
 
     def __post_init__(self) -> None:
-        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n':
+        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0':
             raise UsageError(
                 f"the delimiter is one ASCII character but no quote or line end, "
                 f"not {self.delimiter!r}"
             )
         try:
             encoding = codecs.lookup(self.encoding).name
-        except LookupError as error:
+            bytes(range(256)).decode(encoding, "replace")  # base64, for one, encodes no text
+        except (LookupError, UnicodeError) as error:
             raise UsageError(
                 f"'{self.encoding}' is no encoding that Python knows; try utf-8, cp1252 or utf-16"
             ) from error
@@ -257,7 +261,7 @@ def parse_size(text: str, option: str) -> int:
         raise UsageError(f"{option}: '{text}' is not a size; write it as 8MiB, 500MB or 2GiB")
     number, prefix, binary = found.groups()
     base = 1024 if binary else 1000
-    return int(float(number) * base ** ("kmgt".index(prefix.lower()) + 1 if prefix else 0))
+    return int(Fraction(number) * base ** ("kmgt".index(prefix.lower()) + 1 if prefix else 0))
 
 
 def _age(text: str, bound: str) -> Decimal:

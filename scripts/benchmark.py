@@ -89,17 +89,18 @@ def main(
 
 
 def _make(source: Path, customers: int, purchases: int) -> None:
-    command = [sys.executable, SCRIPTS / "generate_data.py", "--odd", "0", "--to", source]
+    script = str(SCRIPTS / "generate_data.py")
+    command = [sys.executable, script, "--odd", "0", "--to", str(source)]
     sizes = ["--customers", str(customers), "--purchases", str(purchases)]
     subprocess.run([*command, *sizes], check=True)
 
 
 def _command(
     name: str, source: Path, target: Path, fsync: bool, extra: tuple[str, ...]
-) -> list[str | Path]:
+) -> list[str]:
     if name in PEERS:
-        return [sys.executable, PEERS[name], source, target]
-    inputs = ["--customers", source / "customers.csv", "--purchases", source / "purchases.csv"]
+        return [sys.executable, str(PEERS[name]), str(source), str(target)]
+    inputs = [f"--{table}={source / table}.csv" for table in ("customers", "purchases")]
     durable = [] if fsync else ["--no-fsync"]
     return [
         sys.executable,
@@ -107,8 +108,7 @@ def _command(
         "pipeline",
         "-q",
         *inputs,
-        "--output-dir",
-        target,
+        f"--output-dir={target}",
         *durable,
         *extra,
     ]
@@ -124,7 +124,7 @@ def _wait_for_idle_disk() -> None:
             return
 
 
-def _timed(command: list[str | Path], target: Path) -> Run:
+def _timed(command: list[str], target: Path) -> Run:
     cpu_before = _cpu_of_children()
     begin = time.perf_counter()
     process = psutil.Popen(command)
