@@ -19,7 +19,7 @@ from pipeline.columns import EXACT
 from pipeline.errors import DataError
 from pipeline.read import MAX_EXAMPLES
 from pipeline.settings import Settings, Tolerance
-from pipeline.sources import Source
+from pipeline.sources import Source, SourceFile
 
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "matplotlib")
 
@@ -28,8 +28,8 @@ class Rejected(NamedTuple):
     """A row of `rejected_rows.csv`: a record that could not be read, and its place in its file.
 
     `line` counts from 1, `byte_offset` from 0, in the file as it is without compression and, where
-    it is in UTF-16, in UTF-8. `raw` is the record without its line end; bytes that are not UTF-8
-    are written as `\\xff`.
+    it is in UTF-16, in UTF-8. `raw` is the record without its line end; bytes that are no text in
+    the file's encoding are written as `\\xff`.
     """
 
     file: str
@@ -132,7 +132,7 @@ class Books:
 def table_books(source: Source, ledger: pd.DataFrame) -> TableBooks:
     """Add up the ledger of one table (see `read.read_block`)."""
     examples = [
-        {"file": file, "line": line + example.line, "value": example.value}
+        {"file": file.name, "line": line + example.line, "value": example.value}
         for file, line, row in _blocks(source, ledger)
         for example in row.examples
     ]
@@ -244,16 +244,16 @@ def _rejects(source: Source, ledger: pd.DataFrame) -> Iterator[Rejected]:
     for file, line, row in _blocks(source, ledger):
         for reject in row.rejected:
             place = line + reject.line, row.start + reject.offset
-            raw = reject.raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
-            yield Rejected(file, *place, reject.reason, reject.detail, raw)
+            raw = reject.raw.rstrip(b"\r\n").decode(file.encoding, "backslashreplace")
+            yield Rejected(file.name, *place, reject.reason, reject.detail, raw)
 
 
-def _blocks(source: Source, ledger: pd.DataFrame) -> Iterator[tuple[str, int, Any]]:
-    """Yield for each block its file's name, the block's first line there (from 1), and its row."""
-    names = {file.path: file.name for file in source.files}
+def _blocks(source: Source, ledger: pd.DataFrame) -> Iterator[tuple[SourceFile, int, Any]]:
+    """Yield for each block its file, the block's first line there (from 1), and its row."""
+    files = {file.path: file for file in source.files}
     next_line = {file.path: 1 + file.header_lines for file in source.files}
     for row in ledger.itertuples():
-        yield names[row.path], next_line[row.path], row
+        yield files[row.path], next_line[row.path], row
         next_line[row.path] += row.lines
 
 
