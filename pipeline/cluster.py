@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
 
 import dask
@@ -203,13 +204,13 @@ def _remote_client(settings: ClusterSettings) -> Client:
             # The check before the start tells of other versions, and in one line.
             warnings.simplefilter("ignore", VersionMismatchWarning)
             return Client(address, security=security)
-    except FatalCommClosedError as error:
-        raise ClusterError(
-            f"the scheduler at '{address}' and this client do not trust each other's "
-            f"certificates: {_cause(error)}; name ones of the same authority with --tls-ca-file, "
-            "--tls-cert and --tls-key"
-        ) from error
     except OSError as error:
+        if any(isinstance(cause, FatalCommClosedError | SSLError) for cause in _chain(error)):
+            raise ClusterError(
+                f"the scheduler at '{address}' and this client do not trust each other's "
+                f"certificates: {_cause(error)}; name ones of the same authority with "
+                "--tls-ca-file, --tls-cert and --tls-key"
+            ) from error
         silent = isinstance(error, TimeoutError)
         raise ClusterError(
             f"no scheduler answers at '{address}' within {timeout:g} s: "
@@ -270,13 +271,17 @@ def _read_address(file: str) -> str:
         ) from error
 
 
-def _cause(error: BaseException | None) -> str:
-    """Return the deepest text in a chain of errors, on one line."""
-    text = ""
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what caused it, what caused that, …."""
     while error is not None:
-        text = " ".join(str(error).split()) or text
+        yield error
         error = error.__cause__
-    return text
+
+
+def _cause(error: BaseException) -> str:
+    """Return the deepest text in a chain of errors, on one line."""
+    texts = [" ".join(str(cause).split()) for cause in _chain(error)]
+    return next((text for text in reversed(texts) if text), type(error).__name__)
 
 
 def _cores() -> int:

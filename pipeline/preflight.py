@@ -105,13 +105,13 @@ def _check_package(client: Client) -> None:
     here = Package.of(_package())
     assert here is not None, "this module is part of it"
     found = _packages(client)
-    if None in found.values():
+    if None in found.values() and set(found.values()) <= {None, here}:
         with _zipped(here) as file:
             client.upload_file(str(file))  # also to the workers that come later
         found = _packages(client)
-    faults = [
-        f"{place} ({package or 'missing'})" for place, package in found.items() if package != here
-    ]
+    # Where it is missing only says that it was not sent.
+    places = sorted(found, key=lambda place: found[place] is None)
+    faults = [f"{place} ({found[place] or 'missing'})" for place in places if found[place] != here]
     if faults:
         raise ClusterError(
             f"another state of this package than this client's ({here}): {_first(faults)}; "

@@ -1,0 +1,109 @@
+"""Real schedulers and workers for tests, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from distributed import Client, Security
+
+PATIENCE = 60.0  # seconds until a process has to have started
+
+
+class Processes:
+    """Dask processes that run in a folder of theirs, and end with the `with` block."""
+
+    def __init__(self, folder: Path, security: Security | None = None) -> None:
+        self._folder = folder
+        self._security = security
+        self._all: list[subprocess.Popen[bytes]] = []
+        self.address = ""
+        self.file = folder / "scheduler.json"
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._all:
+            process.kill()
+        for process in self._all:
+            process.wait()
+
+    def start_scheduler(self, *options: str, **how: str) -> subprocess.Popen[bytes]:
+        """Start a scheduler, and wait until it listens at `address`."""
+        where = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+        file = ["--scheduler-file", str(self.file)]
+        process = self._start("dask_scheduler", *where, *file, *options, **how)
+        wait_until(lambda: self.file.exists() and self.file.read_text().endswith("}"), process)
+        with self.client() as client:
+            self.address = client.scheduler.address
+        return process
+
+    def start_worker(self, *options: str, **how: str) -> subprocess.Popen[bytes]:
+        """Start a worker without a nanny, and wait until the scheduler knows it."""
+        plain = ["--no-nanny", "--no-dashboard", "--nthreads", "1"]
+        with self.client() as client:
+            before = len(self.workers(client))
+            process = self._start(
+                "dask_worker", "--scheduler-file", str(self.file), *plain, *options, **how
+            )
+            wait_until(lambda: len(self.workers(client)) > before, process)
+        return process
+
+    def client(self) -> Client:
+        """Return a client that does not mind other versions."""
+        return Client(scheduler_file=str(self.file), security=self._security)
+
+    @staticmethod
+    def workers(client: Client) -> list[str]:
+        """Return the addresses of the workers that the scheduler knows."""
+        return list(client.scheduler_info(n_workers=-1)["workers"])
+
+    def _start(
+        self, tool: str, *options: str, python: str = sys.executable, pythonpath: str = ""
+    ) -> subprocess.Popen[bytes]:
+        log = (self._folder / f"{tool}-{len(self._all)}.log").open("wb")
+        with log:
+            process = subprocess.Popen(
+                [python, "-m", f"distributed.cli.{tool}", *options],
+                cwd=self._folder,
+                env={**os.environ, "PYTHONPATH": pythonpath},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._all.append(process)
+        return process
+
+
+def wait_until(
+    condition: Callable[[], object], process: subprocess.Popen[bytes] | None = None
+) -> None:
+    """Look again and again until `condition()` holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process is None or process.poll() is None, "the process has ended"
+        assert time.monotonic() < deadline, "it has not come to that"
+        time.sleep(0.02)
+
+
+def bare_python(folder: Path) -> str:
+    """Make a Python that has every installed package, but not this one, where it is editable.
+
+    The folder of packages is added by a `.pth` file; such files inside it, of which the link of
+    an editable install is one, are not followed.
+    """
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = folder / "lib" / version / "site-packages"
+    (packages / "all.pth").write_text(sysconfig.get_path("purelib"))
+    return str(python)
