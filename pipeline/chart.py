@@ -5,12 +5,15 @@ from __future__ import annotations
 import textwrap
 from decimal import Context, Decimal
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from pipeline.settings import UNKNOWN, AgeGroups
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _INK, _FAINT = "#222222", "#6b6b6b"
 # From the palette of Okabe and Ito, which colour-blind readers can tell apart; the two also
@@ -20,6 +23,11 @@ _PREFIXES = tuple(
     (Decimal(10) ** power, sign) for power, sign in ((12, "T"), (9, "B"), (6, "M"), (3, "k"))
 )
 _THREE_DIGITS = Context(prec=3)
+
+
+def preload() -> None:
+    """Import matplotlib in the background: it takes half a second, in which the workers work."""
+    Thread(target=_empty_figure, daemon=True).start()
 
 
 def draw_chart(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Path) -> None:
@@ -32,11 +40,10 @@ def draw_chart(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Pat
 
 def figure_of(spending: pd.DataFrame, groups: AgeGroups, amount: str) -> Figure:
     """Return the chart that `draw_chart` writes."""
+    figure = _empty_figure()
     totals: list[Decimal] = spending["total_spending"].tolist()
     most = totals.index(max(totals))
     room = 80 // len(totals)  # characters below a bar
-    figure = Figure(figsize=(10, 6.4), dpi=150)
-    FigureCanvasAgg(figure)
     axes = figure.add_axes((0.105, 0.19, 0.87, 0.64))
     bars = axes.bar(
         range(len(totals)),
@@ -147,6 +154,16 @@ def readable(number: Decimal) -> str:
             places = max(0, 2 - scaled.adjusted())
             return f"{scaled:.{places}f} {prefix}"
     return f"{number:,.0f}" if number == number.to_integral_value() else f"{number:,.2f}"
+
+
+def _empty_figure() -> Figure:
+    """Return an empty figure, which needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6.4), dpi=150)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _wrap(text: str, width: int = 40) -> list[str]:

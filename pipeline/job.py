@@ -17,7 +17,7 @@ from pipeline.audit import (
     write_rejected,
     write_report,
 )
-from pipeline.chart import draw_chart
+from pipeline.chart import draw_chart, preload
 from pipeline.cluster import compute, worker_memory
 from pipeline.join import choose_join, join
 from pipeline.partitions import on_partitions
@@ -116,6 +116,7 @@ def run(settings: Settings, client: Client, progress: Progress | None = None) ->
         joined = join(purchases, customers, todo.layout.no_customer, todo.join)
         spending = total_spending(joined.combined, customers)
         written = write_combined(joined, stage / COMBINED, todo.layout, settings.escape_formulas)
+        preload()
         # One pass over the data: what the books need is counted on the way.
         spending, written, matched, customers_ledger, purchases_ledger = compute(
             client,
