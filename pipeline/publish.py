@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,7 @@ REPORT = "run_report.json"
 # In the order in which they are put in place: the report is the mark of a complete run.
 OUTPUTS = (COMBINED, SPENDING, CHART, REJECTED, REPORT)
 _UNFINISHED, _FINISHED = ".unfinished", ".finished"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def staged_outputs(output_dir: str, fsync: bool) -> Iterator[Path]:
     The folder lies inside `output_dir`, so that a rename puts a file in place; what has another
     name than an output is dropped. When the block raises, `output_dir` stays as it was; what a
     killed run left is cleared by the next. Raises UsageError where `output_dir` cannot be
-    written, or another run writes into it.
+    written, or has no room left, or another run writes into it.
     """
     folder = Path(output_dir)
     stage = folder.absolute() / _UNFINISHED  # workers may run in other folders than this process
@@ -47,6 +51,10 @@ def staged_outputs(output_dir: str, fsync: bool) -> Iterator[Path]:
         try:
             yield stage
             _publish(stage, folder, handle, fsync)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise _unwritable(folder, error) from error
+            raise
         finally:
             _clear(stage)
 
@@ -81,11 +89,36 @@ def _publish(stage: Path, folder: Path, handle: int, fsync: bool) -> None:
     for name in OUTPUTS:
         # Where this run has no such output it is empty here, and an earlier run's goes.
         (stage / name).touch()
-    # From this rename on the run counts: a kill behind it leaves the rest to the next run.
-    stage.rename(folder / _FINISHED)
-    _put_in_place(folder)
     if fsync:
-        os.fsync(handle)
+        _sync(stage)
+    with _uninterrupted():
+        # From this rename on the run counts: a kill behind it leaves the rest to the next run.
+        stage.rename(folder / _FINISHED)
+        if fsync:
+            os.fsync(handle)
+        _put_in_place(folder)
+        if fsync:
+            os.fsync(handle)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let no SIGINT or SIGTERM end this process: a moment later it is done anyway."""
+    if threading.current_thread() is not threading.main_thread():  # no signal gets here
+        yield
+        return
+    handlers = {
+        number: signal.signal(number, _too_late) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _too_late(*_: object) -> None:
+    pass
 
 
 def _put_in_place(folder: Path) -> None:
@@ -108,9 +141,12 @@ def _clear(stage: Path) -> None:
     shutil.rmtree(stage, ignore_errors=True)
 
 
-def _sync(file: Path) -> None:
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _unwritable(folder: Path, error: OSError) -> UsageError:

@@ -86,6 +86,8 @@ def _write_before(lines: pd.Series, end: pd.Series, first: int, path: str) -> pd
             while data:
                 written = os.pwrite(descriptor, data, place)
                 data, place = data[written:], place + written
+    except OSError as error:  # of a descriptor: it knows no name
+        raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(descriptor)
     return pd.DataFrame(
