@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from oracle import expected
 
 from pipeline import AgeGroups, Settings, run
+from pipeline.cluster import connect
 from pipeline.publish import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
+from pipeline.settings import ClusterSettings
 
 CUSTOMERS = ["customer_id", "first_name", "last_name", "email", "age"]
 PURCHASES = ["customer_id", "product", "price", "email"]
@@ -25,7 +27,9 @@ CHALLENGE = Path(__file__).parents[2] / "shared" / "challenge"
 MISSING = st.none()
 TEXT = st.one_of(
     MISSING,
-    st.sampled_from(['"', 'a "b" c', "a,b", "a\nb", "a\r\nb", "Null", "NA", "=1+1", " x ", "é😀", "\t"]),
+    st.sampled_from(
+        ['"', 'a "b" c', "a,b", "a\nb", "a\r\nb", "Null", "NA", "=1+1", " x ", "é😀", "\t"]
+    ),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5),
 ).map(lambda text: text or None)
 IDS = st.one_of(
@@ -35,7 +39,9 @@ IDS = st.one_of(
 )
 AGES = st.one_of(
     st.integers(-1, 132).map(str),
-    st.sampled_from([None, "29.5", "29.999999999999999999", " 30", "45 ", "018", "abc", "1e1", "0x1F"]),
+    st.sampled_from(
+        [None, "29.5", "29.999999999999999999", " 30", "45 ", "018", "abc", "1e1", "0x1F"]
+    ),
 )
 AMOUNTS = st.one_of(
     st.integers(-500, 100_000).map(str),
@@ -227,6 +233,23 @@ def test_the_committed_outputs_are_those_of_the_sample(client: Client, tmp_path:
     run(Settings(output_dir=str(tmp_path)), client)
     for name in (COMBINED, SPENDING):
         assert (tmp_path / name).read_bytes() == (Path("outputs") / name).read_bytes()
+
+
+@pytest.mark.parametrize("block_size", [1024, 5000, 1 << 16])
+def test_the_bytes_do_not_depend_on_the_block_size(
+    client: Client, tmp_path: Path, block_size: int
+) -> None:
+    run(Settings(output_dir=str(tmp_path), block_size=block_size), client)
+    assert (tmp_path / COMBINED).read_bytes() == (Path("outputs") / COMBINED).read_bytes()
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path, workers: int) -> None:
+    cluster = ClusterSettings(workers=workers, dashboard_address="127.0.0.1:0")
+    with connect(cluster) as client:
+        run(Settings(output_dir=str(tmp_path), block_size=20_000), client)
+    assert (tmp_path / COMBINED).read_bytes() == (Path("outputs") / COMBINED).read_bytes()
 
 
 def test_bad_records_are_set_aside_with_their_place(client: Client, tmp_path: Path) -> None:
