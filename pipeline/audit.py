@@ -17,6 +17,7 @@ import pandas as pd
 from pipeline._version import __version__
 from pipeline.columns import EXACT
 from pipeline.errors import DataError
+from pipeline.publish import COMBINED, SPENDING
 from pipeline.read import MAX_EXAMPLES
 from pipeline.settings import Settings, Tolerance
 from pipeline.sources import Source, SourceFile
@@ -154,32 +155,45 @@ def table_books(source: Source, ledger: pd.DataFrame) -> TableBooks:
 def joined_books(
     purchases: TableBooks,
     matched: pd.DataFrame,
-    spending: pd.DataFrame,
     written: pd.DataFrame,
     no_purchase: str,
-    combined_file: Path,
+    outputs: Path,
 ) -> dict[str, Any]:
     """Add up what was counted behind the join: the part of `Books` that is not a table's.
 
-    `matched`, `spending` and `written` are what `join`, `total_spending` and `write_combined`
-    return, computed; `no_purchase` is that of the `render.Layout`.
+    `matched` and `written` are what `join` and `write_combined` return, computed; `no_purchase`
+    is that of the `render.Layout`. The sums over the age groups are those that can be read in
+    the folder `outputs`.
     """
+    with (outputs / SPENDING).open(encoding="utf-8", newline="") as file:
+        groups = list(csv.DictReader(file, strict=True))
     with localcontext(EXACT):
-        total = sum(spending["total"], Decimal(0))
+        total = sum((Decimal(group["total_spending"]) for group in groups), Decimal(0))
     rows = int(written["rows"].sum())
     # What a line holds beside the texts that were joined into it.
     separators = sum(f",,{no_purchase}\n".encode())
     return {
         "customers_with_purchases": int(matched["customers"].sum()),
         "records_written": rows,
-        "bytes_written": int(written["start"].min() + written["bytes"].sum()),
-        "bytes_in_file": combined_file.stat().st_size,
-        "purchases_in_groups": int(spending["purchases"].sum()),
-        "customers_in_groups": int(spending["customers"].sum()),
+        "bytes_written": _end_of(written),
+        "bytes_in_file": (outputs / COMBINED).stat().st_size,
+        "purchases_in_groups": sum(int(group["purchases"]) for group in groups),
+        "customers_in_groups": sum(int(group["customers"]) for group in groups),
         "total_of_groups": total,
         "weight_written": int(written["weight"].sum()),
         "weight_joined": purchases.weight + sum(matched["weight"]) + separators * rows,
     }
+
+
+def _end_of(written: pd.DataFrame) -> int:
+    """Return the byte up to which the parts of a file follow one another without a gap."""
+    parts = sorted(zip(written["start"].tolist(), written["bytes"].tolist(), strict=True))
+    end = int(parts[0][0])
+    for start, size in parts:
+        if start != end:
+            break
+        end += size
+    return end
 
 
 def check_rejected(tolerance: Tolerance, ledgers: dict[Source, pd.DataFrame]) -> None:

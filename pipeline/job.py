@@ -126,16 +126,15 @@ def run(settings: Settings, client: Client, progress: Progress | None = None) ->
         ledgers = {customers_csv: customers_ledger, purchases_csv: purchases_ledger}
         check_rejected(settings.tolerance, ledgers)
         of_customers, of_purchases = (table_books(*table) for table in ledgers.items())
-        no_purchase = todo.layout.no_purchase
+        summary = summarize(spending, groups)
+        write_spending(summary, stage / SPENDING)
         books = Books(
             of_customers,
             of_purchases,
-            **joined_books(of_purchases, matched, spending, written, no_purchase, stage / COMBINED),
+            **joined_books(of_purchases, matched, written, todo.layout.no_purchase, stage),
         )
         books.check()
 
-        summary = summarize(spending, groups)
-        write_spending(summary, stage / SPENDING)
         draw_chart(summary, groups, columns.amount, stage / CHART)
         write_rejected(stage / REJECTED, ledgers)
         seconds = time.perf_counter() - begin

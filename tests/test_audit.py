@@ -23,6 +23,7 @@ from pipeline.audit import (
     write_report,
 )
 from pipeline.errors import DataError
+from pipeline.publish import COMBINED, SPENDING
 from pipeline.read import MAX_EXAMPLES, Example, Reject
 from pipeline.settings import AgeGroups, Settings, Tolerance
 from pipeline.sources import Source, SourceFile
@@ -214,25 +215,23 @@ def test_not_more_than_twenty_examples_are_kept() -> None:
 
 
 def test_what_was_counted_behind_the_join_is_added_up(tmp_path: Path) -> None:
-    (tmp_path / "combined.csv").write_bytes(b"x" * 130)
+    (tmp_path / COMBINED).write_bytes(b"x" * 130)
+    (tmp_path / SPENDING).write_text(
+        "age_group,total_spending,purchases,customers,spending_per_customer,share_of_total\n"
+        "Young,99999999999999999999.999999999999999999,4,6,,\n"
+        '"Old, or so",99999999999999999999.999999999999999999,5,7,,\n'
+    )
     counts = {
         "purchases": PURCHASES,
         "matched": pd.DataFrame(
             {"customers": [3, 2], "weight": pd.Series([2**70, 5], dtype=object)}
-        ),
-        "spending": pd.DataFrame(
-            {
-                "total": [Decimal("99999999999999999999.999999999999999999")] * 2,
-                "purchases": [4, 5],
-                "customers": [6, 7],
-            }
         ),
         "written": pd.DataFrame(
             {"start": [30, 90], "bytes": [60, 40], "rows": [8, 9], "weight": [100, 200]}
         ),
     }
 
-    found = joined_books(**counts, no_purchase=",", combined_file=tmp_path / "combined.csv")
+    found = joined_books(**counts, no_purchase=",", outputs=tmp_path)
 
     assert found == {
         "customers_with_purchases": 5,
@@ -245,6 +244,20 @@ def test_what_was_counted_behind_the_join_is_added_up(tmp_path: Path) -> None:
         "weight_written": 300,
         "weight_joined": 9_000 + 2**70 + 5 + 17 * sum(b",,,\n"),
     }
+
+
+@pytest.mark.parametrize("start", [89, 91])
+def test_parts_that_overlap_or_leave_a_gap_are_not_what_is_in_the_file(
+    tmp_path: Path, start: int
+) -> None:
+    (tmp_path / COMBINED).write_bytes(b"x" * 160)
+    (tmp_path / SPENDING).write_text("age_group,total_spending,purchases,customers\n")
+    nothing = pd.DataFrame({"customers": [0], "weight": [0]})
+    parts = {"start": [30, start, 130], "bytes": [60, 40, 30], "rows": [8, 9, 1], "weight": 0}
+
+    found = joined_books(PURCHASES, nothing, pd.DataFrame(parts), ",", tmp_path)
+
+    assert (found["bytes_in_file"], found["bytes_written"]) == (160, 90)
 
 
 def test_rejected_records_are_written_with_their_place_in_the_file(tmp_path: Path) -> None:
