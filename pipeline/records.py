@@ -11,7 +11,7 @@ line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -63,23 +63,20 @@ class Grammar:
         field = rb"(?:%b|%b|)" % (_QUOTED.pattern, plain)
         self._record = re.compile(rb"%b(?:%b%b)*+(?P<end>\r\n|\n|\r|\Z)" % (field, comma, field))
         self._fields = re.compile(rb"(?:^|%b)%b" % (comma, field))
+        # A CR at the end of what is looked at is left: an LF may follow.
+        end = rb"(?:\r\n|\n|\r(?!\Z))"
+        self._run = re.compile(rb"(?:(?:%b%b)*+%b%b)*+" % (field, comma, field, end))
         self._good_fields = re.compile(rb"(?:%b%b)*+" % (field, comma))
 
     def split(self, text: bytes) -> Iterator[Record]:
         """Yield the records of `text` in order, malformed ones too; blank lines are none."""
         offset = line = 0
         while offset < len(text):
-            found = self._match(text, offset)
-            fault = None
-            if found is None:
-                found = _LINE.match(text, offset)
-                assert found is not None, "a line matches everywhere"
-                # By its own line alone: how far the text goes on behind it depends on the block.
-                fault = self._fault(text, offset, found.end())
-            raw = found.group()
+            stop, fault = self._next(text, offset)
+            raw = text[offset:stop]
             if raw.strip(b"\r\n"):
                 yield Record(raw, offset, line, fault)
-            offset += len(raw)
+            offset = stop
             line += count_lines(raw)
 
     def count_fields(self, record: bytes) -> int:
@@ -95,24 +92,30 @@ class Grammar:
         goes on behind it.
         """
         if b'"' not in text:
-            return _last_line_end(text)
+            return _last_line_end(text, 0, len(text))
         ends = self._ends(text)
-        return self._complete_records_one_by_one(text) if ends is None else ends.last()
+        return self._complete_irregular_records(text) if ends is None else ends.last()
 
     def is_regular(self, text: bytes) -> bool:
         """Tell whether `text` surely holds no malformed record: any CSV reader may have it."""
-        if b'"' not in text:
-            return self._lines_are_short(text)
+        if b'"' not in text and self._lines_are_short(text, 0, len(text)):
+            return True
         ends = self._ends(text)
-        return ends is not None and not ends.is_open
+        if ends is not None:
+            return not ends.is_open
+        last = self._skip(text, 0)
+        return last == len(text) or self._next(text, last) == (len(text), None)
 
-    def lines(self, text: bytes, records: Iterable[int]) -> Iterator[int]:
-        """Yield the lines on which some records of a regular text begin, from 0.
+    def lines(self, text: bytes, records: Sequence[int]) -> Iterator[int]:
+        """Yield the lines on which some records of a text without malformed ones begin, from 0.
 
         `records` are rising positions among all, from 0.
         """
         ends = RecordEnds.find(text, self._delimiter)
-        assert ends is not None, "the text is regular"
+        if ends is None:
+            every = [record.line for record in self.split(text)]
+            yield from (every[record] for record in records)
+            return
         starts = ends.starts()
         offset = line = 0
         for record in records:
@@ -125,6 +128,29 @@ class Grammar:
         """Return the record ends of a text in which no record seems malformed, or None."""
         ends = RecordEnds.find(text, self._delimiter)
         return ends if ends is not None and ends.records_fit(self._max_size) else None
+
+    def _next(self, text: bytes, offset: int) -> tuple[int, str | None]:
+        """Return where the record (or the blank line) at `offset` ends, and what is wrong."""
+        found = self._match(text, offset)
+        if found is not None:
+            return found.end(), None
+        line = _LINE.match(text, offset)
+        assert line is not None, "a line matches everywhere"
+        # By its own line alone: how far the text goes on behind it depends on the block.
+        return line.end(), self._fault(text, offset, line.end())
+
+    def _skip(self, text: bytes, offset: int) -> int:
+        """Return the end of the well-formed records at `offset` that surely are complete."""
+        while True:
+            quote = text.find(b'"', offset)
+            start = _last_line_end(text, offset, quote if quote >= 0 else len(text))
+            if start > offset and self._lines_are_short(text, offset, start):
+                offset = start
+            found = self._run.match(text, offset, offset + self._max_size)
+            assert found is not None, "no record is a run too"
+            if found.end() == offset:
+                return offset
+            offset = found.end()
 
     def _match(self, text: bytes, offset: int) -> re.Match[bytes] | None:
         window = offset + self._max_size
@@ -152,25 +178,27 @@ class Grammar:
             return "record too long"
         return "text after a closing quote"
 
-    def _lines_are_short(self, text: bytes) -> bool:
-        """Tell whether surely no line is too long, at the cost of a few searches.
+    def _lines_are_short(self, text: bytes, start: int, stop: int) -> bool:
+        """Tell whether surely no line there is too long, at the cost of a few searches.
 
         It may err towards False: it asks for a line end in every half of the largest size.
         """
         step = self._max_size // 2
         return all(
-            text.find(b"\n", start, start + step) >= 0 or text.find(b"\r", start, start + step) >= 0
-            for start in range(0, len(text) - step, step)
+            text.find(b"\n", place, place + step) >= 0 or text.find(b"\r", place, place + step) >= 0
+            for place in range(start, stop - step, step)
         )
 
-    def _complete_records_one_by_one(self, text: bytes) -> int:
-        for record in self.split(text):
-            stop = record.offset + len(record.raw)
+    def _complete_irregular_records(self, text: bytes) -> int:
+        offset = self._skip(text, 0)
+        while offset < len(text):
+            stop, fault = self._next(text, offset)
             # At the end, a CR may be half of a CR LF.
-            ends_here = stop == len(text) and not record.raw.endswith(b"\n")
-            if ends_here or (record.fault and self._may_close_later(text, record.offset)):
-                return record.offset
-        return len(text) - text.endswith(b"\r")
+            ends_here = stop == len(text) and text[-1] != _LF
+            if ends_here or (fault and self._may_close_later(text, offset)):
+                break
+            offset = self._skip(text, stop)
+        return offset
 
     def _may_close_later(self, text: bytes, offset: int) -> bool:
         room = len(text) - offset
@@ -187,8 +215,11 @@ def count_lines(text: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == _LF))
 
 
-def _last_line_end(text: bytes) -> int:
-    """Return the end of the last line, without looking at quotes; 0 where there is none."""
-    lf = text.rfind(b"\n")
-    cr = text.rfind(b"\r", lf + 1, len(text) - 1)  # to one at the very end an LF may belong
-    return max(lf, cr) + 1
+def _last_line_end(text: bytes, start: int, stop: int) -> int:
+    """Return the end of the last line there, without looking at quotes; `start` if there is none.
+
+    A CR that ends the text does not count: an LF that belongs to it may follow.
+    """
+    lf = text.rfind(b"\n", start, stop)
+    cr = text.rfind(b"\r", max(lf + 1, start), min(stop, len(text) - 1))
+    return max(lf + 1, cr + 1, start)

@@ -82,11 +82,12 @@ def test_a_quote_that_is_open_for_too_long_is_not_waited_for() -> None:
         (b'"a', False),
         (b'"a"b\n', False),
         (b'"a" \n', False),
-        (b'a"b\n', False),
-        (b' "a"\n', False),
+        (b'a"b\n', True),  # within a field a quote is text
+        (b' "a"\r', True),
+        (b'a"b\n"c', False),
     ],
 )
-def test_a_text_is_regular_where_every_quote_is_in_place(text: bytes, regular: bool) -> None:
+def test_a_text_is_regular_where_no_record_is_malformed(text: bytes, regular: bool) -> None:
     assert COMMA.is_regular(text) is regular
 
 
@@ -120,6 +121,24 @@ def test_long_texts_are_looked_through_in_chunks(
     for place in range(len(text)):  # a quote too many, anywhere, is seen
         broken = RecordEnds.find(text[:place] + b'z"z' + text[place:], b",")
         assert broken is None
+
+
+@pytest.mark.parametrize("max_size", [40, 1000, 1 << 20])
+def test_bad_records_among_many_are_passed_by(max_size: int) -> None:
+    rules = Grammar(",", max_size)
+    texts = (b"1,2\n" * 30, b'a"b,c\r\n' * 30, b'"x\ny",z\r' * 30, b'"u,v\n', b'"t"u\n', b"w" * 50)
+    for first, bad, last in product(texts, repeat=3):
+        text = first + b"\n" + bad + b"\r" + last
+        wanted = [span for span in spans(text, max_size=max_size) if span.fields or span.fault]
+        faulty = any(span.fault for span in wanted)
+
+        assert [one.fault or "" for one in rules.split(text)] == [span.fault for span in wanted]
+        assert not (faulty and rules.is_regular(text))
+        if not faulty:
+            assert rules.is_regular(text)
+            assert list(rules.lines(text, range(len(wanted)))) == [span.line for span in wanted]
+        stop = rules.complete_records(text)
+        assert stop in {0, len(text), *(span.start for span in spans(text, max_size=max_size))}
 
 
 def test_the_last_end_is_found_in_an_earlier_word() -> None:
