@@ -17,6 +17,7 @@ from pipeline.errors import UsageError
 UNKNOWN = "Unknown"
 MAX_AGE = 130
 
+_GIB = 1 << 30
 _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
 
@@ -148,8 +149,8 @@ class Dialect:
             )
         if any(sign and sign in taken for sign in signs):
             raise UsageError(f"a sign within numbers cannot be one of {taken.strip()!r}")
-        if self.max_record_size < 2:
-            raise UsageError("the largest size of a record is at least 2 bytes")
+        if not 2 <= self.max_record_size <= _GIB // 4:
+            raise UsageError("the largest size of a record is at least 2 bytes, at most 256 MiB")
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,10 @@ class Settings:
             object.__setattr__(self, name, tuple(str(path) for path in paths))
         if self.join not in ("auto", "broadcast", "shuffle"):
             raise UsageError(f"join is 'auto', 'broadcast' or 'shuffle', not '{self.join}'")
-        if self.block_size < 1024:
-            raise UsageError(f"the block size is at least 1 KiB, not {self.block_size} bytes")
+        # Arrow counts the bytes of what it reads at once in 32 bits.
+        if not 1024 <= self.block_size <= _GIB:
+            what = "least 1 KiB" if self.block_size < 1024 else "most 1 GiB"
+            raise UsageError(f"the block size is at {what}, not {self.block_size} bytes")
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ def test_no_group_at_all_is_refused() -> None:
         ),
         (lambda: Settings(join="merge"), "join is 'auto', 'broadcast' or 'shuffle', not 'merge'"),  # type: ignore[arg-type]
         (lambda: Settings(block_size=1023), "at least 1 KiB, not 1023 bytes"),
+        (lambda: Settings(block_size=2**30 + 1), "at most 1 GiB, not 1073741825 bytes"),
         (lambda: ClusterSettings(workers=0), "workers and threads per worker are at least 1"),
         (
             lambda: ClusterSettings(threads_per_worker=-1),
@@ -137,6 +138,7 @@ def test_no_group_at_all_is_refused() -> None:
         (lambda: Dialect(thousands="5"), "a sign within numbers cannot be one of"),
         (lambda: Dialect(decimal="e"), "a sign within numbers cannot be one of"),
         (lambda: Dialect(max_record_size=1), "at least 2 bytes"),
+        (lambda: Dialect(max_record_size=2**28 + 1), "at least 2 bytes, at most 256 MiB"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(make: Any, message: str) -> None:
