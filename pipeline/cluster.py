@@ -23,6 +23,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, Security
 from distributed.comm import CommClosedError
 from distributed.comm import connect as dask_connect
 from distributed.comm.core import FatalCommClosedError
+from distributed.core import Status
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from distributed.versions import VersionMismatchWarning
 
@@ -34,6 +35,11 @@ from pipeline.settings import ClusterSettings
 
 # Dask's name for what `--wait-for-workers` sets; without it a scheduler waits for ever.
 NO_WORKERS_TIMEOUT = "distributed.scheduler.no-workers-timeout"
+# Those to which Dask gives a level, and the one that tells of its tasks which nobody waits for.
+_LOGGERS = (
+    *("distributed", "distributed.client", "distributed.gc"),
+    *("tornado", "tornado.application", "bokeh", "asyncio"),
+)
 _LOOK_EVERY = 1.0  # seconds
 
 _ROWS = pd.DataFrame({"frame": pd.Series(dtype=object)})
@@ -49,7 +55,7 @@ def connect(settings: ClusterSettings, debug: bool = False) -> Iterator[Client]:
     ClusterError where no scheduler answers, UsageError where none can be meant or started.
     """
     level = logging.WARNING if debug else logging.CRITICAL
-    for name in ("distributed", "tornado", "asyncio"):
+    for name in _LOGGERS:
         logging.getLogger(name).setLevel(level)
     with dask.config.set({NO_WORKERS_TIMEOUT: f"{settings.wait_for_workers} s"}):
         if settings.scheduler == "local":
@@ -99,6 +105,11 @@ def _gather(client: Client, future: Future) -> Any:
             f"all workers were lost, and none came back within {patience:g} s; start some, and "
             "the job again (how long it waits: --wait-for-workers)"
         ) from error
+    except _WorkersPausedError as error:
+        raise ClusterError(
+            f"all workers have paused for {patience:g} s, short of memory; raise {limit}, or "
+            "lower --block-size or the threads of a worker"
+        ) from error
     except (CancelledError, CommClosedError) as error:
         raise ClusterError(
             f"the scheduler at '{client.scheduler.address}' was lost while the job ran; start it, "
@@ -113,10 +124,15 @@ class _WorkersLostError(Exception):
     """For too long there was no worker."""
 
 
-async def _while_workers_last(client: Client, future: Future, patience: float) -> Any:
-    """Return a future's result; raise _WorkersLostError after `patience` seconds without workers.
+class _WorkersPausedError(Exception):
+    """For too long every worker was short of memory."""
 
-    A scheduler without workers waits for ever, unless it is configured otherwise where it runs.
+
+async def _while_workers_last(client: Client, future: Future, patience: float) -> Any:
+    """Return a future's result.
+
+    Raises _WorkersLostError or _WorkersPausedError after `patience` seconds without a worker that
+    works: a scheduler waits for ever then, unless it is configured otherwise where it runs.
     """
     result = asyncio.ensure_future(client.gather(future, asynchronous=True))
     lost = asyncio.ensure_future(_workers_lost(client, patience))
@@ -134,16 +150,25 @@ async def _while_workers_last(client: Client, future: Future, patience: float) -
 
 
 async def _workers_lost(client: Client, patience: float) -> None:
-    """Return when there has been no worker for `patience` seconds."""
+    """Return when for `patience` seconds there has been no worker that works."""
     last_seen = time.monotonic()
     while time.monotonic() - last_seen <= patience:
         await asyncio.sleep(_LOOK_EVERY)
         try:
-            workers = (await client.scheduler.identity(n_workers=0))["n_workers"]
+            workers = (await client.scheduler.identity(n_workers=-1))["workers"].values()
         except OSError:  # that the scheduler is lost, the result's future tells
-            workers = 1
-        if workers:
             last_seen = time.monotonic()
+        else:
+            if any(map(_works, workers)):
+                last_seen = time.monotonic()
+            elif workers and time.monotonic() - last_seen > patience:
+                raise _WorkersPausedError
+
+
+def _works(worker: dict[str, Any]) -> bool:
+    """Whether a worker takes tasks, or still executes one: short of memory it only does that."""
+    counts = worker["metrics"].get("task_counts", {})
+    return worker["status"] == Status.running.name or counts.get("executing", 0) > 0
 
 
 def _stack(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:

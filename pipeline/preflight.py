@@ -64,6 +64,13 @@ def _wait_for_a_worker(client: Client) -> None:
     try:
         client.wait_for_workers(1, timeout=timeout)
     except WorkerStartTimeoutError as error:
+        paused = len(client.scheduler_info(n_workers=-1)["workers"])
+        if paused:
+            raise ClusterError(
+                f"the scheduler at '{client.scheduler.address}' has no worker after {timeout:g} s "
+                f"but {paused} short of memory, which have paused; raise their memory limit, or "
+                "restart them"
+            ) from error
         raise ClusterError(
             f"the scheduler at '{client.scheduler.address}' has no worker after {timeout:g} s; "
             "start one with `dask worker`, or wait longer with --wait-for-workers"

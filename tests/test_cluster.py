@@ -14,7 +14,8 @@ from pathlib import Path
 
 import dask
 import pytest
-from distributed import Client, Security
+from distributed import Client, Security, Worker
+from distributed.core import Status
 from processes import Processes, wait_until
 
 from pipeline import Settings, run
@@ -331,6 +332,41 @@ def test_a_cluster_lost_for_good_ends_the_job_and_leaves_the_outputs(
     }
     assert what[victim] in str(caught.value)
     assert {file.name: file.read_bytes() for file in outputs.iterdir()} == before
+
+
+@pytest.mark.cluster
+def test_workers_that_pause_for_good_end_the_job(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Otherwise the worker would look at its memory, and go on.
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE", "False")
+    folder = tmp_path / "machines"
+    folder.mkdir()
+
+    def pause(machines: Processes) -> None:
+        def pause(dask_worker: Worker) -> None:
+            dask_worker.status = Status.paused
+
+        with machines.client() as client:
+            wait_until(lambda: any(client.processing().values()))
+            client.run(pause)
+
+    with Processes(folder) as machines:
+        machines.start_scheduler()
+        machines.start_worker()
+        pauser = threading.Thread(target=pause, args=[machines])
+        pauser.start()
+        with pytest.raises(ClusterError) as caught:
+            run_on(
+                ClusterSettings(machines.address, wait_for_workers=2),
+                Settings(**{**vars(settings), "block_size": 1024}),
+                tmp_path / "outputs",
+            )
+        pauser.join()
+    assert str(caught.value) == (
+        "all workers have paused for 2 s, short of memory; raise the memory limit of the workers, "
+        "or lower --block-size or the threads of a worker"
+    )
 
 
 def job(

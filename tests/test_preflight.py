@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import Processes, bare_python
+from distributed import Client
+from processes import Processes, bare_python, wait_until
 
 import pipeline
 from pipeline import Settings, run
@@ -87,6 +88,23 @@ def test_without_a_worker_it_ends_in_the_time_that_was_set(
     assert time.monotonic() - begin < 15
     assert f"the scheduler at '{processes.address}' has no worker after 1 s" in message
     assert "--wait-for-workers" in message
+
+
+def test_a_worker_that_is_short_of_memory_does_not_count(
+    processes: Processes, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE", "0.001")
+    processes.start_scheduler()
+    processes.start_worker("--memory-limit", "1GiB")
+    with processes.client() as client:
+        wait_until(lambda: statuses(client) == ["paused"])
+    message = refusal(processes, settings, wait_for_workers=1)
+    assert "has no worker after 1 s but 1 short of memory, which have paused;" in message
+    assert "raise their memory limit" in message
+
+
+def statuses(client: Client) -> list[str]:
+    return [worker["status"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
 
 
 def test_a_worker_with_another_version_is_named(
