@@ -66,6 +66,7 @@ TOKENS = st.sampled_from(
             b"\x80",
         ),
         *("é".encode(), "ゼ".encode("shift_jis"), b"\xef\xbb\xbf", b"a,b\n", b"1,2\n", b"x" * 30),
+        *(b"1,2\r\n", b"3,4\r", b'5,"6"\n', "\ufeff7,8\n".encode(), b'9"0,z\n', b"\xef\xbb\xbf"),
         *(b'1,"x\n', b'1,"x"y\n', b'"1","2"\r\n', b"NA", b"\x1a", "\u2028".encode()),
     ]
 )
@@ -102,7 +103,7 @@ TEXTS = st.builds(
     BODIES,
     st.sampled_from(",,,;|"),
     st.sampled_from(["utf-8", "utf-8", "utf-8", "cp1252", "shift_jis"]),
-    st.one_of(st.just(LARGEST), st.integers(4, 40), st.integers(200, 300)),
+    st.one_of(st.just(LARGEST), st.integers(4, 9), st.integers(10, 40), st.integers(200, 300)),
     st.integers(1, 64),
     st.sampled_from([1, 8, 32, 1 << 16]),
 )
