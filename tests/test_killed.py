@@ -215,9 +215,9 @@ def test_a_kill_at_any_moment_leaves_one_complete_run(
             assert check(folder, finished) == "new"
             assert {path.name for path in folder.iterdir()} == set(state(folder))
 
-    assert ended.count(-signal.SIGKILL) >= KILLS // 2
+    assert ended.count(-signal.SIGKILL) >= KILLS // 4
     assert set(ended) <= {0, -signal.SIGKILL}
-    assert left.count("old") >= KILLS // 2
+    assert left.count("old") >= KILLS // 4
 
 
 def test_a_kill_between_any_two_steps_of_publishing(
