@@ -83,7 +83,8 @@ def open_source(
     each column that must be there to the option that renames it. Raises UsageError naming the
     file and the column.
     """
-    files = [_read_header(path, dialect) for path in _expand(name, paths)]
+    with ThreadPoolExecutor() as pool:
+        files = list(pool.map(_read_header, _expand(name, paths), repeat(dialect)))
     for file in files:
         _check_columns(name, file, files[0], required, dialect)
     return Source(name, files[0].columns, tuple(files))

@@ -1,4 +1,4 @@
-"""The whole job in a few plain lines of pandas, for small tables: what every run is held against."""
+"""The whole job in a few plain lines of pandas: what every run on small tables is held against."""
 
 from __future__ import annotations
 
