@@ -18,7 +18,8 @@ from pipeline.audit import (
     write_report,
 )
 from pipeline.chart import draw_chart, preload
-from pipeline.cluster import compute, worker_memory
+from pipeline.cluster import worker_memory
+from pipeline.compute import compute
 from pipeline.join import choose_join, join
 from pipeline.partitions import on_partitions
 from pipeline.preflight import check_cluster
