@@ -78,9 +78,9 @@ class Report:
 
 
 def plan(settings: Settings, client: Client) -> Plan:
-    """Find the inputs and check their headers and the cluster; write nothing.
+    """Find the inputs and check their headers; write nothing.
 
-    Raises UsageError (a path, a column) or ClusterError.
+    Raises UsageError (a path, a column).
     """
     columns, dialect = settings.columns, settings.dialect
     customers = open_source("customers", settings.customers, columns.of_customers, dialect)
@@ -105,6 +105,8 @@ def run(settings: Settings, client: Client, progress: Progress | None = None) ->
         customers_csv = cut(todo.customers, dialect, settings.block_size, stage)
         purchases_csv = cut(todo.purchases, dialect, settings.block_size, stage)
         check_cluster(client, [customers_csv, purchases_csv], stage)
+        # Compressed customers have become larger than they were when this was planned.
+        how = choose_join(settings.join, customers_csv.size, worker_memory(client))
 
         age = NumberColumn(columns.age, lowest=0, highest=MAX_AGE)
         customers, customers_ledger = read(customers_csv, age, dialect)
@@ -114,7 +116,7 @@ def run(settings: Settings, client: Client, progress: Progress | None = None) ->
         purchases, purchases_ledger = read(purchases_csv, NumberColumn(columns.amount), dialect)
         purchases = on_partitions(render_purchases, purchases, columns, settings.escape_formulas)
 
-        joined = join(purchases, customers, todo.layout.no_customer, todo.join)
+        joined = join(purchases, customers, todo.layout.no_customer, how)
         spending = total_spending(joined.combined, customers)
         written = write_combined(joined, stage / COMBINED, todo.layout, settings.escape_formulas)
         preload()
@@ -139,6 +141,6 @@ def run(settings: Settings, client: Client, progress: Progress | None = None) ->
         draw_chart(summary, groups, columns.amount, stage / CHART)
         write_rejected(stage / REJECTED, ledgers)
         seconds = time.perf_counter() - begin
-        write_report(stage / REPORT, settings, list(ledgers), todo.join, books, summary, seconds)
+        write_report(stage / REPORT, settings, list(ledgers), how, books, summary, seconds)
         names = [name for name in OUTPUTS if (stage / name).exists()]
     return Report(summary, books, tuple(Path(settings.output_dir, name) for name in names), seconds)
