@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from pipeline.errors import UsageError
 
@@ -36,7 +37,9 @@ def staged_outputs(output_dir: str, fsync: bool) -> Iterator[Path]:
     written, or has no room left, or another run writes into it.
     """
     folder = Path(output_dir)
-    stage = folder.absolute() / _UNFINISHED  # workers may run in other folders than this process
+    # Absolute, since workers may run in other folders than this process. Of a name of its own, so
+    # that a worker which wakes up after its run has ended writes into no other run's file.
+    stage = folder.absolute() / f"{_UNFINISHED}-{uuid4().hex[:8]}"
     with _locked(folder) as handle:
         for name in OUTPUTS:
             if (folder / name).is_dir():
@@ -44,7 +47,8 @@ def staged_outputs(output_dir: str, fsync: bool) -> Iterator[Path]:
         try:
             if (folder / _FINISHED).exists():  # a run was killed while it put its outputs in place
                 _put_in_place(folder)
-            _clear(stage)
+            for left in folder.glob(f"{_UNFINISHED}-*"):
+                _clear(left)
             stage.mkdir()
         except OSError as error:
             raise _unwritable(folder, error) from error

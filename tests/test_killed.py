@@ -330,8 +330,8 @@ def test_an_interrupt_in_the_middle_of_the_work_leaves_no_litter(
         file.writelines(f"{number},Lamp,19.90\n" for number in range(400_000))
 
     process = job(folder, large, "--block-size", "64KiB")
-    partial = folder / ".unfinished" / COMBINED
-    while not (partial.exists() and partial.stat().st_size):  # the header is written: the work runs
+    # The header is written: the work runs.
+    while not any(file.stat().st_size for file in folder.glob(f".unfinished-*/{COMBINED}")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.001)
     process.send_signal(sent)
@@ -377,7 +377,7 @@ def test_a_second_run_into_the_same_folder_is_refused(
     as_before(folder, finished)
     # The first run is stopped as it holds the folder, and goes on when the second has ended.
     first = job(folder, inputs["new"], "--quiet")
-    while not (folder / ".unfinished").exists():
+    while not list(folder.glob(".unfinished-*")):
         assert first.poll() is None, first.communicate()
         time.sleep(0.001)
     first.send_signal(signal.SIGSTOP)

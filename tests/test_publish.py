@@ -199,3 +199,17 @@ def test_a_folder_in_the_place_of_an_output_is_found_before_the_work(
     assert contents(tmp_path) == of_run("old", tuple(one for one in OUTPUTS if one != name))
     assert (tmp_path / name / "inside").is_dir()
     assert len(list(tmp_path.iterdir())) == len(OUTPUTS)
+
+
+def test_each_run_writes_into_a_folder_of_its_own_and_clears_what_is_left(tmp_path: Path) -> None:
+    left = tmp_path / ".unfinished-of-a-killed-run"
+    left.mkdir()
+    (left / COMBINED).write_text("half")
+    stages = []
+    for _ in range(2):
+        with staged_outputs(str(tmp_path), fsync=False) as stage:
+            assert not left.exists()
+            (stage / REPORT).write_text("{}")
+            stages.append(stage)
+    assert stages[0] != stages[1]
+    assert [file.name for file in tmp_path.iterdir()] == [REPORT]
