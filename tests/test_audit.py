@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from ledgers import ledger, reject, source
 
 from pipeline.audit import (
     Books,
@@ -24,9 +25,8 @@ from pipeline.audit import (
 )
 from pipeline.errors import DataError
 from pipeline.publish import COMBINED, SPENDING
-from pipeline.read import MAX_EXAMPLES, Example, Reject
+from pipeline.read import MAX_EXAMPLES, Example
 from pipeline.settings import AgeGroups, Settings, Tolerance
-from pipeline.sources import Source, SourceFile
 from pipeline.spending import summarize
 
 CUSTOMERS = TableBooks(
@@ -70,40 +70,6 @@ GROUPS = "{0} in the age groups, {0} read"
 SUMS = "sum over the age groups, sum over the purchases"
 WEIGHT = "weight of the text written, weight of the text read and joined"
 BYTES = "bytes in the combined table, bytes written"
-
-
-def source(name: str, **header_lines: int) -> Source:
-    """Return a table of files, each with so many header lines; a header has 20 bytes."""
-    files = tuple(
-        SourceFile(
-            path=f"/data/{file}.csv",
-            name=f"{file}.csv",
-            columns=("customer_id",),
-            start=20,
-            header_lines=lines,
-            size=500,
-            encoding="utf-8",
-            is_plain=True,
-        )
-        for file, lines in header_lines.items()
-    )
-    return Source(name, ("customer_id",), files)
-
-
-def ledger(*blocks: dict[str, Any]) -> pd.DataFrame:
-    """Return a ledger (see `read.read_block`) with a row for each block."""
-    nothing = {
-        **dict.fromkeys(("start", "bytes", "lines", "records", "missing", "unusable"), 0),
-        "total": Decimal(0),
-        "weight": 0,
-        "examples": [],
-        "rejected": [],
-    }
-    return pd.DataFrame([{**nothing, **block} for block in blocks])
-
-
-def reject(line: int, offset: int, raw: bytes, detail: str = "") -> Reject:
-    return Reject(line, offset, "too few fields", detail, raw)
 
 
 def test_balanced_books_pass() -> None:
