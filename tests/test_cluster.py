@@ -83,7 +83,7 @@ def refusal(kind: type[PipelineError], scheduler: str, **options: str) -> str:
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(kind) as caught,
-        connect(ClusterSettings(scheduler, **options)),  # type: ignore[arg-type]
+        connect(ClusterSettings(scheduler, **options)),  # type: ignore[arg-type]  # untyped dict
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -184,7 +184,7 @@ def test_a_file_that_is_no_scheduler_file_is_named(text: str, tmp_path: Path) ->
 )
 def test_options_that_make_no_sense_together(options: dict[str, str], what: str) -> None:
     with pytest.raises(UsageError) as caught:
-        ClusterSettings(**options)  # type: ignore[arg-type]
+        ClusterSettings(**options)  # type: ignore[arg-type]  # untyped dict
     assert what in str(caught.value)
 
 
@@ -220,9 +220,9 @@ def test_tls_lets_in_none_but_those_with_a_certificate(
         processes.start_worker(*options(ours, "worker"))
         address = processes.address
         assert address.startswith("tls://")
-        cluster = ClusterSettings(address, **own(ours, ours))  # type: ignore[arg-type]
+        cluster = ClusterSettings(address, **own(ours, ours))  # type: ignore[arg-type]  # untyped dict
         assert run_on(cluster, settings, tmp_path / "outputs") == local
-        cluster = ClusterSettings(str(processes.file), **own(ours, ours))  # type: ignore[arg-type]
+        cluster = ClusterSettings(str(processes.file), **own(ours, ours))  # type: ignore[arg-type]  # untyped dict
         with connect(cluster) as client:
             assert len(Processes.workers(client)) == 1
 
