@@ -19,6 +19,7 @@ from distributed.comm import connect as dask_connect
 from distributed.comm.core import FatalCommClosedError
 from distributed.versions import VersionMismatchWarning
 
+from pipeline.dashboard import serve_on_demand
 from pipeline.errors import ClusterError, UsageError
 from pipeline.settings import ClusterSettings
 
@@ -83,12 +84,13 @@ def _local_cluster(settings: ClusterSettings, level: int) -> LocalCluster:
         with warnings.catch_warnings():
             # With the port taken it serves on another one, and the real link is printed.
             warnings.filterwarnings("ignore", message="Port .* is already in use")
-            return LocalCluster(
+            cluster = LocalCluster(
                 n_workers=settings.workers,
                 threads_per_worker=threads,
                 processes=settings.workers > 1,
                 memory_limit=settings.memory_limit,
                 dashboard_address=settings.dashboard_address,
+                scheduler_kwargs={"dashboard": False},  # but on demand
                 silence_logs=level,
             )
     except (OSError, ValueError) as error:
@@ -96,6 +98,8 @@ def _local_cluster(settings: ClusterSettings, level: int) -> LocalCluster:
             f"no local cluster with the dashboard at '{settings.dashboard_address}': {error}; "
             "see --dashboard-address"
         ) from error
+    serve_on_demand(cluster.scheduler)
+    return cluster
 
 
 def _remote_client(settings: ClusterSettings) -> Client:
