@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from ssl import SSLError
+from typing import Any
 
 import dask
 from dask.utils import parse_timedelta
-from distributed import Client, LocalCluster, Security
+from distributed import Client, LocalCluster, Security, Worker
 from distributed.comm import connect as dask_connect
 from distributed.comm.core import FatalCommClosedError
 from distributed.versions import VersionMismatchWarning
@@ -88,6 +89,7 @@ def _local_cluster(settings: ClusterSettings, level: int) -> LocalCluster:
                 n_workers=settings.workers,
                 threads_per_worker=threads,
                 processes=settings.workers > 1,
+                worker_class=None if settings.workers > 1 else _LocalWorker,
                 memory_limit=settings.memory_limit,
                 dashboard_address=settings.dashboard_address,
                 scheduler_kwargs={"dashboard": False},  # but on demand
@@ -100,6 +102,13 @@ def _local_cluster(settings: ClusterSettings, level: int) -> LocalCluster:
         ) from error
     serve_on_demand(cluster.scheduler)
     return cluster
+
+
+class _LocalWorker(Worker):
+    """A worker in this process; its own HTTP server too listens on this machine alone."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "dashboard_address": "127.0.0.1:0"})
 
 
 def _remote_client(settings: ClusterSettings) -> Client:

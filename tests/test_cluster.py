@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dask
+import psutil
 import pytest
 from distributed import Client, Security, Worker
 from distributed.core import Status
@@ -276,6 +277,22 @@ def test_the_dashboard_of_a_local_cluster_listens_on_this_machine_alone() -> Non
             assert link != f"http://{settings.dashboard_address}/status"
             sockets = client.cluster.scheduler.http_server._sockets.values()
             assert {listener.getsockname()[0] for listener in sockets} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.cluster)])
+def test_nothing_of_a_local_cluster_can_be_reached_from_other_machines(workers: int) -> None:
+    settings = ClusterSettings(
+        workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    )
+    with connect(settings):
+        here = psutil.Process()
+        listeners = {
+            connection.laddr.ip
+            for process in (here, *here.children(recursive=True))
+            for connection in process.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+    assert listeners == {"127.0.0.1"}
 
 
 def test_the_least_memory_limit_counts() -> None:
