@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import traceback
@@ -50,10 +51,15 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
       2  a wrong option, path or column
     """
     settings, cluster = settings_of(options)
-    # Only now, so that --help and a wrong option need not wait for Dask.
+    # Only now, so that --help and a wrong option need not wait for Dask. What imports make lasts:
+    # to look for garbage in it, again and again, would take a tenth of their time.
+    gc.disable()
     from pipeline.cluster import connect, dashboard_link
     from pipeline.job import plan, run
     from pipeline.progress import ConsoleProgress, Progress
+
+    gc.freeze()
+    gc.enable()
 
     progress = Progress() if quiet else ConsoleProgress(sys.stderr)
     with connect(cluster, debug) as client:
@@ -85,6 +91,7 @@ def main(prog_name: str | None = None) -> None:
     except Exception as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         code = _fail(f"unexpected: {what}; please report it, with what --debug prints", 1, debug)
+    gc.freeze()  # the system takes the memory back: no need to look for garbage in it once more
     sys.exit(code)
 
 
