@@ -1,11 +1,16 @@
-"""The job as Dask's own documentation writes it: read_csv, merge, to_csv, on a LocalCluster."""
+"""The job as Dask's own documentation writes it: read_csv, merge, persist, to_csv, a LocalCluster.
+
+Persisting what both outputs need is faster than joining twice, and spills where memory is short.
+Leaves out: the chart, the books, bad records (an error), exact sums, missing ids (they join each
+other), rows in the order of the input, and outputs that appear all or not at all.
+"""
 
 import sys
 
-import dask
 import dask.dataframe as dd
 import pandas as pd
-from distributed import Client
+from distributed import Client, LocalCluster
+from distributed.deploy.utils import nprocesses_nthreads
 
 
 def add_columns(customers: pd.DataFrame) -> pd.DataFrame:
@@ -19,22 +24,21 @@ def add_columns(customers: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    source, target = sys.argv[1:]
-    with Client(dashboard_address="127.0.0.1:0"):
+    source, target, *memory = sys.argv[1:]
+    workers, _ = nprocesses_nthreads()  # as many as LocalCluster starts by itself
+    limit = int(memory[0]) // workers if memory else "auto"
+    with (
+        LocalCluster(memory_limit=limit, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster),
+    ):
         customers, purchases = (
-            dd.read_csv(f"{source}/{name}.csv", dtype=str, keep_default_na=False)
+            dd.read_csv(f"{source}/{name}.csv", engine="pyarrow", dtype=str, keep_default_na=False)
             for name in ("customers", "purchases")
         )
         customers = customers.map_partitions(add_columns)
-        combined = purchases.merge(customers, on="customer_id", how="outer")
+        combined = purchases.merge(customers, on="customer_id", how="outer").persist()
         names = [*customers.columns, *purchases.columns.drop("customer_id")]
-        spending = (
-            combined.assign(price=dd.to_numeric(combined["price"], errors="coerce"))
-            .groupby("age_group")["price"]
-            .sum()
-        )
-        written = combined[names].to_csv(
-            f"{target}/combined_data.csv", index=False, single_file=True, compute=False
-        )
-        _, spending = dask.compute(written, spending)
+        combined[names].to_csv(f"{target}/combined_data.csv", index=False, single_file=True)
+        amounts = combined.assign(price=dd.to_numeric(combined["price"], errors="coerce"))
+        spending = amounts.groupby("age_group")["price"].sum().compute()
         spending.round(2).rename("total_spending").to_csv(f"{target}/age_group_spending.csv")
