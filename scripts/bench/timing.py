@@ -1,0 +1,149 @@
+"""One process and its children are run, watched and timed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from bench.engines import Setup
+
+_SAMPLE_EVERY = 0.02  # seconds
+# Finding children and shared pages takes milliseconds, by the gigabyte; it may take a fiftieth of
+# one core from what is measured, no more.
+_REST = 50
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one engine: seconds of wall and CPU, most bytes in memory, why it failed."""
+
+    wall: float
+    cpu: float
+    memory: int
+    failure: str = ""
+
+
+def timed(command: list[str], setup: Setup) -> Run:
+    """Run a command, and kill it where it takes too much memory or time.
+
+    With `fsync` it ends when its outputs are on the disk, whoever sees to that; else no one does.
+    """
+    cores = setup.pinned
+    cpu_before = _cpu_of_children()
+    begin = time.perf_counter()
+    process = psutil.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(setup.scratch)},
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    ended = os.pidfd_open(process.pid)
+    watch = _Watch(process)
+    failure = ""
+    try:
+        while process.poll() is None:
+            held = watch.sample()
+            if setup.memory is not None and held > setup.memory:
+                failure = "killed, out of memory"
+            elif setup.time_limit is not None and time.perf_counter() - begin > setup.time_limit:
+                failure = f"over {setup.time_limit:g} s"
+            if failure:
+                break
+            # Wakes up as soon as the process ends: a short run is not rounded up to a sample.
+            select.select([ended], [], [], _SAMPLE_EVERY)
+    finally:
+        os.close(ended)
+        _kill(process)
+    code = process.wait()
+    if setup.fsync and not code:
+        _wait_for_disk(setup.target)
+    wall = time.perf_counter() - begin
+    if not failure:
+        failure = _failure(code)
+    return Run(wall, _cpu_of_children() - cpu_before, watch.peak, failure)
+
+
+def _failure(code: int) -> str:
+    if code == -signal.SIGKILL:  # by the kernel, where the machine or a container is full
+        return "killed, out of memory"
+    return f"failed, exit code {code}" if code else ""
+
+
+class _Watch:
+    """The memory of a process and its children: resident bytes, with shared pages counted once."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self.peak = 0
+        self._family = [process]
+        self._shared = 0
+        self._due = 0.0
+
+    def sample(self) -> int:
+        """Return the bytes that are held now."""
+        begin = time.perf_counter()
+        resident = sum(map(_resident, self._family))
+        if begin > self._due:
+            self._look_closer()
+            self._due = begin + _REST * (time.perf_counter() - begin)
+        held = max(resident - self._shared, 0)
+        self.peak = max(self.peak, held)
+        return held
+
+    def _look_closer(self) -> None:
+        process = self._family[0]
+        try:
+            self._family = [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return
+        # Only several processes can count a page twice.
+        if len(self._family) > 1:
+            sizes = [(_resident(one), _proportional(one)) for one in self._family]
+            self._shared = sum(rss - pss for rss, pss in sizes if pss)
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _proportional(process: psutil.Process) -> int:
+    """Return the resident bytes, of each shared page the part that falls to this process."""
+    try:
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def _kill(process: psutil.Process) -> None:
+    """End a process and its children, if it has not ended: parents first, who start new ones."""
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for one in family:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=10)
+
+
+def _wait_for_disk(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
