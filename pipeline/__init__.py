@@ -21,7 +21,7 @@ __all__ = ["AgeGroups", "Columns", "Settings", "__version__", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Dask and matplotlib take most of a second to import: `--help` must not wait for them.
+    # Dask takes most of a second to import: `--help` must not wait for it.
     if name == "run":
         from pipeline.job import run
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeline.settings import UNKNOWN, AgeGroups
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
+
+# The result of `spending.summarize`, or its columns as lists.
+Table: TypeAlias = "pd.DataFrame | Mapping[str, Sequence[Any]]"
+# `draw_chart`, or what does the same in another way.
+Draw: TypeAlias = "Callable[[pd.DataFrame, AgeGroups, str, Path], None]"
 
 _INK, _FAINT = "#222222", "#6b6b6b"
 # From the palette of Okabe and Ito, which colour-blind readers can tell apart; the two also
@@ -25,23 +29,23 @@ _PREFIXES = tuple(
 _THREE_DIGITS = Context(prec=3)
 
 
-def preload() -> None:
-    """Import matplotlib in the background: it takes half a second, in which the workers work."""
-    Thread(target=_empty_figure, daemon=True).start()
-
-
-def draw_chart(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Path) -> None:
+def draw_chart(spending: Table, groups: AgeGroups, amount: str, path: Path) -> None:
     """Write a PNG (1,500 x 960 pixels) of what each age group spends.
 
-    `spending` is the result of `spending.summarize`; `amount` names the column that was summed.
+    `amount` names the column that was summed.
     """
     figure_of(spending, groups, amount).savefig(path, metadata={"Software": None})
 
 
-def figure_of(spending: pd.DataFrame, groups: AgeGroups, amount: str) -> Figure:
+def preload() -> None:
+    """Import what `draw_chart` needs, which takes longer than to draw."""
+    _empty_figure().canvas.draw()
+
+
+def figure_of(spending: Table, groups: AgeGroups, amount: str) -> Figure:
     """Return the chart that `draw_chart` writes."""
     figure = _empty_figure()
-    totals: list[Decimal] = spending["total_spending"].tolist()
+    totals: list[Decimal] = list(spending["total_spending"])
     most = totals.index(max(totals))
     room = 80 // len(totals)  # characters below a bar
     axes = figure.add_axes((0.105, 0.19, 0.87, 0.64))
@@ -117,13 +121,13 @@ def figure_of(spending: pd.DataFrame, groups: AgeGroups, amount: str) -> Figure:
     return figure
 
 
-def finding(spending: pd.DataFrame) -> str:
+def finding(spending: Table) -> str:
     """Say in one line what the table shows."""
-    totals: list[Decimal] = spending["total_spending"].tolist()
+    totals: list[Decimal] = list(spending["total_spending"])
     whole, most = sum(totals, Decimal(0)), max(totals)
     if most <= 0:
         return "No age group spends anything"
-    label = spending["age_group"].iloc[totals.index(most)]
+    label = list(spending["age_group"])[totals.index(most)]
     who = "Customers of unknown age spend" if label == UNKNOWN else f"{label} customers spend"
     of_whole = f" of {readable(whole)}" if min(totals) >= 0 else ""  # else it may be less
     return f"{who} the most: {readable(most)}{of_whole}"

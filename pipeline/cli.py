@@ -6,14 +6,17 @@ import gc
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline._version import __version__
+from pipeline.chart import draw_chart
 from pipeline.errors import PipelineError
 from pipeline.options import all_options, settings_of
+from pipeline.painter import painter
 
 if TYPE_CHECKING:
     from pipeline.job import Report
@@ -51,23 +54,24 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
       2  a wrong option, path or column
     """
     settings, cluster = settings_of(options)
-    # Only now, so that --help and a wrong option need not wait for Dask. What imports make lasts:
-    # to look for garbage in it, again and again, would take a tenth of their time.
-    gc.disable()
-    from pipeline.cluster import connect, dashboard_link
-    from pipeline.job import plan, run
-    from pipeline.progress import ConsoleProgress, Progress
+    with nullcontext(draw_chart) if dry_run else painter() as draw:
+        # Only now, so that --help and a wrong option need not wait for Dask. What imports make
+        # lasts: to look for garbage in it, again and again, would take a tenth of their time.
+        gc.disable()
+        from pipeline.cluster import connect, dashboard_link
+        from pipeline.job import plan, run
+        from pipeline.progress import ConsoleProgress, Progress
 
-    gc.freeze()
-    gc.enable()
+        gc.freeze()
+        gc.enable()
 
-    progress = Progress() if quiet else ConsoleProgress(sys.stderr)
-    with connect(cluster, debug) as client:
-        progress.say(f"dashboard: {dashboard_link(client, cluster)}")
-        if dry_run:
-            click.echo(plan(settings, client).describe(settings))
-            return
-        report = run(settings, client, progress)
+        progress = Progress() if quiet else ConsoleProgress(sys.stderr)
+        with connect(cluster, debug) as client:
+            progress.say(f"dashboard: {dashboard_link(client, cluster)}")
+            if dry_run:
+                click.echo(plan(settings, client).describe(settings))
+                return
+            report = run(settings, client, progress, draw)
     if not quiet:
         click.echo(_table(report))
         progress.say(f"done in {report.seconds:.1f} s: {', '.join(map(str, report.outputs))}")

@@ -17,7 +17,7 @@ from pipeline.audit import (
     write_rejected,
     write_report,
 )
-from pipeline.chart import draw_chart, preload
+from pipeline.chart import Draw, draw_chart
 from pipeline.cluster import worker_memory
 from pipeline.compute import compute
 from pipeline.join import choose_join, join
@@ -89,10 +89,16 @@ def plan(settings: Settings, client: Client) -> Plan:
     return Plan(customers, purchases, layout(customers.columns, purchases.columns, columns), how)
 
 
-def run(settings: Settings, client: Client, progress: Progress | None = None) -> Report:
+def run(
+    settings: Settings,
+    client: Client,
+    progress: Progress | None = None,
+    draw: Draw = draw_chart,
+) -> Report:
     """Join customers with purchases, sum the spending of each age group, publish the outputs.
 
-    Runs on the cluster of `client`, whose workers must see the inputs and the output folder.
+    Runs on the cluster of `client`, whose workers must see the inputs and the output folder;
+    `draw` draws the chart.
     Raises UsageError (a path, a column), DataError (too many bad records, or books that do not
     balance) or ClusterError (workers lost); the outputs of an earlier run then stay as they were.
     """
@@ -119,7 +125,6 @@ def run(settings: Settings, client: Client, progress: Progress | None = None) ->
         joined = join(purchases, customers, todo.layout.no_customer, how)
         spending = total_spending(joined.combined, customers)
         written = write_combined(joined, stage / COMBINED, todo.layout, settings.escape_formulas)
-        preload()
         # One pass over the data: what the books need is counted on the way.
         spending, written, matched, customers_ledger, purchases_ledger = compute(
             client,
@@ -138,7 +143,7 @@ def run(settings: Settings, client: Client, progress: Progress | None = None) ->
         )
         books.check()
 
-        draw_chart(summary, groups, columns.amount, stage / CHART)
+        draw(summary, groups, columns.amount, stage / CHART)
         write_rejected(stage / REJECTED, ledgers)
         seconds = time.perf_counter() - begin
         write_report(stage / REPORT, settings, list(ledgers), how, books, summary, seconds)

@@ -258,11 +258,16 @@ def test_an_interrupt_is_one_line_and_changes_nothing(folder: Path, sent: signal
         file.writelines(f"{number},Lamp,19.90\n" for number in range(300_000))
 
     with subprocess.Popen(
-        arguments(), cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+        arguments(),
+        cwd=folder,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("dashboard: ")  # the job begins
-        process.send_signal(sent)
+        os.killpg(process.pid, sent)  # all at once, as a terminal does
         messages = process.stderr.read()
 
     assert process.returncode == 130
