@@ -284,15 +284,9 @@ def test_nothing_of_a_local_cluster_can_be_reached_from_other_machines(workers: 
     settings = ClusterSettings(
         workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
     )
+    before = listeners()  # of what other tests have started
     with connect(settings):
-        here = psutil.Process()
-        listeners = {
-            connection.laddr.ip
-            for process in (here, *here.children(recursive=True))
-            for connection in process.net_connections()
-            if connection.status == psutil.CONN_LISTEN
-        }
-    assert listeners == {"127.0.0.1"}
+        assert {host for host, _ in listeners() - before} == {"127.0.0.1"}
 
 
 def test_the_least_memory_limit_counts() -> None:
@@ -393,6 +387,17 @@ def job(
     command = [sys.executable, "-m", "pipeline", "--output-dir", str(folder), *options]
     environment = {**os.environ, **(env or {})}
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+
+
+def listeners() -> set[tuple[str, int]]:
+    """Return the addresses at which this process and those it has started listen."""
+    here = psutil.Process()
+    return {
+        tuple(connection.laddr)
+        for process in (here, *here.children(recursive=True))
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
 
 
 def free_port() -> int:
