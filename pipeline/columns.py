@@ -23,6 +23,8 @@ EXACT = Context(prec=100)
 
 NUMBER_DTYPE = pd.ArrowDtype(NUMBER)
 
+_CHUNK = 1 << 20  # bytes that stay in the processor's cache while they are looked through
+
 
 def to_arrow(column: pd.Series) -> pa.Array:
     """Return a text or number column as one Arrow array, without a copy where it is one chunk."""
@@ -50,11 +52,24 @@ def to_number(array: pa.Array) -> pd.Series:
 
 def text_bytes(text: pa.Array) -> np.ndarray:
     """Return the bytes of all strings in a large_string array, back to back, without a copy."""
-    _, offsets, data = text.buffers()
+    offsets = _offsets(text)
+    data = text.buffers()[2]
     if data is None:
         return np.empty(0, np.uint8)
-    bounds = np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1]
-    return np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]
+    return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+
+
+def bounds(text: pa.Array) -> np.ndarray:
+    """Return where in `text_bytes` each string begins, and last where all end (int64)."""
+    offsets = _offsets(text)
+    return offsets - offsets[0] if offsets[0] else offsets
+
+
+def _offsets(text: pa.Array) -> np.ndarray:
+    buffer = text.buffers()[1]
+    if not len(text) or buffer is None:
+        return np.zeros(1, np.int64)
+    return np.frombuffer(buffer, np.int64)[text.offset : text.offset + len(text) + 1]
 
 
 def weight(text: pa.Array) -> int:
@@ -63,10 +78,17 @@ def weight(text: pa.Array) -> int:
     Whatever moves text from here to there, and quotes it on the way, must keep the weight: the
     books hold it against what was read. (An escaped formula has an apostrophe more.)
     """
-    data = text_bytes(text)
-    total = int(pc.sum(pa.array(data)).as_py() or 0)
-    if holds_any(text, b"\"'"):
-        total -= sum(mark * int(np.count_nonzero(data == mark)) for mark in b"\"'")
+    return weigh(text_bytes(text))
+
+
+def weigh(data: np.ndarray) -> int:
+    """Return the same of the bytes of a text."""
+    total = 0
+    for start in range(0, len(data), _CHUNK):
+        part = data[start : start + _CHUNK]
+        total += pc.sum(pa.array(part)).as_py()
+        text = part.tobytes()  # to search in bytes is many times faster than to compare arrays
+        total -= sum(mark * text.count(mark) for mark in b"\"'" if mark in text)
     return total
 
 

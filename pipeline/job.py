@@ -33,12 +33,12 @@ from pipeline.publish import (
     SPENDING,
     staged_outputs,
 )
-from pipeline.read import NumberColumn, read
-from pipeline.render import Layout, layout, render_customers, render_purchases
+from pipeline.read import NumberColumn, Wanted, read
+from pipeline.render import Layout, layout, render_customers
 from pipeline.settings import MAX_AGE, Settings
 from pipeline.sources import Source, cut, open_source
 from pipeline.spending import summarize, total_spending, write_spending
-from pipeline.transform import add_age_group, add_full_name
+from pipeline.transform import FIRST_NAME, LAST_NAME, add_age_group, add_full_name
 from pipeline.write import write_combined
 
 
@@ -105,6 +105,7 @@ def run(
     begin = time.perf_counter()
     progress = progress or Progress()
     columns, groups, dialect = settings.columns, settings.age_groups, settings.dialect
+    escape = settings.escape_formulas
     todo = plan(settings, client)
     progress.say(str(todo))
     with staged_outputs(settings.output_dir, settings.fsync) as stage:
@@ -115,16 +116,18 @@ def run(
         how = choose_join(settings.join, customers_csv.size, worker_memory(client))
 
         age = NumberColumn(columns.age, lowest=0, highest=MAX_AGE)
-        customers, customers_ledger = read(customers_csv, age, dialect)
-        customers = on_partitions(add_full_name, customers, columns)
+        names = {FIRST_NAME: columns.first_name, LAST_NAME: columns.last_name}
+        of_customers = Wanted(columns.id, age, names, escape)
+        of_purchases = Wanted(columns.id, NumberColumn(columns.amount), escape=escape)
+        customers, customers_ledger = read(customers_csv, of_customers, dialect)
+        customers = on_partitions(add_full_name, customers)
         customers = on_partitions(add_age_group, customers, groups)
-        customers = on_partitions(render_customers, customers, columns, settings.escape_formulas)
-        purchases, purchases_ledger = read(purchases_csv, NumberColumn(columns.amount), dialect)
-        purchases = on_partitions(render_purchases, purchases, columns, settings.escape_formulas)
+        customers = on_partitions(render_customers, customers, escape)
+        purchases, purchases_ledger = read(purchases_csv, of_purchases, dialect)
 
         joined = join(purchases, customers, todo.layout.no_customer, how)
         spending = total_spending(joined.combined, customers)
-        written = write_combined(joined, stage / COMBINED, todo.layout, settings.escape_formulas)
+        written = write_combined(joined, stage / COMBINED, todo.layout, escape)
         # One pass over the data: what the books need is counted on the way.
         spending, written, matched, customers_ledger, purchases_ledger = compute(
             client,
@@ -133,13 +136,13 @@ def run(
         )
         ledgers = {customers_csv: customers_ledger, purchases_csv: purchases_ledger}
         check_rejected(settings.tolerance, ledgers)
-        of_customers, of_purchases = (table_books(*table) for table in ledgers.items())
+        customers_books, purchases_books = (table_books(*table) for table in ledgers.items())
         summary = summarize(spending, groups)
         write_spending(summary, stage / SPENDING)
         books = Books(
-            of_customers,
-            of_purchases,
-            **joined_books(of_purchases, matched, written, todo.layout.no_purchase, stage),
+            customers_books,
+            purchases_books,
+            **joined_books(purchases_books, matched, written, todo.layout.no_purchase, stage),
         )
         books.check()
 
@@ -147,5 +150,6 @@ def run(
         write_rejected(stage / REJECTED, ledgers)
         seconds = time.perf_counter() - begin
         write_report(stage / REPORT, settings, list(ledgers), how, books, summary, seconds)
-        names = [name for name in OUTPUTS if (stage / name).exists()]
-    return Report(summary, books, tuple(Path(settings.output_dir, name) for name in names), seconds)
+        outputs = [name for name in OUTPUTS if (stage / name).exists()]
+    paths = tuple(Path(settings.output_dir, name) for name in outputs)
+    return Report(summary, books, paths, seconds)

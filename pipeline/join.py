@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipeline.columns import NUMBER, NUMBER_DTYPE, TEXT, to_arrow, to_number, to_text, weight
 from pipeline.lookup import Lookup, plain_integers, trimmed
 from pipeline.partitions import on_partitions, with_meta
-from pipeline.read import ORDER
+from pipeline.read import ID, ORDER, PARSED, REST
 from pipeline.transform import AGE_GROUP
 
 ROW = "row"
@@ -50,7 +50,7 @@ class Joined(NamedTuple):
 
 
 def join(purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how: str) -> Joined:
-    """Join rendered purchases and customers, `how`: `broadcast` or `shuffle`.
+    """Join purchases and rendered customers, `how`: `broadcast` or `shuffle`.
 
     `no_customer` is the text of a customer that is not there. Broadcast, the rows of `combined`
     are the purchases in input order, then the customers without purchases in input order;
@@ -104,7 +104,7 @@ def _bring_together(
 
 def _add_bucket(table: pd.DataFrame) -> pd.DataFrame:
     """Add a number to shuffle by: the same for equal ids, spread for missing ones."""
-    keys = trimmed(to_arrow(table["customer_id"]))
+    keys = trimmed(to_arrow(table[ID]))
     bucket, plain = plain_integers(keys)
     bucket = bucket.copy()
     bucket[~plain] = pd.util.hash_array(keys.filter(pa.array(~plain)).to_numpy(False)).view("int64")
@@ -115,15 +115,15 @@ def _add_bucket(table: pd.DataFrame) -> pd.DataFrame:
 
 def _find_customers(purchases: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
     """Put beside each purchase the row of its customer in the lookup, and the age group."""
-    rows = lookup.rows(to_arrow(purchases["customer_id"]))
+    rows = lookup.rows(to_arrow(purchases[ID]))
     return pd.DataFrame(
         {
-            "customer_id": purchases["customer_id"].array,
+            ID: purchases[ID].array,
             ROW: rows,
             AGE_GROUP: lookup.age_group.take(rows),
-            "purchase": purchases["purchase"].array,
+            "purchase": purchases[REST].array,
             # Dask's shuffle gives decimals back as Python objects.
-            "amount": purchases["amount"].astype(NUMBER_DTYPE).array,
+            "amount": purchases[PARSED].astype(NUMBER_DTYPE).array,
         }
     )
 
@@ -135,7 +135,7 @@ def _without_purchases(
     rows = start + np.flatnonzero(~_flags(seen, lookup)[start:stop])
     return pd.DataFrame(
         {
-            "customer_id": to_text(lookup.ids.take(pa.array(rows))),
+            ID: to_text(lookup.ids.take(pa.array(rows))),
             ROW: rows,
             AGE_GROUP: lookup.age_group.take(rows),
             "purchase": to_text(pa.nulls(len(rows), TEXT)),

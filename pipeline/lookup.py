@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import TEXT, holds_any, holds_only, text_bytes, to_arrow, to_text
-from pipeline.read import ORDER
+from pipeline.columns import TEXT, bounds, holds_any, holds_only, text_bytes, to_arrow, to_text
+from pipeline.read import ID, ORDER
 from pipeline.settings import UNKNOWN
 from pipeline.transform import AGE_GROUP
 
@@ -50,7 +50,7 @@ class Lookup:
         dtype = customers[AGE_GROUP].dtype
         unknown = dtype.categories.get_loc(UNKNOWN)
         return cls(
-            to_arrow(customers["customer_id"]),
+            to_arrow(customers[ID]),
             pa.concat_arrays([to_arrow(customers["customer"]), last]),
             pd.Categorical.from_codes(np.append(codes, codes.dtype.type(unknown)), dtype=dtype),
         )
@@ -132,19 +132,27 @@ def plain_integers(keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     `values` (int64) is 0 where `plain` (bool) is not set. `7` is plain; `007`, `+7`, `-7`,
     `7.0` and integers of more than 18 digits are not.
     """
-    if holds_only(keys, "0", "9"):
+    if holds_only(keys, "0", "9") and not _any_leads_with_zero(keys):
         try:
             values = _filled(pc.cast(keys, pa.int64()))
         except pa.ArrowInvalid:  # too many digits
             pass
         else:
-            plain = _valid(keys)
-            shortest = _digits(values) - (len(keys) - int(plain.sum()))
-            if shortest == len(text_bytes(keys)) and values.max(initial=0) < 10**18:
-                return values, plain
+            if values.max(initial=0) < 10**18:
+                return values, _valid(keys)
     plain = pc.fill_null(pc.match_substring_regex(keys, _PLAIN_INTEGER), False)
     values = _filled(pc.cast(pc.if_else(plain, keys, None), pa.int64()))
     return values, plain.to_numpy(zero_copy_only=False)
+
+
+def _any_leads_with_zero(digits: pa.Array) -> bool:
+    """Tell whether any of these has a zero before other digits."""
+    starts = bounds(digits)
+    data = text_bytes(digits)
+    if not data.size:
+        return False
+    zero = data.take(starts[:-1], mode="clip") == ord("0")
+    return bool((zero & (np.diff(starts) > 1)).any())
 
 
 def _weights(texts: pa.Array) -> np.ndarray:
@@ -154,16 +162,9 @@ def _weights(texts: pa.Array) -> np.ndarray:
         data = text_bytes(part)
         if holds_any(part, b"\"'"):
             data = np.where((data == ord('"')) | (data == ord("'")), 0, data)
-        offsets = np.frombuffer(part.buffers()[1], np.int64)[part.offset :][: len(part)]
         # No text here is empty, as reduceat asks.
-        sums.append(np.add.reduceat(data, offsets - offsets[0], dtype=np.int64))
+        sums.append(np.add.reduceat(data, bounds(part)[:-1], dtype=np.int64))
     return np.concatenate(sums)
-
-
-def _digits(values: np.ndarray) -> int:
-    """Return how many digits it takes to write all `values` (not negative)."""
-    powers = (10**power for power in range(1, len(str(values.max(initial=0)))))
-    return len(values) + sum(int(np.count_nonzero(values >= power)) for power in powers)
 
 
 def _has_empty(ids: pa.Array) -> bool:

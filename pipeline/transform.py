@@ -11,19 +11,21 @@ import pyarrow.compute as pc
 
 from pipeline.columns import NUMBER, to_arrow, to_text
 from pipeline.read import PARSED
-from pipeline.settings import AgeGroups, Columns
+from pipeline.settings import AgeGroups
 
+FIRST_NAME = "first_name"
+LAST_NAME = "last_name"
 FULL_NAME = "full_name"
 AGE_GROUP = "age_group"
 
 
-def add_full_name(customers: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+def add_full_name(customers: pd.DataFrame) -> pd.DataFrame:
     """Add `full_name` (text): first and last name with one space between.
 
     Where one is missing it is the other alone; where both are, it is missing.
     """
-    first = to_arrow(customers[columns.first_name])
-    last = to_arrow(customers[columns.last_name])
+    first = to_arrow(customers[FIRST_NAME])
+    last = to_arrow(customers[LAST_NAME])
     both = pc.binary_join_element_wise(first, last, pa.scalar(" ", first.type))
     full = pc.coalesce(both, first, last)
     return customers.assign(**{FULL_NAME: to_text(full).set_axis(customers.index)})

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns import TEXT, TEXT_DTYPE, chunks, text_bytes, to_arrow, to_text, weight
+from pipeline.csv_text import quote
 from pipeline.join import ROW, Joined
 from pipeline.lookup import Lookup
 from pipeline.partitions import running, with_meta
-from pipeline.render import Layout, end_lines, quote
+from pipeline.read import ID
+from pipeline.render import Layout
 
 _WRITTEN = pd.DataFrame({"start": [0], "bytes": [0], "rows": [0], "weight": [0]}).iloc[:0]
 
@@ -48,10 +50,9 @@ def write_combined(
 
 def _lines(combined: pd.DataFrame, lookup: Lookup, no_purchase: str, escape: bool) -> pd.Series:
     """Return each record as a line of CSV, its line end included."""
-    customer_id = quote(to_arrow(combined["customer_id"]), escape)
+    customer_id = quote(to_arrow(combined[ID]), escape)
     rows = pa.array(combined[ROW])
-    # The line end goes to the shortest part: it is copied once more.
-    purchase = end_lines(pc.fill_null(to_arrow(combined["purchase"]), no_purchase))
+    purchase = pc.fill_null(to_arrow(combined["purchase"]), f"{no_purchase}\n")
     lines = [
         pc.binary_join_element_wise(
             customer_id.slice(start, _SLICE),

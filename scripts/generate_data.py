@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns import TEXT, text_bytes
-from pipeline.render import end_lines, join_fields
+from pipeline.csv_text import end_lines, join_fields
 
 CHUNK = 1_000_000
 FIRST = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -10,8 +12,8 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.columns import NUMBER, TEXT, to_number, to_text
-from pipeline.read import ORDER
+from pipeline.columns import NUMBER, TEXT, to_arrow, to_number, to_text
+from pipeline.read import ID, ORDER, PARSED, REST
 from pipeline.settings import AgeGroups
 from pipeline.transform import age_group_dtype
 
@@ -37,7 +39,7 @@ def rendered_customers(ids: Sequence[str | None], labels: Sequence[str]) -> pd.D
     """Return what `render_customers` gives; the text of customer number 0 is `c0`."""
     return pd.DataFrame(
         {
-            "customer_id": text_column(ids),
+            ID: text_column(ids),
             "customer": text_column(f"c{row}" for row in range(len(ids))),
             "age_group": group_column(labels),
             ORDER: range(len(ids)),
@@ -45,16 +47,31 @@ def rendered_customers(ids: Sequence[str | None], labels: Sequence[str]) -> pd.D
     )
 
 
-def rendered_purchases(ids: Sequence[str | None]) -> pd.DataFrame:
-    """Return what `render_purchases` gives; purchase number 0 has the text `p0` and amount 0."""
+def read_purchases(ids: Sequence[str | None]) -> pd.DataFrame:
+    """Return what `read` gives; purchase number 0 has the text `p0` and amount 0."""
     return pd.DataFrame(
         {
-            "customer_id": text_column(ids),
-            "purchase": text_column(f"p{row}" for row in range(len(ids))),
-            "amount": number_column(range(len(ids))),
+            ID: text_column(ids),
+            PARSED: number_column(range(len(ids))),
+            REST: text_column(f"p{row}" for row in range(len(ids))),
             ORDER: range(len(ids)),
         }
     )
+
+
+def rows_of(records: pd.DataFrame, columns: Sequence[str], id: str) -> list[tuple[str | None, ...]]:
+    """Return records that were read as tuples, in the order of `columns`; missing is None.
+
+    The id is a column of its own, the others are CSV text, which Python's own reader takes apart.
+    """
+    rest = [name for name in columns if name != id]
+    rows = []
+    for key, text in zip(to_arrow(records[ID]).to_pylist(), records[REST], strict=True):
+        assert text.endswith("\n")
+        (fields,) = csv.reader(io.StringIO(text, newline=""), strict=True)
+        values = {id: key, **dict(zip(rest, fields or [""], strict=True))}
+        rows.append(tuple(values[name] or None for name in columns))
+    return rows
 
 
 def in_partitions(frame: pd.DataFrame, count: int) -> dd.DataFrame:

@@ -19,12 +19,13 @@ from typing import NamedTuple
 
 import click
 import pandas as pd
+from frames import rows_of
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from oracle import number
 from reference import Span, spans
 
-from pipeline import ends, read
+from pipeline import ends, parse, read
 from pipeline.audit import table_books, write_rejected
 from pipeline.records import Grammar
 from pipeline.settings import Dialect
@@ -32,7 +33,7 @@ from pipeline.sources import Source, cut, open_source
 
 LARGEST = 1 << 20
 REQUIRED = {"a": "--id-column", "b": "--amount-column"}
-NUMBER = read.NumberColumn("b")
+WANTED = read.Wanted("a", read.NumberColumn("b"))
 BATCH = 100
 
 
@@ -166,12 +167,11 @@ def check_read(
     source: Source, dialect: Dialect, text: Text, found: list[Span], good: list[Span]
 ) -> None:
     """Read all blocks: records, rejects, examples and sums must be those of the spans."""
-    blocks = [read.read_block(block, source.columns, NUMBER, dialect) for block in source.blocks]
+    blocks = [read.read_block(block, source.columns, WANTED, dialect) for block in source.blocks]
     records = pd.concat([block.records for block in blocks])
     ledger = pd.concat([block.ledger for block in blocks])
     rows = [tuple(field.decode(text.encoding) or None for field in span.fields) for span in good]
-    texts = records[["a", "b"]].astype(object)
-    assert list(texts.where(texts.notna(), None).itertuples(index=False, name=None)) == rows
+    assert rows_of(records, ("a", "b"), "a") == rows
     assert records[read.ORDER].is_monotonic_increasing
 
     folder = Path(source.files[0].path).parent
@@ -260,12 +260,12 @@ def _rejects(path: Path) -> list[tuple[str, ...]]:
 @contextmanager
 def _small_pieces(size: int) -> Iterator[None]:
     """Let bad records be searched for, and bitmaps be made, in small pieces."""
-    before = read._SMALL, ends._CHUNK
-    read._SMALL, ends._CHUNK = size, 64
+    before = parse._SMALL, ends._CHUNK
+    parse._SMALL, ends._CHUNK = size, 64
     try:
         yield
     finally:
-        read._SMALL, ends._CHUNK = before
+        parse._SMALL, ends._CHUNK = before
 
 
 def fuzz(seconds: float, first_seed: int) -> Counter[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.read import Reject
+from pipeline.parse import Reject
 from pipeline.sources import Source, SourceFile
 
 

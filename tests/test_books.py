@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from distributed import Client
 
-from pipeline import Settings, join, run, spending, write
+from pipeline import Settings, fields, join, run, spending, write
 from pipeline import job as job_module
 from pipeline.columns import NUMBER, to_arrow, to_number
 from pipeline.errors import DataError
@@ -51,6 +52,10 @@ def cent_in_amount(frame: pd.DataFrame) -> pd.DataFrame:
 
 def cent_in_text(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(purchase=frame["purchase"].str.replace("marked,10.00", "marked,10.01"))
+
+
+def cent_in_slices(lines: pa.Array) -> pa.Array:
+    return pc.replace_substring(lines, "marked,10.00", "marked,10.01")
 
 
 def last_dropped(frame: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +134,7 @@ PLANTED = [
     ("write", behind, write, "_lines", line_dropped, WRITTEN),
     ("write", behind, write, "_lines", line_doubled, WRITTEN),
     ("write", behind, write, "_lines", cent_in_line, WEIGHT),
-    ("write", behind, job_module, "render_purchases", cent_in_text, WEIGHT),
+    ("read", behind, fields.PlainFields, "lines", cent_in_slices, WEIGHT),
     ("write", before, write, "_write_before", line_dropped, WRITTEN),
     ("write", before, write, "_write_before", cent_in_line, WEIGHT),
     ("write", behind, write, "_end", moved, BYTES),

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from distributed import Client
-from frames import in_partitions, rendered_customers, rendered_purchases
+from frames import in_partitions, read_purchases, rendered_customers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ def joined(
 ) -> Result:
     """Join purchases p0, p1, … and customers c0, c1, … with the given ids."""
     records, lookup, matched = join(
-        in_partitions(rendered_purchases(purchases), partitions[0]),
+        in_partitions(read_purchases(purchases), partitions[0]),
         in_partitions(
             rendered_customers(customers, labels or ["Young"] * len(customers)), partitions[1]
         ),

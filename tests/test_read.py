@@ -11,17 +11,18 @@ import pandas as pd
 import pytest
 from cases import CASES, Case, Row
 from distributed import Client
+from frames import rows_of
 
 from pipeline.audit import write_rejected
 from pipeline.errors import UsageError
 from pipeline.job import run
 from pipeline.publish import COMBINED, REJECTED
-from pipeline.read import PARSED, NumberColumn, Parsed, read_block
+from pipeline.read import PARSED, NumberColumn, Partition, Wanted, read_block
 from pipeline.settings import Columns, Settings
 from pipeline.sources import Block, cut, open_source
 
 COLUMNS = Columns(id="a", amount="b")
-NUMBER = NumberColumn("b")
+WANTED = Wanted(COLUMNS.id, NumberColumn(COLUMNS.amount))
 
 
 class Result(NamedTuple):
@@ -42,7 +43,7 @@ class Reader:
             (folder / name).write_bytes(content)
         paths = [str(folder / name) for name in case.contents]
         self.source = open_source("purchases", paths, COLUMNS.of_purchases, case.dialect)
-        self._known: dict[tuple[str, int, int], Parsed] = {}
+        self._known: dict[tuple[str, int, int], Partition] = {}
 
     def read(self, block_size: int) -> Result:
         """Cut the files and read every block, with the checks that hold for any file."""
@@ -53,17 +54,16 @@ class Reader:
         target = self._folder / "rejected"
         target.unlink(missing_ok=True)
         write_rejected(target, {source: ledger})
-        texts = frame[list(source.columns)].astype(object)
-        rows = texts.where(texts.notna(), None).itertuples(index=False, name=None)
+        rows = rows_of(frame, source.columns, COLUMNS.id)
         numbers = [None if pd.isna(number) else number for number in frame[PARSED]]
         assert ledger["bytes"].sum() + sum(file.start for file in source.files) == source.size
         assert ledger["records"].sum() == len(frame)
-        return Result(list(rows), rejects(target), numbers)
+        return Result(rows, rejects(target), numbers)
 
-    def _block(self, block: Block, columns: tuple[str, ...]) -> Parsed:
+    def _block(self, block: Block, columns: tuple[str, ...]) -> Partition:
         key = (block.file.name, block.start, block.stop)
         if key not in self._known:
-            self._known[key] = read_block(block, columns, NUMBER, self._dialect)
+            self._known[key] = read_block(block, columns, WANTED, self._dialect)
         return self._known[key]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.columns import to_arrow
 from pipeline.read import PARSED
-from pipeline.settings import AgeGroups, Columns
+from pipeline.settings import AgeGroups
 from pipeline.transform import add_age_group, add_full_name, age_group_dtype
 
 # Quarters of a year: floats hold them exactly, so pandas.cut is an exact oracle.
@@ -45,12 +45,15 @@ def test_full_name(
     first: str | None, last: str | None, full: str | None, neighbours: Sequence[str | None]
 ) -> None:
     customers = pd.DataFrame(
-        {"given": text_column([first, *neighbours]), "family": text_column([last, *neighbours])}
+        {
+            "first_name": text_column([first, *neighbours]),
+            "last_name": text_column([last, *neighbours]),
+        }
     )
 
-    named = add_full_name(customers, Columns(first_name="given", last_name="family"))
+    named = add_full_name(customers)
 
-    assert named.columns.tolist() == ["given", "family", "full_name"]
+    assert named.columns.tolist() == ["first_name", "last_name", "full_name"]
     assert to_arrow(named["full_name"]).to_pylist() == [
         full,
         *(f"{one} {one}" if one else None for one in neighbours),
@@ -133,7 +136,7 @@ def test_empty_partitions() -> None:
         {"first_name": text_column([]), "last_name": text_column([]), PARSED: number_column([])}
     )
 
-    transformed = add_age_group(add_full_name(customers, Columns()), AgeGroups())
+    transformed = add_age_group(add_full_name(customers), AgeGroups())
 
     assert len(transformed) == 0
     assert transformed["age_group"].dtype == age_group_dtype(AgeGroups())

@@ -28,7 +28,7 @@ RECORDS = pd.DataFrame(
     {
         "customer_id": text_column(["1", None, "a,b", " 007 ", 'say "x"', "Zoë"]),
         ROW: [0, 3, 1, 2, 0, 3],
-        "purchase": text_column(["Lamp,19.90", "Cup,", '"24"" TV",1', None, None, "a,b"]),
+        "purchase": text_column(["Lamp,19.90\n", "Cup,\n", '"24"" TV",1\n', None, None, "a,b\n"]),
     }
 )
 LINES = [
@@ -130,7 +130,7 @@ def test_what_is_written_reads_back(client: Client, tmp_path: Path) -> None:
         {
             "customer_id": text_column(first for first, _ in pairs),
             ROW: 0,
-            "purchase": text_column("p" for _ in pairs),
+            "purchase": text_column("p\n" for _ in pairs),
         }
     )
 
