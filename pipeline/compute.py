@@ -1,10 +1,9 @@
-"""Computing on a cluster: one pass over the data, and what becomes of it when machines are lost."""
+"""Computing on a cluster, and what becomes of it when machines are lost."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -18,22 +17,21 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from pipeline.cluster import no_workers_timeout
 from pipeline.errors import ClusterError, UsageError
 from pipeline.files import shown
-from pipeline.partitions import with_meta
 from pipeline.progress import Progress
 
 _LOOK_EVERY = 1.0  # seconds
-_ROWS = pd.DataFrame({"frame": pd.Series(dtype=object)})
 
 
-def compute(client: Client, frames: Sequence[dd.DataFrame], progress: Progress) -> list[Any]:
-    """Compute some lazy dataframes in one pass over the data; return them as pandas.
+def compute(client: Client, frame: dd.DataFrame, progress: Progress) -> pd.DataFrame:
+    """Compute a lazy dataframe; return it as pandas.
 
     Raises ClusterError where workers or the scheduler are lost for good, UsageError where a
     worker cannot read or write a file, and whatever else a task raises.
     """
-    future = client.compute(_stack(frames))
+    # Left to the scheduler, the steps of a partition would not be made one task.
+    future = client.compute(frame.optimize())
     with progress.following(client, [future]):
-        return _gather(client, future)["frame"].tolist()
+        return _gather(client, future)
 
 
 def _gather(client: Client, future: Future) -> Any:
@@ -116,17 +114,3 @@ def _works(worker: dict[str, Any]) -> bool:
     """Whether a worker takes tasks, or still executes one: short of memory it only does that."""
     counts = worker["metrics"].get("task_counts", {})
     return worker["status"] == Status.running.name or counts.get("executing", 0) > 0
-
-
-def _stack(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
-    """Return one dataframe with a row for each of several, which holds it whole.
-
-    Dask fuses the tasks of one dataframe, but not those of several that are computed together:
-    unfused, a run takes twice as many tasks, and its intermediate results stay in memory longer.
-    """
-    rows = [with_meta(_as_row, _ROWS, frame.repartition(npartitions=1)) for frame in frames]
-    return dd.concat(rows).optimize()
-
-
-def _as_row(frame: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame({"frame": pd.Series([frame.reset_index(drop=True)], dtype=object)})

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import dask.dataframe as dd
 import pandas as pd
 from distributed import Client
 
@@ -20,8 +21,8 @@ from pipeline.audit import (
 from pipeline.chart import Draw, draw_chart
 from pipeline.cluster import worker_memory
 from pipeline.compute import compute
-from pipeline.join import choose_join, join
-from pipeline.partitions import on_partitions
+from pipeline.counting import apply, counts, merged
+from pipeline.join import MATCHED, choose_join, join, without_purchases
 from pipeline.preflight import check_cluster
 from pipeline.progress import Progress
 from pipeline.publish import (
@@ -37,9 +38,15 @@ from pipeline.read import NumberColumn, Wanted, read
 from pipeline.render import Layout, layout, render_customers
 from pipeline.settings import MAX_AGE, Settings
 from pipeline.sources import Source, cut, open_source
-from pipeline.spending import summarize, total_spending, write_spending
+from pipeline.spending import (
+    SPENT,
+    count_customers,
+    sum_purchases,
+    summarize,
+    write_spending,
+)
 from pipeline.transform import FIRST_NAME, LAST_NAME, add_age_group, add_full_name
-from pipeline.write import write_combined
+from pipeline.write import WRITTEN, write_header, write_records
 
 
 @dataclass(frozen=True)
@@ -117,33 +124,33 @@ def run(
 
         age = NumberColumn(columns.age, lowest=0, highest=MAX_AGE)
         names = {FIRST_NAME: columns.first_name, LAST_NAME: columns.last_name}
-        of_customers = Wanted(columns.id, age, names, escape)
-        of_purchases = Wanted(columns.id, NumberColumn(columns.amount), escape=escape)
-        customers, customers_ledger = read(customers_csv, of_customers, dialect)
-        customers = on_partitions(add_full_name, customers)
-        customers = on_partitions(add_age_group, customers, groups)
-        customers = on_partitions(render_customers, customers, escape)
-        purchases, purchases_ledger = read(purchases_csv, of_purchases, dialect)
+        amount = NumberColumn(columns.amount)
+        customers = read(customers_csv, Wanted(columns.id, age, names, escape), dialect)
+        customers = apply(add_full_name, customers)
+        customers = apply(add_age_group, customers, groups)
+        customers = count_customers(apply(render_customers, customers, escape))
+        purchases = read(purchases_csv, Wanted(columns.id, amount, escape=escape), dialect)
 
         joined = join(purchases, customers, todo.layout.no_customer, how)
-        spending = total_spending(joined.combined, customers)
-        written = write_combined(joined, stage / COMBINED, todo.layout, escape)
-        # One pass over the data: what the books need is counted on the way.
-        spending, written, matched, customers_ledger, purchases_ledger = compute(
-            client,
-            [spending, written, joined.matched, customers_ledger, purchases_ledger],
-            progress,
-        )
-        ledgers = {customers_csv: customers_ledger, purchases_csv: purchases_ledger}
+        combined = sum_purchases(joined.combined)
+        target = stage / COMBINED, todo.layout, escape
+        write_header(stage / COMBINED, todo.layout)
+        written = [write_records(combined, joined.lookup, *target)]
+        if how == "broadcast":
+            alone = without_purchases(joined, counts(written[0].parts))
+            written.append(write_records(alone, joined.lookup, *target, after=written[0]))
+        # One pass over the data: what the result and the books need is counted on the way.
+        found = [counts(customers), *joined.counts, *(counts(one.parts) for one in written)]
+        counted = merged([compute(client, dd.concat(found), progress)])
+        ledgers = {table: counted[table.name] for table in (customers_csv, purchases_csv)}
         check_rejected(settings.tolerance, ledgers)
-        customers_books, purchases_books = (table_books(*table) for table in ledgers.items())
-        summary = summarize(spending, groups)
+        of_customers, of_purchases = (table_books(*table) for table in ledgers.items())
+        summary = summarize(counted[SPENT], groups)
         write_spending(summary, stage / SPENDING)
-        books = Books(
-            customers_books,
-            purchases_books,
-            **joined_books(purchases_books, matched, written, todo.layout.no_purchase, stage),
+        behind = joined_books(
+            of_purchases, counted[MATCHED], counted[WRITTEN], todo.layout.no_purchase, stage
         )
+        books = Books(of_customers, of_purchases, **behind)
         books.check()
 
         draw(summary, groups, columns.amount, stage / CHART)

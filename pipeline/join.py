@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.columns import NUMBER, NUMBER_DTYPE, TEXT, to_arrow, to_number, to_text, weight
+from pipeline.counting import Counted, apply, count, counts, frames, merged
 from pipeline.lookup import Lookup, plain_integers, trimmed
 from pipeline.partitions import on_partitions, with_meta
 from pipeline.read import ID, ORDER, PARSED, REST
@@ -28,53 +29,61 @@ ROW = "row"
 _BUCKET = "__bucket__"
 # Into so many partitions the customers without purchases are put after a broadcast.
 _PARTS = 8
-_MATCHED = pd.DataFrame({"customers": pd.Series(dtype="int64"), "weight": pd.Series(dtype=object)})
+SEEN, MATCHED = "seen", "matched"
 
 
 class Joined(NamedTuple):
     """The result of the join, lazy.
 
-    `combined`: `customer_id` (text, as it came), `row` (int64: the row of the record's customer in
-    `lookup`), `age_group` (categorical; `Unknown` where there is no customer), `purchase` (CSV
-    text) and `amount` (decimal128(38, 18)), both missing where there is no purchase. The text of
-    the customers stays in `lookup` until it is written (late materialization): it is most of the
-    output, and carrying it would cost as much again.
+    `combined`, counted: `customer_id` (text, as it came), `row` (int64: the row of the record's
+    customer in `lookup`), `age_group` (categorical; `Unknown` where there is no customer),
+    `purchase` (CSV text with its line end) and `amount` (decimal128(38, 18)), both missing where
+    there is no purchase. The text of the customers stays in `lookup` until it is written (late
+    materialization): it is most of the output, and carrying it would cost as much again.
     `lookup`: `Lookup` objects, one for all partitions of `combined` or one for each.
-    `matched`: `customers` (int64), how many have purchases, and `weight` (int), of the customers'
-    side of all records (see `columns.weight`); the sums of its rows are what counts.
+    `counts`: what was counted of the purchases before a shuffle, which does not carry it.
+
+    Counted by `matched`: `customers` (int64), how many have purchases, and `weight` (int), of the
+    customers' side of all records (see `columns.weight`); the sums of its rows are what counts.
     """
 
     combined: dd.DataFrame
     lookup: dd.DataFrame
-    matched: dd.DataFrame
+    counts: list[dd.DataFrame]
 
 
 def join(purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how: str) -> Joined:
-    """Join purchases and rendered customers, `how`: `broadcast` or `shuffle`.
+    """Join purchases and rendered customers, both counted, `how`: `broadcast` or `shuffle`.
 
     `no_customer` is the text of a customer that is not there. Broadcast, the rows of `combined`
-    are the purchases in input order, then the customers without purchases in input order;
-    shuffled, their order is not defined.
+    are the purchases in input order, and the customers without purchases are yet to come (see
+    `without_purchases`); shuffled, all are there, and their order is not defined.
     """
-    shuffled = how == "shuffle"
-    if shuffled:
-        purchases, customers = _bring_together(purchases, customers)
-    else:
-        customers = customers.repartition(npartitions=1)
+    customers = frames(customers)
     none = Lookup.build(customers._meta, no_customer)
-    lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
     meta = _find_customers(purchases._meta, none)
-    found = with_meta(_find_customers, meta, purchases, lookup)
-    seen = with_meta(_seen, _seen(meta, none), found, lookup)
-    if not shuffled:
-        seen = seen.reduction(_union, aggregate=_union, meta=seen._meta)
-    matched = with_meta(_count, _MATCHED, seen, lookup)
-    if shuffled:
-        without = with_meta(_without_purchases, meta, lookup, seen)
-        combined = with_meta(_append, meta, found, without)
-    else:
-        combined = dd.concat([found, _without_purchases_in_parts(lookup, seen, meta)])
-    return Joined(combined, lookup, matched)
+    if how == "shuffle":
+        before = [counts(purchases)]
+        purchases, customers = _bring_together(frames(purchases), customers)
+        lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
+        return Joined(with_meta(_join_partition, meta, purchases, lookup), lookup, before)
+    customers = customers.repartition(npartitions=1)
+    lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
+    found = apply(_find_customers, purchases, lookup, meta=meta)
+    found = count(SEEN, _seen, found, lookup, merge=_union)
+    return Joined(count(MATCHED, _matched, found, lookup), lookup, [])
+
+
+def without_purchases(joined: Joined, counted: dd.DataFrame) -> dd.DataFrame:
+    """Return the customers that no purchase named, after a broadcast, in input order.
+
+    `counted` is what was counted of all partitions of `joined.combined`, the columns are those of
+    that. In `_PARTS` partitions, so that they are written in parallel too.
+    """
+    # Without meta Dask would run one on the cluster, before the job is watched over.
+    parts = dd.from_map(_part, range(_PARTS), meta=_part(0))
+    meta = joined.combined._meta
+    return with_meta(_part_without_purchases, meta, parts, joined.lookup, counted)
 
 
 def choose_join(choice: str, customers_size: int, worker_memory: int | None) -> str:
@@ -128,11 +137,9 @@ def _find_customers(purchases: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
     )
 
 
-def _without_purchases(
-    lookup: Lookup, seen: pd.DataFrame, start: int = 0, stop: int | None = None
-) -> pd.DataFrame:
+def _without_purchases(lookup: Lookup, seen: np.ndarray, start: int, stop: int) -> pd.DataFrame:
     """Return the customers that no purchase named, of the lookup's rows `start` to `stop`."""
-    rows = start + np.flatnonzero(~_flags(seen, lookup)[start:stop])
+    rows = start + np.flatnonzero(~seen[start:stop])
     return pd.DataFrame(
         {
             ID: to_text(lookup.ids.take(pa.array(rows))),
@@ -144,46 +151,43 @@ def _without_purchases(
     )
 
 
-def _without_purchases_in_parts(
-    lookup: dd.DataFrame, seen: dd.DataFrame, meta: pd.DataFrame
-) -> dd.DataFrame:
-    """Return the same in `_PARTS` partitions, so that they are written in parallel too."""
-    # Without meta Dask would run one on the cluster, before the job is watched over.
-    parts = dd.from_map(_part, range(_PARTS), meta=_part(0))
-    return with_meta(_part_without_purchases, meta, parts, lookup, seen)
-
-
 def _part(number: int) -> pd.DataFrame:
     return pd.DataFrame({"number": [number]})
 
 
-def _part_without_purchases(part: pd.DataFrame, lookup: Lookup, seen: pd.DataFrame) -> pd.DataFrame:
+def _part_without_purchases(part: pd.DataFrame, lookup: Lookup, counted: pd.DataFrame) -> Counted:
     number = part["number"].item()
     start, stop = (len(lookup) * edge // _PARTS for edge in (number, number + 1))
-    return _without_purchases(lookup, seen, start, stop)
+    seen = _flags(merged([counted])[SEEN], lookup)
+    alone = _without_purchases(lookup, seen, start, stop)
+    matched = _matched(alone, lookup, int(seen[start:stop].sum()))
+    return Counted.of(alone).with_count(MATCHED, matched)
 
 
-def _append(found: pd.DataFrame, without: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([found, without], ignore_index=True)
+def _join_partition(purchases: pd.DataFrame, lookup: Lookup) -> Counted:
+    """Join one partition that holds all records of its ids."""
+    found = _find_customers(purchases, lookup)
+    seen = _flags(_seen(found, lookup), lookup)
+    alone = _without_purchases(lookup, seen, 0, len(lookup))
+    combined = pd.concat([found, alone], ignore_index=True)
+    matched = _matched(combined, lookup, int(seen.sum()))
+    return Counted.of(combined).with_count(MATCHED, matched)
 
 
 def _seen(found: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
-    """Return one row: which rows of the lookup these purchases found (a bitmap), their weight."""
-    rows = found[ROW].to_numpy()
+    """Return one row, a bitmap: which rows of the lookup these purchases found."""
     flags = np.zeros(len(lookup) + 1, bool)
-    flags[rows] = True
-    return _one_seen(np.packbits(flags), int(lookup.weights[rows].sum()))
+    flags[found[ROW].to_numpy()] = True
+    return _one_bitmap(np.packbits(flags))
 
 
 def _union(seen: pd.DataFrame) -> pd.DataFrame:
-    """Return one row: the rows that any of these found, and the weight of all."""
-    if seen.empty:  # Dask asks for the columns only
-        return seen
-    return _one_seen(np.bitwise_or.reduce(list(seen["bitmap"])), int(seen["weight"].sum()))
+    """Return one row: the rows that any of these found."""
+    return _one_bitmap(np.bitwise_or.reduce(list(seen["bitmap"])))
 
 
-def _one_seen(bitmap: np.ndarray, weight: int) -> pd.DataFrame:
-    return pd.DataFrame({"bitmap": pd.Series([bitmap], dtype=object), "weight": [weight]})
+def _one_bitmap(bitmap: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"bitmap": pd.Series([bitmap], dtype=object)})
 
 
 def _flags(seen: pd.DataFrame, lookup: Lookup) -> np.ndarray:
@@ -191,13 +195,10 @@ def _flags(seen: pd.DataFrame, lookup: Lookup) -> np.ndarray:
     return np.unpackbits(seen["bitmap"].iloc[0])[: len(lookup)].astype(bool)
 
 
-def _count(seen: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
-    flags = _flags(seen, lookup)
-    alone = lookup.ids.filter(pa.array(~flags))
-    of_alone = weight(alone) + int(lookup.weights[:-1][~flags].sum())
-    return pd.DataFrame(
-        {
-            "customers": [int(flags.sum())],
-            "weight": pd.Series([seen["weight"].item() + of_alone], dtype=object),
-        }
-    )
+def _matched(combined: pd.DataFrame, lookup: Lookup, customers: int = 0) -> pd.DataFrame:
+    """Return one row: `customers`, and the weight of the customers' side of some records."""
+    of_customers = int(lookup.weights.take(combined[ROW].to_numpy()).sum())
+    alone = to_arrow(combined["purchase"]).is_null()
+    ids = to_arrow(combined[ID]).filter(alone) if alone.true_count else pa.array([], TEXT)
+    total = of_customers + weight(ids)
+    return pd.DataFrame({"customers": [customers], "weight": pd.Series([total], dtype=object)})

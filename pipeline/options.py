@@ -92,7 +92,7 @@ _OPTIONS = (
         default=Settings().join,
         help="Give all customers to every worker, or shuffle both tables; auto: by their size.",
     ),
-    _size("--block-size", type=_Size(), default="16MiB", help="How much of a file one task reads."),
+    _size("--block-size", type=_Size(), default="8MiB", help="How much of a file one task reads."),
     click.option(
         "--scheduler",
         default=ClusterSettings().scheduler,

@@ -34,16 +34,21 @@ def with_meta(function: Callable[..., Any], meta: Any, *args: Any) -> dd.DataFra
     )
 
 
-def running(function: Callable[..., Any], meta: Any, frame: dd.DataFrame) -> dd.DataFrame:
+def running(
+    function: Callable[..., Any], meta: Any, frame: dd.DataFrame, before: dd.DataFrame | None = None
+) -> dd.DataFrame:
     """Return `function` of each partition and of its own result for the partition before.
 
-    For the first partition the latter is None. One task a partition; Dask's `cumsum` needs four.
+    For the first partition the latter is the last one of `before`, or None. One task a partition;
+    Dask's `cumsum` needs four.
     """
-    return new_collection(_Running(frame.expr, function, meta))
+    return new_collection(
+        _Running(frame.expr, None if before is None else before.expr, function, meta)
+    )
 
 
 class _Running(Expr):
-    _parameters = ("frame", "function", "meta")
+    _parameters = ("frame", "before", "function", "meta")
 
     @property
     def _meta(self) -> Any:
@@ -54,8 +59,10 @@ class _Running(Expr):
 
     def _layer(self) -> dict:
         name, frame, function = self._name, self.frame._name, self.operand("function")
-        before = [None, *(TaskRef((name, place)) for place in range(self.frame.npartitions - 1))]
+        before = self.operand("before")
+        last = None if before is None else TaskRef((before._name, before.npartitions - 1))
+        results = [last, *(TaskRef((name, place)) for place in range(self.frame.npartitions - 1))]
         return {
-            (name, place): Task((name, place), function, TaskRef((frame, place)), last)
-            for place, last in enumerate(before)
+            (name, place): Task((name, place), function, TaskRef((frame, place)), result)
+            for place, result in enumerate(results)
         }

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns import NUMBER, TEXT, exact_sum, to_number, to_text
+from pipeline.counting import Counted
 from pipeline.decimals import parse_numbers
 from pipeline.fields import Fields, TableFields
 from pipeline.files import open_binary
@@ -33,25 +34,6 @@ PARSED = "parsed"
 REST = "rest"
 ORDER = "order"
 MAX_EXAMPLES = 20
-
-_LEDGER_META = pd.DataFrame(
-    {
-        name: pd.Series(dtype=dtype)
-        for name, dtype in {
-            "path": object,
-            "start": "int64",
-            "bytes": "int64",
-            "lines": "int64",
-            "records": "int64",
-            "missing": "int64",
-            "unusable": "int64",
-            "total": object,
-            "weight": object,
-            "examples": object,
-            "rejected": object,
-        }.items()
-    }
-)
 
 
 class Example(NamedTuple):
@@ -100,8 +82,11 @@ class Wanted:
     escape: bool = False
 
 
-def read(source: Source, wanted: Wanted, dialect: Dialect) -> tuple[dd.DataFrame, dd.DataFrame]:
-    """Return a table's records and its ledger, both lazy, one partition for each block."""
+def read(source: Source, wanted: Wanted, dialect: Dialect) -> dd.DataFrame:
+    """Return a table's records, lazy, one partition for each block.
+
+    The ledger (see `read_block`) is counted by the source's name.
+    """
     none = TableFields(pa.table({name: pa.array([], TEXT) for name in source.columns}))
     numbers = wanted.number.parse(none.column(wanted.number.name), dialect)
     meta = _records([none], source.columns, wanted, numbers, 0)
@@ -113,7 +98,7 @@ def read(source: Source, wanted: Wanted, dialect: Dialect) -> tuple[dd.DataFrame
         label=f"read-{source.name}",
         enforce_metadata=False,
     )
-    return with_meta(_take_records, meta, blocks), with_meta(_take_ledger, _LEDGER_META, blocks)
+    return with_meta(_counted, meta, blocks, source.name)
 
 
 def read_block(block: Block, names: tuple[str, ...], wanted: Wanted, dialect: Dialect) -> Partition:
@@ -149,15 +134,11 @@ def read_block(block: Block, names: tuple[str, ...], wanted: Wanted, dialect: Di
         "examples": _examples(values, numbers, pieces, dialect),
         "rejected": [reject for piece in pieces for reject in piece.rejected],
     }
-    return Partition(records, pd.DataFrame([ledger]).astype(_LEDGER_META.dtypes))
+    return Partition(records, pd.DataFrame([ledger]))
 
 
-def _take_records(partition: Partition) -> pd.DataFrame:
-    return partition.records
-
-
-def _take_ledger(partition: Partition) -> pd.DataFrame:
-    return partition.ledger
+def _counted(partition: Partition, name: str) -> Counted:
+    return Counted.of(partition.records).with_count(name, partition.ledger)
 
 
 def _records(

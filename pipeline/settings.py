@@ -193,7 +193,7 @@ class Settings:
     dialect: Dialect = field(default_factory=Dialect)
     age_groups: AgeGroups = field(default_factory=AgeGroups)
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
-    block_size: int = 16 << 20
+    block_size: int = 8 << 20
     tolerance: Tolerance = field(default_factory=Tolerance)
     escape_formulas: bool = False
     fsync: bool = True

@@ -10,24 +10,30 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.columns import EXACT, summable, to_arrow
+from pipeline.counting import count
 from pipeline.settings import AgeGroups
 from pipeline.transform import AGE_GROUP
 
+SPENT = "spending"
 
-def total_spending(combined: dd.DataFrame, customers: dd.DataFrame) -> dd.DataFrame:
-    """Return the sums over each age group, lazy, one row for each group that has records.
 
-    `combined` is the result of `join.join`; of `customers`, `age_group` is used. Columns:
-    `age_group` (str), `total` (Decimal: of all amounts that are numbers), `purchases` (int: with
-    or without an amount), `customers` (int: records of the customers' table).
+def sum_purchases(combined: dd.DataFrame) -> dd.DataFrame:
+    """Count the spending of each age group in `combined`, the result of `join.join`.
+
+    `spending` is counted, one row for each group that has records: `age_group` (str), `total`
+    (Decimal: of all amounts that are numbers), `purchases` (int: with or without an amount),
+    `customers` (int: records of the customers' table).
     """
-    purchased = combined.reduction(_sum_purchases, aggregate=_merge, meta=_META)
-    counted = customers[[AGE_GROUP]].reduction(_count_customers, aggregate=_merge, meta=_META)
-    return dd.concat([purchased, counted]).reduction(_merge, aggregate=_merge, meta=_META)
+    return count(SPENT, _sum_purchases, combined, merge=_merge)
+
+
+def count_customers(customers: dd.DataFrame) -> dd.DataFrame:
+    """Count the customers of each age group, in rows of the same kind."""
+    return count(SPENT, _count_customers, customers, merge=_merge)
 
 
 def summarize(spending: pd.DataFrame, groups: AgeGroups) -> pd.DataFrame:
-    """Return the table of results, from the computed `total_spending`.
+    """Return the table of results, from the counted `spending` (see `sum_purchases`).
 
     One row for each age group, youngest first; those below the first group and `Unknown` only
     where they have records. Columns: `age_group`, `total_spending` (Decimal), `purchases`,
@@ -124,6 +130,3 @@ def _same_places(totals: list[Decimal]) -> list[Decimal]:
     exponent = min(int(total.normalize().as_tuple().exponent) for total in totals)
     places = max(-exponent, 2) if exponent < 0 else 0
     return [total.quantize(Decimal(1).scaleb(-places)) for total in totals]
-
-
-_META = _frame([], [], [], [])

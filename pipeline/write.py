@@ -8,7 +8,9 @@ that is written twice, after a retry, writes the same bytes to the same place.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import dask.dataframe as dd
 import pandas as pd
@@ -16,36 +18,57 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns import TEXT, TEXT_DTYPE, chunks, text_bytes, to_arrow, to_text, weight
+from pipeline.counting import Counted, apply
 from pipeline.csv_text import quote
-from pipeline.join import ROW, Joined
+from pipeline.join import ROW
 from pipeline.lookup import Lookup
 from pipeline.partitions import running, with_meta
 from pipeline.read import ID
 from pipeline.render import Layout
 
+WRITTEN = "written"
+
 _WRITTEN = pd.DataFrame({"start": [0], "bytes": [0], "rows": [0], "weight": [0]}).iloc[:0]
-
-
 _ENDS = pd.Series(dtype="int64")
 _LINES = pd.Series(dtype=TEXT_DTYPE)
 # So many rows are put together at a time: what is copied twice is still in the cache.
 _SLICE = 1 << 15
 
 
-def write_combined(
-    joined: Joined, path: Path, layout: Layout, escape: bool = False
-) -> dd.DataFrame:
-    """Write joined records below the layout's header into the file at `path`, which is made here.
+class Written(NamedTuple):
+    """What was written, lazy.
 
-    With `escape`, ids that a spreadsheet would run are
-    defused. Returns, lazy, one row for each partition (int64): `start`, its place in the
-    file, the `bytes` and `rows` written, and their `weight` (see `columns.weight`).
+    `parts`, counted: one row for each partition (int64): `start`, its place in the file, the
+    `bytes` and `rows` written, and their `weight` (see `columns.weight`); the same is counted by
+    `written`. `ends`: where each partition ends in the file, from behind the header.
     """
-    first = f"{layout.header}\n".encode()
-    path.write_bytes(first)
-    lines = with_meta(_lines, _LINES, joined.combined, joined.lookup, layout.no_purchase, escape)
-    ends = running(_end, _ENDS, lines)
-    return with_meta(_write_before, _WRITTEN, lines, ends, len(first), str(path.absolute()))
+
+    parts: dd.DataFrame
+    ends: dd.DataFrame
+
+
+def write_header(path: Path, layout: Layout) -> None:
+    """Make the file at `path`, with the header of the combined table alone."""
+    path.write_text(f"{layout.header}\n", encoding="utf-8", newline="")
+
+
+def write_records(
+    combined: dd.DataFrame,
+    lookup: dd.DataFrame,
+    path: Path,
+    layout: Layout,
+    escape: bool = False,
+    after: Written | None = None,
+) -> Written:
+    """Write joined records into the file at `path`, behind its header or behind others.
+
+    With `escape`, ids that a spreadsheet would run are defused (see `csv_text.quote`).
+    """
+    lines = apply(_lines, combined, lookup, layout.no_purchase, escape, meta=_LINES)
+    ends = running(_end, _ENDS, lines, None if after is None else after.ends)
+    first = len(f"{layout.header}\n".encode())
+    parts = with_meta(_write_before, _WRITTEN, lines, ends, first, str(path.absolute()))
+    return Written(parts, ends)
 
 
 def _lines(combined: pd.DataFrame, lookup: Lookup, no_purchase: str, escape: bool) -> pd.Series:
@@ -69,13 +92,14 @@ def _size(lines: pd.Series) -> int:
     return sum(len(text_bytes(chunk)) for chunk in chunks(lines))
 
 
-def _end(lines: pd.Series, end_before: pd.Series | None) -> pd.Series:
+def _end(lines: Counted, end_before: pd.Series | None) -> pd.Series:
     """Return where lines end that follow those which end at `end_before` (None: at 0)."""
-    return pd.Series([_size(lines) + (0 if end_before is None else end_before.item())])
+    return pd.Series([_size(lines.frame) + (0 if end_before is None else end_before.item())])
 
 
-def _write_before(lines: pd.Series, end: pd.Series, first: int, path: str) -> pd.DataFrame:
+def _write_before(part: Counted, end: pd.Series, first: int, path: str) -> Counted:
     """Write lines into the file so that they end at `end`, counted from behind the header."""
+    lines = part.frame
     start = place = first + end.item() - _size(lines)
     total = 0
     # Not created here: a worker that comes back after the run has ended must leave nothing.
@@ -91,6 +115,7 @@ def _write_before(lines: pd.Series, end: pd.Series, first: int, path: str) -> pd
         raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(descriptor)
-    return pd.DataFrame(
+    written = pd.DataFrame(
         {"start": [start], "bytes": [place - start], "rows": [len(lines)], "weight": [total]}
     )
+    return replace(part, frame=written).with_count(WRITTEN, written)

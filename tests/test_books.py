@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from distributed import Client
 from pipeline import Settings, fields, join, run, spending, write
 from pipeline import job as job_module
 from pipeline.columns import NUMBER, to_arrow, to_number
+from pipeline.counting import Counted
 from pipeline.errors import DataError
 from pipeline.publish import REPORT
 
@@ -110,6 +112,15 @@ def before(function: Callable[..., Any], change: Change) -> Callable[..., Any]:
     return call
 
 
+def before_frame(function: Callable[..., Any], change: Change) -> Callable[..., Any]:
+    """Return `function` with the frame of its first argument, a partition, changed."""
+
+    def call(part: Counted, *args: Any) -> Any:
+        return function(replace(part, frame=change(part.frame)), *args)
+
+    return call
+
+
 PLANTED = [
     ("join", behind, join, "_find_customers", dropped, WRITTEN),
     ("join", behind, join, "_find_customers", doubled, WRITTEN),
@@ -135,8 +146,8 @@ PLANTED = [
     ("write", behind, write, "_lines", line_doubled, WRITTEN),
     ("write", behind, write, "_lines", cent_in_line, WEIGHT),
     ("read", behind, fields.PlainFields, "lines", cent_in_slices, WEIGHT),
-    ("write", before, write, "_write_before", line_dropped, WRITTEN),
-    ("write", before, write, "_write_before", cent_in_line, WEIGHT),
+    ("write", before_frame, write, "_write_before", line_dropped, WRITTEN),
+    ("write", before_frame, write, "_write_before", cent_in_line, WEIGHT),
     ("write", behind, write, "_end", moved, BYTES),
 ]
 

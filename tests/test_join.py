@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.columns import NUMBER_DTYPE, TEXT_DTYPE, to_text
-from pipeline.join import ROW, choose_join, join
+from pipeline.counting import apply, counted, counts, frames, merged
+from pipeline.join import MATCHED, ROW, choose_join, join, without_purchases
 from pipeline.lookup import Lookup
-from pipeline.partitions import on_partitions
 from pipeline.settings import AgeGroups
 from pipeline.transform import age_group_dtype
 
@@ -47,18 +47,26 @@ def joined(
     labels: Sequence[str] = (),
 ) -> Result:
     """Join purchases p0, p1, … and customers c0, c1, … with the given ids."""
-    records, lookup, matched = join(
-        in_partitions(read_purchases(purchases), partitions[0]),
-        in_partitions(
-            rendered_customers(customers, labels or ["Young"] * len(customers)), partitions[1]
+    both = join(
+        counted(in_partitions(read_purchases(purchases), partitions[0])),
+        counted(
+            in_partitions(
+                rendered_customers(customers, labels or ["Young"] * len(customers)), partitions[1]
+            )
         ),
         "nobody",
         how,
     )
-    frame, counts = dask.compute(on_partitions(with_customer, records, lookup), matched)
+    parts = [both.combined]
+    if how == "broadcast":
+        parts.append(without_purchases(both, counts(both.combined)))
+    lazy = [frames(apply(with_customer, part, both.lookup)) for part in parts]
+    computed = dask.compute(*lazy, *map(counts, parts))
+    frame = pd.concat(computed[: len(parts)], ignore_index=True)
+    found = merged(computed[len(parts) :])[MATCHED]
     texts = frame[TEXTS].astype(object).where(frame[TEXTS].notna(), None)
     rows = list(texts.itertuples(index=False, name=None))
-    return Result(rows, counts["customers"].sum(), sum(counts["weight"]), frame)
+    return Result(rows, found["customers"].sum(), sum(found["weight"]), frame)
 
 
 def with_customer(records: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:

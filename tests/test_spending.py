@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal, getcontext
 from pathlib import Path
 
+import dask
 import dask.dataframe as dd
 import pandas as pd
 import pytest
@@ -16,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.columns import EXACT
+from pipeline.counting import counted, counts, merged
 from pipeline.settings import AgeGroups
-from pipeline.spending import summarize, total_spending, write_spending
+from pipeline.spending import SPENT, count_customers, sum_purchases, summarize, write_spending
 
 LABELS = AgeGroups().all_labels
 LARGEST = "99999999999999999999.999999999999999999"
@@ -40,8 +42,10 @@ def combined(purchases: Sequence[Purchase], alone: Sequence[str] = ()) -> pd.Dat
 
 
 def sums(records: dd.DataFrame, customers: dd.DataFrame) -> Sums:
-    """Compute `total_spending` as {group: (total, purchases, customers)}."""
-    spending = total_spending(records, customers).compute()
+    """Compute the counted `spending` as {group: (total, purchases, customers)}."""
+    purchased = counts(sum_purchases(counted(records)))
+    found = merged(dask.compute(purchased, counts(count_customers(counted(customers)))))
+    spending = found[SPENT]
     assert spending.columns.tolist() == ["age_group", "total", "purchases", "customers"]
     assert spending["age_group"].is_unique
     return {
@@ -50,7 +54,7 @@ def sums(records: dd.DataFrame, customers: dd.DataFrame) -> Sums:
 
 
 def computed(*rows: tuple[str, str, int, int]) -> pd.DataFrame:
-    """Return what a computed `total_spending` is: (group, total, purchases, customers)."""
+    """Return what the counted `spending` is: (group, total, purchases, customers)."""
     frame = pd.DataFrame(rows, columns=["age_group", "total", "purchases", "customers"])
     return frame.assign(total=[Decimal(total) for total in frame["total"]])
 

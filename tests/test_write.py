@@ -7,17 +7,19 @@ import itertools
 from pathlib import Path
 
 import dask
+import dask.dataframe as dd
 import pandas as pd
 import pytest
 from distributed import Client
 from frames import in_partitions, rendered_customers, text, text_column
 
 from pipeline.columns import weight
-from pipeline.join import ROW, Joined
+from pipeline.counting import counted, counts, frames, merged
+from pipeline.join import ROW
 from pipeline.lookup import Lookup
 from pipeline.partitions import with_meta
 from pipeline.render import Layout
-from pipeline.write import write_combined
+from pipeline.write import WRITTEN, write_header, write_records
 
 LAYOUT = Layout("customer_id,name,product,price", "", ",")
 CUSTOMERS = rendered_customers(["1", "2", "3"], ["Young"] * 3).assign(
@@ -41,14 +43,17 @@ LINES = [
 ]
 
 
-def joined(records: pd.DataFrame, partitions: int) -> Joined:
-    combined = in_partitions(records, partitions)
+def lazy_write(
+    path: Path, records: pd.DataFrame, partitions: int, escape: bool = False
+) -> dd.DataFrame:
     lookup = with_meta(Lookup.build, CUSTOMERS.iloc[:0], in_partitions(CUSTOMERS, 1), "nobody")
-    return Joined(combined, lookup, matched=combined)
+    combined = counted(in_partitions(records, partitions))
+    write_header(path, LAYOUT)
+    return frames(write_records(combined, lookup, path, LAYOUT, escape).parts)
 
 
 def write(path: Path, records: pd.DataFrame, partitions: int) -> pd.DataFrame:
-    return write_combined(joined(records, partitions), path, LAYOUT).compute()
+    return lazy_write(path, records, partitions).compute()
 
 
 def expected_file() -> bytes:
@@ -84,12 +89,26 @@ def test_the_parts_lie_one_behind_the_other(client: Client, tmp_path: Path) -> N
 
 def test_what_is_written_twice_is_there_once(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "combined.csv"
-    lazy = write_combined(joined(RECORDS, 3), path, LAYOUT)
+    lazy = lazy_write(path, RECORDS, 3)
 
     first, again = dask.compute(lazy)[0], lazy.partitions[1:].compute()
 
     assert path.read_bytes() == expected_file()
     assert again["start"].tolist() == first["start"].tolist()[1:]
+
+
+def test_parts_are_written_behind_others(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "combined.csv"
+    lookup = with_meta(Lookup.build, CUSTOMERS.iloc[:0], in_partitions(CUSTOMERS, 1), "nobody")
+    write_header(path, LAYOUT)
+
+    first = write_records(counted(in_partitions(RECORDS.iloc[:4], 2)), lookup, path, LAYOUT)
+    more = counted(in_partitions(RECORDS.iloc[4:].reset_index(drop=True), 2))
+    second = write_records(more, lookup, path, LAYOUT, after=first)
+    found = merged(dask.compute(counts(first.parts), counts(second.parts)))
+
+    assert path.read_bytes() == expected_file()
+    assert found[WRITTEN]["rows"].tolist() == [2, 2, 1, 1]
 
 
 def test_no_records_leave_the_header_alone(client: Client, tmp_path: Path) -> None:
@@ -113,7 +132,7 @@ def test_an_earlier_file_is_overwritten_whole(client: Client, tmp_path: Path) ->
 
 def test_a_late_worker_does_not_bring_the_file_back(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "combined.csv"
-    lazy = write_combined(joined(RECORDS, 2), path, LAYOUT)
+    lazy = lazy_write(path, RECORDS, 2)
     path.unlink()
 
     with pytest.raises(FileNotFoundError):
@@ -147,7 +166,7 @@ def test_an_id_that_a_spreadsheet_would_run_is_defused_on_demand(
     path = tmp_path / "combined.csv"
     records = RECORDS.iloc[:3].assign(customer_id=text_column(["=1+1", "-7", "@a,b"]))
 
-    write_combined(joined(records, 1), path, LAYOUT, escape=True).compute()
+    lazy_write(path, records, 1, escape=True).compute()
 
     with path.open(newline="", encoding="utf-8") as file:
         assert [row[0] for row in csv.reader(file)] == ["customer_id", "'=1+1", "-7", "'@a,b"]
