@@ -23,6 +23,7 @@ EXACT = Context(prec=100)
 
 NUMBER_DTYPE = pd.ArrowDtype(NUMBER)
 
+_LONG = 19  # digits, of which as many numbers as there are bytes have a sum of 38
 _CHUNK = 1 << 20  # bytes that stay in the processor's cache while they are looked through
 
 
@@ -47,7 +48,7 @@ def to_text(array: pa.Array | pa.ChunkedArray) -> pd.Series:
 
 def to_number(array: pa.Array) -> pd.Series:
     """Return an Arrow array of decimals as a number column, without a copy."""
-    return pd.Series(pd.array(array, dtype=NUMBER_DTYPE), copy=False)
+    return pd.Series(pd.array(array, dtype=pd.ArrowDtype(array.type)), copy=False)
 
 
 def text_bytes(text: pa.Array) -> np.ndarray:
@@ -106,7 +107,7 @@ def holds_only(text: pa.Array, first: str, last: str) -> bool:
 
 
 def exact_sum(numbers: pa.Array) -> Decimal:
-    """Return the exact sum of decimal128(38, 18) numbers, 0 where there are none."""
+    """Return the exact sum of decimal128 numbers, 0 where there are none."""
     total = pc.sum(summable(numbers)).as_py()
     return Decimal(0) if total is None else total
 
@@ -117,8 +118,10 @@ def summable(numbers: pa.Array) -> pa.Array:
     Arrow's sums of decimal128 wrap around unseen at 38 digits; at the 76 digits of decimal256
     no number of rows that fits in memory gets there, but summing them is five times slower.
     """
+    if numbers.type.precision <= _LONG:
+        return numbers
     extremes = pc.min_max(numbers).as_py()
     largest = max(abs(extremes["min"] or 0), abs(extremes["max"] or 0))
-    if largest * len(numbers) < Decimal(10) ** 20:
+    if largest * len(numbers) < Decimal(10) ** (NUMBER.precision - numbers.type.scale):
         return numbers
-    return pc.cast(numbers, pa.decimal256(76, 18))
+    return pc.cast(numbers, pa.decimal256(76, numbers.type.scale))

@@ -37,7 +37,7 @@ class Joined(NamedTuple):
 
     `combined`, counted: `customer_id` (text, as it came), `row` (int64: the row of the record's
     customer in `lookup`), `age_group` (categorical; `Unknown` where there is no customer),
-    `purchase` (CSV text with its line end) and `amount` (decimal128(38, 18)), both missing where
+    `purchase` (CSV text with its line end) and `amount` (decimal128), both missing where
     there is no purchase. The text of the customers stays in `lookup` until it is written (late
     materialization): it is most of the output, and carrying it would cost as much again.
     `lookup`: `Lookup` objects, one for all partitions of `combined` or one for each.
@@ -119,6 +119,8 @@ def _add_bucket(table: pd.DataFrame) -> pd.DataFrame:
     bucket[~plain] = pd.util.hash_array(keys.filter(pa.array(~plain)).to_numpy(False)).view("int64")
     missing = keys.is_null().to_numpy(zero_copy_only=False)
     bucket[missing] = table[ORDER].to_numpy()[missing]
+    if PARSED in table:  # partitions that are mixed need one dtype
+        table = table.assign(**{PARSED: table[PARSED].astype(NUMBER_DTYPE)})
     return table.assign(**{_BUCKET: bucket})
 
 
@@ -131,8 +133,7 @@ def _find_customers(purchases: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
             ROW: rows,
             AGE_GROUP: lookup.age_group.take(rows),
             "purchase": purchases[REST].array,
-            # Dask's shuffle gives decimals back as Python objects.
-            "amount": purchases[PARSED].astype(NUMBER_DTYPE).array,
+            "amount": purchases[PARSED].array,
         }
     )
 
@@ -166,6 +167,8 @@ def _part_without_purchases(part: pd.DataFrame, lookup: Lookup, counted: pd.Data
 
 def _join_partition(purchases: pd.DataFrame, lookup: Lookup) -> Counted:
     """Join one partition that holds all records of its ids."""
+    # Dask's shuffle gives decimals back as Python objects.
+    purchases = purchases.assign(**{PARSED: purchases[PARSED].astype(NUMBER_DTYPE)})
     found = _find_customers(purchases, lookup)
     seen = _flags(_seen(found, lookup), lookup)
     alone = _without_purchases(lookup, seen, 0, len(lookup))

@@ -59,10 +59,11 @@ class NumberColumn:
     highest: int | None = None
 
     def parse(self, text: pa.Array, dialect: Dialect) -> pa.Array:
-        """Return the usable numbers in `text` as decimal128(38, 18), null for every other."""
+        """Return the usable numbers in `text` (see `parse_numbers`), null for every other."""
         numbers = parse_numbers(text, dialect)
         for limit, compare in ((self.lowest, pc.less), (self.highest, pc.greater)):
             if limit is not None:
+                numbers = pc.cast(numbers, NUMBER)
                 beyond = compare(numbers, pa.scalar(Decimal(limit), NUMBER))
                 numbers = pc.if_else(beyond, None, numbers)
         return numbers
@@ -105,7 +106,7 @@ def read_block(block: Block, names: tuple[str, ...], wanted: Wanted, dialect: Di
     """Read one block of a table whose columns are `names`, in the order in which they go out.
 
     Records: `customer_id` and the columns of `wanted.texts` (text as it came), `parsed` (the
-    column of numbers as decimal128(38, 18), null where one is missing or cannot be used), `rest`
+    column of numbers as decimal128, null where one is missing or cannot be used), `rest`
     (CSV text of all columns but the id, with its line end) and `order` (int64, rising in input
     order).
     Ledger, one row: the block's place (path, start) and size (bytes, lines), its records, how
