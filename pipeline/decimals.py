@@ -61,15 +61,17 @@ def _parse_fixed_point(text: pa.Array) -> pa.Array | None:
     points = np.flatnonzero(is_point)
     places = 0
     if len(points):
-        valid = slice(None) if not text.null_count else text.is_valid().to_numpy(False)
-        first, last = stops[:-1][valid], stops[1:][valid] - 1
+        first, last = stops[:-1], stops[1:] - 1
+        removed = np.ones(len(text), np.int64)  # a point from each number
+        if text.null_count:
+            valid = text.is_valid().to_numpy(zero_copy_only=False)
+            first, last, removed = first[valid], last[valid], valid.astype(np.int64)
         if len(points) != len(last) or (points < first).any():
             return None
         places = int(last[0] - points[0])
         if not 0 <= places <= NUMBER.scale or (last - points != places).any():
             return None
         data = data[~is_point]
-        removed = np.ones(len(text), np.int64) if not text.null_count else valid
         stops = stops - np.concatenate(([0], np.cumsum(removed)))
     buffers = [text.buffers()[0], pa.py_buffer(stops), pa.py_buffer(data)]
     integers = pc.cast(pa.Array.from_buffers(TEXT, len(text), buffers), pa.int64())

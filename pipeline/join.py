@@ -28,7 +28,7 @@ from pipeline.transform import AGE_GROUP
 ROW = "row"
 _BUCKET = "__bucket__"
 # Into so many partitions the customers without purchases are put after a broadcast.
-_PARTS = 8
+_PARTS = 4
 SEEN, MATCHED = "seen", "matched"
 
 

@@ -7,7 +7,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import TEXT, bounds, holds_any, holds_only, text_bytes, to_arrow, to_text
+from pipeline.columns import (
+    TEXT,
+    bounds,
+    chunks,
+    holds_any,
+    holds_only,
+    text_bytes,
+    to_arrow,
+    to_text,
+)
 from pipeline.read import ID, ORDER
 from pipeline.settings import UNKNOWN
 from pipeline.transform import AGE_GROUP
@@ -51,7 +60,7 @@ class Lookup:
         unknown = dtype.categories.get_loc(UNKNOWN)
         return cls(
             to_arrow(customers[ID]),
-            pa.concat_arrays([to_arrow(customers["customer"]), last]),
+            pa.concat_arrays([*chunks(customers["customer"]), last]),
             pd.Categorical.from_codes(np.append(codes, codes.dtype.type(unknown)), dtype=dtype),
         )
 
