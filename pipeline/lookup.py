@@ -91,26 +91,29 @@ class _IntegerIndex:
     """Integers of which some rows of an array are keys; the first row of a key counts."""
 
     def __init__(self, values: np.ndarray, rows: np.ndarray, absent: int) -> None:
-        keys = values[rows]
+        keys = values if len(rows) == len(values) else values[rows]
         self._absent = absent
         top = int(keys.max(initial=-1))
         self._dense = top < 8 * len(keys) + 1024
+        row_type = np.min_scalar_type(absent)  # the narrower, the more of it is in the cache
         if self._dense:  # the position in a table is the key: no search
-            self._rows = np.full(top + 2, absent, np.int64)
+            self._rows = np.full(top + 2, absent, row_type)
             self._rows[keys[::-1]] = rows[::-1]  # of equal keys the last one written stays
         else:
             self._keys, first = np.unique(keys, return_index=True)
-            self._rows = rows[first]
+            self._rows = rows[first].astype(row_type)
 
     @property
     def nbytes(self) -> int:
-        return self._rows.nbytes * (1 if self._dense else 2)
+        return self._rows.nbytes + (0 if self._dense else self._keys.nbytes)
 
     def rows(self, values: np.ndarray) -> np.ndarray:
         if self._dense:
-            return self._rows[np.minimum(values, len(self._rows) - 1)]
+            # A value above the last key takes the last place, which is of none.
+            return self._rows.take(values, mode="clip").astype(np.int64)
         place = np.minimum(np.searchsorted(self._keys, values), len(self._keys) - 1)
-        return np.where(self._keys[place] == values, self._rows[place], self._absent)
+        found = np.where(self._keys[place] == values, self._rows[place], self._absent)
+        return found.astype(np.int64)
 
 
 class _TextIndex:
@@ -165,15 +168,18 @@ def _any_leads_with_zero(digits: pa.Array) -> bool:
 
 
 def _weights(texts: pa.Array) -> np.ndarray:
-    sums = [np.empty(0, np.int64)]
+    longest = int(np.diff(bounds(texts)).max(initial=0))
+    weights = np.empty(len(texts), np.min_scalar_type(longest * 255))
     for start in range(0, len(texts), _SLICE):
         part = texts.slice(start, _SLICE)
         data = text_bytes(part)
         if holds_any(part, b"\"'"):
             data = np.where((data == ord('"')) | (data == ord("'")), 0, data)
         # No text here is empty, as reduceat asks.
-        sums.append(np.add.reduceat(data, bounds(part)[:-1], dtype=np.int64))
-    return np.concatenate(sums)
+        weights[start : start + len(part)] = np.add.reduceat(
+            data, bounds(part)[:-1], dtype=np.int64
+        )
+    return weights
 
 
 def _has_empty(ids: pa.Array) -> bool:
