@@ -24,6 +24,7 @@ EXACT = Context(prec=100)
 NUMBER_DTYPE = pd.ArrowDtype(NUMBER)
 
 _LONG = 19  # digits, of which as many numbers as there are bytes have a sum of 38
+_NO_WORD = np.iinfo(np.int64).min
 _CHUNK = 1 << 20  # bytes that stay in the processor's cache while they are looked through
 
 
@@ -49,6 +50,28 @@ def to_text(array: pa.Array | pa.ChunkedArray) -> pd.Series:
 def to_number(array: pa.Array) -> pd.Series:
     """Return an Arrow array of decimals as a number column, without a copy."""
     return pd.Series(pd.array(array, dtype=pd.ArrowDtype(array.type)), copy=False)
+
+
+def to_words(numbers: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return a number column as two of int64: the low and the high halves of decimal128(38, 18).
+
+    What is missing has the high half `_NO_WORD`, which no number of 38 digits has.
+    """
+    array = pc.cast(to_arrow(numbers), NUMBER)
+    words = np.frombuffer(array.buffers()[1], "<i8").reshape(-1, 2)
+    words = words[array.offset : array.offset + len(array)]
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    return words[:, 0].copy(), np.where(valid, words[:, 1], _NO_WORD)
+
+
+def from_words(low: np.ndarray, high: np.ndarray) -> pd.Series:
+    """Return the number column that two of int64 are (see `to_words`)."""
+    words = np.empty((len(low), 2), "<i8")
+    words[:, 0], words[:, 1] = low, high
+    valid = pa.array(high != _NO_WORD)
+    return to_number(
+        pa.Array.from_buffers(NUMBER, len(low), [valid.buffers()[1], pa.py_buffer(words)])
+    )
 
 
 def text_bytes(text: pa.Array) -> np.ndarray:

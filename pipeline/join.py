@@ -18,7 +18,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.columns import NUMBER, NUMBER_DTYPE, TEXT, to_arrow, to_number, to_text, weight
+from pipeline.columns import (
+    NUMBER,
+    TEXT,
+    from_words,
+    to_arrow,
+    to_number,
+    to_text,
+    to_words,
+    weight,
+)
 from pipeline.counting import Counted, apply, count, counts, frames, merged
 from pipeline.lookup import Lookup, plain_integers, trimmed
 from pipeline.partitions import on_partitions, with_meta
@@ -26,7 +35,7 @@ from pipeline.read import ID, ORDER, PARSED, REST
 from pipeline.transform import AGE_GROUP
 
 ROW = "row"
-_BUCKET = "__bucket__"
+_BUCKET, _LOW, _HIGH = "bucket", "low", "high"
 # Into so many partitions the customers without purchases are put after a broadcast.
 _PARTS = 4
 SEEN, MATCHED = "seen", "matched"
@@ -119,8 +128,9 @@ def _add_bucket(table: pd.DataFrame) -> pd.DataFrame:
     bucket[~plain] = pd.util.hash_array(keys.filter(pa.array(~plain)).to_numpy(False)).view("int64")
     missing = keys.is_null().to_numpy(zero_copy_only=False)
     bucket[missing] = table[ORDER].to_numpy()[missing]
-    if PARSED in table:  # partitions that are mixed need one dtype
-        table = table.assign(**{PARSED: table[PARSED].astype(NUMBER_DTYPE)})
+    if PARSED in table:  # Dask's shuffle makes Python objects of decimals
+        low, high = to_words(table[PARSED])
+        table = table.drop(columns=PARSED).assign(**{_LOW: low, _HIGH: high})
     return table.assign(**{_BUCKET: bucket})
 
 
@@ -167,8 +177,8 @@ def _part_without_purchases(part: pd.DataFrame, lookup: Lookup, counted: pd.Data
 
 def _join_partition(purchases: pd.DataFrame, lookup: Lookup) -> Counted:
     """Join one partition that holds all records of its ids."""
-    # Dask's shuffle gives decimals back as Python objects.
-    purchases = purchases.assign(**{PARSED: purchases[PARSED].astype(NUMBER_DTYPE)})
+    amounts = from_words(purchases[_LOW].to_numpy(), purchases[_HIGH].to_numpy())
+    purchases = purchases.assign(**{PARSED: amounts.array})
     found = _find_customers(purchases, lookup)
     seen = _flags(_seen(found, lookup), lookup)
     alone = _without_purchases(lookup, seen, 0, len(lookup))

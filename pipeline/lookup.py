@@ -45,9 +45,11 @@ class Lookup:
         integers, plain = plain_integers(keys)
         # An integer in its shortest form equals, as text, no other form of itself nor any other
         # text: the two kinds of key can be looked up apart, and integers much faster.
-        self._integers = _IntegerIndex(integers, np.flatnonzero(plain), absent=len(ids))
+        rows = np.flatnonzero(plain)
+        keys_of_rows = integers if len(rows) == len(integers) else integers[rows]
+        self._integers = _index(keys_of_rows, rows, absent=len(ids))
         other = np.flatnonzero(~plain & _valid(keys))
-        self._texts = _TextIndex(keys.take(pa.array(other)), other, absent=len(ids))
+        self._texts = _Hash(to_text(keys.take(pa.array(other))), other, absent=len(ids))
 
     @classmethod
     def build(cls, customers: pd.DataFrame, no_customer: str) -> Lookup:
@@ -83,52 +85,47 @@ class Lookup:
         if not plain.all():
             rows[~plain] = len(self)
             other = np.flatnonzero(~plain & _valid(keys))
-            rows[other] = self._texts.rows(keys.take(pa.array(other)))
+            rows[other] = self._texts.rows(to_text(keys.take(pa.array(other))))
         return rows
 
 
-class _IntegerIndex:
-    """Integers of which some rows of an array are keys; the first row of a key counts."""
+class _Table:
+    """Integers that are keys of some rows; the first row of a key counts.
 
-    def __init__(self, values: np.ndarray, rows: np.ndarray, absent: int) -> None:
-        keys = values if len(rows) == len(values) else values[rows]
-        self._absent = absent
-        top = int(keys.max(initial=-1))
-        self._dense = top < 8 * len(keys) + 1024
+    The position in a table is the key: nothing is searched for.
+    """
+
+    def __init__(self, keys: np.ndarray, rows: np.ndarray, absent: int) -> None:
         row_type = np.min_scalar_type(absent)  # the narrower, the more of it is in the cache
-        if self._dense:  # the position in a table is the key: no search
-            self._rows = np.full(top + 2, absent, row_type)
-            self._rows[keys[::-1]] = rows[::-1]  # of equal keys the last one written stays
-        else:
-            self._keys, first = np.unique(keys, return_index=True)
-            self._rows = rows[first].astype(row_type)
+        self._rows = np.full(int(keys.max(initial=-1)) + 2, absent, row_type)
+        self._rows[keys[::-1]] = rows[::-1]  # of equal keys the last one written stays
 
     @property
     def nbytes(self) -> int:
-        return self._rows.nbytes + (0 if self._dense else self._keys.nbytes)
+        return self._rows.nbytes
 
-    def rows(self, values: np.ndarray) -> np.ndarray:
-        if self._dense:
-            # A value above the last key takes the last place, which is of none.
-            return self._rows.take(values, mode="clip").astype(np.int64)
-        place = np.minimum(np.searchsorted(self._keys, values), len(self._keys) - 1)
-        found = np.where(self._keys[place] == values, self._rows[place], self._absent)
-        return found.astype(np.int64)
+    def rows(self, keys: np.ndarray) -> np.ndarray:
+        # A value above the last key takes the last place, which is of none.
+        return self._rows.take(keys, mode="clip").astype(np.int64)
 
 
-class _TextIndex:
-    """Texts that are keys of the given rows; the first row of a key counts."""
+class _Hash:
+    """Integers or texts that are keys of some rows; the first row of a key counts."""
 
-    def __init__(self, keys: pa.Array, rows: np.ndarray, absent: int) -> None:
-        series = to_text(keys)
-        first = ~series.duplicated().to_numpy()
-        self._index = pd.Index(series[first])
+    def __init__(self, keys: pd.Series, rows: np.ndarray, absent: int) -> None:
+        first = ~keys.duplicated().to_numpy()
+        self._index = pd.Index(keys[first])
         self._rows = np.append(rows[first], absent)  # position -1, not found, is the last
         self.nbytes = keys.nbytes * 2 + self._rows.nbytes
         self.rows(keys[:1])  # pandas makes its hash table at the first use: not in two threads
 
-    def rows(self, keys: pa.Array) -> np.ndarray:
-        return self._rows[self._index.get_indexer(to_text(keys))]
+    def rows(self, keys: pd.Series | np.ndarray) -> np.ndarray:
+        return self._rows[self._index.get_indexer(keys)]
+
+
+def _index(keys: np.ndarray, rows: np.ndarray, absent: int) -> _Table | _Hash:
+    dense = keys.max(initial=-1) < 8 * len(keys) + 1024
+    return _Table(keys, rows, absent) if dense else _Hash(pd.Series(keys), rows, absent)
 
 
 def trimmed(ids: pa.Array) -> pa.Array:

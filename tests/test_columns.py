@@ -7,7 +7,7 @@ from decimal import Decimal, localcontext
 import pandas as pd
 import pyarrow as pa
 import pytest
-from frames import text
+from frames import number_column, text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,11 +16,13 @@ from pipeline.columns import (
     NUMBER,
     TEXT,
     exact_sum,
+    from_words,
     summable,
     text_bytes,
     to_arrow,
     to_number,
     to_text,
+    to_words,
     weight,
 )
 
@@ -115,3 +117,19 @@ def test_the_weight_is_the_sum_of_all_bytes_but_quotes_and_apostrophes(
 
 def test_a_column_without_a_chunk_is_an_empty_array() -> None:
     assert to_arrow(to_text(pa.chunked_array([], TEXT))).to_pylist() == []
+
+
+@given(st.lists(st.none() | st.integers(1 - 10**38, 10**38 - 1), max_size=8), st.integers(0, 3))
+def test_numbers_come_back_from_words(digits: list[int | None], start: int) -> None:
+    values = [None if one is None else Decimal(one).scaleb(-18, EXACT) for one in digits]
+    column = number_column(values)[start:]
+
+    back = from_words(*to_words(column))
+
+    assert to_arrow(back).to_pylist() == values[start:]
+
+
+def test_numbers_of_fewer_digits_come_back_from_words_too() -> None:
+    prices = to_number(pa.array([Decimal("19.90"), None, Decimal("-0.05")], pa.decimal128(19, 2)))
+
+    assert to_arrow(from_words(*to_words(prices))).to_pylist() == to_arrow(prices).to_pylist()
