@@ -20,7 +20,7 @@ import pandas as pd
 from pipeline.partitions import with_meta
 
 _ROWS = pd.DataFrame({"counts": pd.Series(dtype=object)})
-_SPLIT_EVERY = 8
+_SPLIT_EVERY = 32
 
 Merge = Callable[[pd.DataFrame], pd.DataFrame]
 

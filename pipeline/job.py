@@ -22,7 +22,7 @@ from pipeline.chart import Draw, draw_chart
 from pipeline.cluster import worker_memory
 from pipeline.compute import compute
 from pipeline.counting import apply, counts, merged
-from pipeline.join import MATCHED, choose_join, join, without_purchases
+from pipeline.join import MATCHED, choose_join, join
 from pipeline.preflight import check_cluster
 from pipeline.progress import Progress
 from pipeline.publish import (
@@ -46,7 +46,7 @@ from pipeline.spending import (
     write_spending,
 )
 from pipeline.transform import FIRST_NAME, LAST_NAME, add_age_group, add_full_name
-from pipeline.write import WRITTEN, write_header, write_records
+from pipeline.write import WRITTEN, write_combined
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,10 @@ def run(
         purchases = read(purchases_csv, Wanted(columns.id, amount, escape=escape), dialect)
 
         joined = join(purchases, customers, todo.layout.no_customer, how)
-        combined = sum_purchases(joined.combined)
-        target = stage / COMBINED, todo.layout, escape
-        write_header(stage / COMBINED, todo.layout)
-        written = [write_records(combined, joined.lookup, *target)]
-        if how == "broadcast":
-            alone = without_purchases(joined, counts(written[0].parts))
-            written.append(write_records(alone, joined.lookup, *target, after=written[0]))
+        joined = joined._replace(combined=sum_purchases(joined.combined))
+        written = write_combined(joined, stage / COMBINED, todo.layout, escape)
         # One pass over the data: what the result and the books need is counted on the way.
-        found = [counts(customers), *joined.counts, *(counts(one.parts) for one in written)]
+        found = [counts(customers), *joined.counts, *map(counts, written)]
         counted = merged([compute(client, dd.concat(found), progress)])
         ledgers = {table: counted[table.name] for table in (customers_csv, purchases_csv)}
         check_rejected(settings.tolerance, ledgers)

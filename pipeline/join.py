@@ -36,8 +36,6 @@ from pipeline.transform import AGE_GROUP
 
 ROW = "row"
 _BUCKET, _LOW, _HIGH = "bucket", "low", "high"
-# Into so many partitions the customers without purchases are put after a broadcast.
-_PARTS = 4
 SEEN, MATCHED = "seen", "matched"
 
 
@@ -51,6 +49,8 @@ class Joined(NamedTuple):
     materialization): it is most of the output, and carrying it would cost as much again.
     `lookup`: `Lookup` objects, one for all partitions of `combined` or one for each.
     `counts`: what was counted of the purchases before a shuffle, which does not carry it.
+    `alone`: into how many partitions `without_purchases` puts the customers without purchases, as
+    many as customers were read in; 0 where `combined` holds them.
 
     Counted by `matched`: `customers` (int64), how many have purchases, and `weight` (int), of the
     customers' side of all records (see `columns.weight`); the sums of its rows are what counts.
@@ -59,6 +59,7 @@ class Joined(NamedTuple):
     combined: dd.DataFrame
     lookup: dd.DataFrame
     counts: list[dd.DataFrame]
+    alone: int
 
 
 def join(purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how: str) -> Joined:
@@ -75,22 +76,24 @@ def join(purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how
         before = [counts(purchases)]
         purchases, customers = _bring_together(frames(purchases), customers)
         lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
-        return Joined(with_meta(_join_partition, meta, purchases, lookup), lookup, before)
+        return Joined(with_meta(_join_partition, meta, purchases, lookup), lookup, before, 0)
+    alone = customers.npartitions
     customers = customers.repartition(npartitions=1)
     lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
     found = apply(_find_customers, purchases, lookup, meta=meta)
     found = count(SEEN, _seen, found, lookup, merge=_union)
-    return Joined(count(MATCHED, _matched, found, lookup), lookup, [])
+    return Joined(count(MATCHED, _matched, found, lookup), lookup, [], alone)
 
 
 def without_purchases(joined: Joined, counted: dd.DataFrame) -> dd.DataFrame:
     """Return the customers that no purchase named, after a broadcast, in input order.
 
     `counted` is what was counted of all partitions of `joined.combined`, the columns are those of
-    that. In `_PARTS` partitions, so that they are written in parallel too.
+    that.
     """
+    count = joined.alone
     # Without meta Dask would run one on the cluster, before the job is watched over.
-    parts = dd.from_map(_part, range(_PARTS), meta=_part(0))
+    parts = dd.from_map(_part, range(count), args=[count], meta=_part(0, count))
     meta = joined.combined._meta
     return with_meta(_part_without_purchases, meta, parts, joined.lookup, counted)
 
@@ -148,9 +151,9 @@ def _find_customers(purchases: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
     )
 
 
-def _without_purchases(lookup: Lookup, seen: np.ndarray, start: int, stop: int) -> pd.DataFrame:
-    """Return the customers that no purchase named, of the lookup's rows `start` to `stop`."""
-    rows = start + np.flatnonzero(~seen[start:stop])
+def _without_purchases(lookup: Lookup, seen: np.ndarray, start: int = 0) -> pd.DataFrame:
+    """Return the customers that no purchase named; `seen` is of the lookup's rows from `start`."""
+    rows = start + np.flatnonzero(~seen)
     return pd.DataFrame(
         {
             ID: to_text(lookup.ids.take(pa.array(rows))),
@@ -162,16 +165,16 @@ def _without_purchases(lookup: Lookup, seen: np.ndarray, start: int, stop: int) 
     )
 
 
-def _part(number: int) -> pd.DataFrame:
-    return pd.DataFrame({"number": [number]})
+def _part(number: int, count: int) -> pd.DataFrame:
+    return pd.DataFrame({"number": [number], "count": [count]})
 
 
 def _part_without_purchases(part: pd.DataFrame, lookup: Lookup, counted: pd.DataFrame) -> Counted:
-    number = part["number"].item()
-    start, stop = (len(lookup) * edge // _PARTS for edge in (number, number + 1))
-    seen = _flags(merged([counted])[SEEN], lookup)
-    alone = _without_purchases(lookup, seen, start, stop)
-    matched = _matched(alone, lookup, int(seen[start:stop].sum()))
+    number, count = part["number"].item(), part["count"].item()
+    start, stop = (len(lookup) * edge // count for edge in (number, number + 1))
+    seen = _flags(merged([counted])[SEEN], start, stop)
+    alone = _without_purchases(lookup, seen, start)
+    matched = _matched(alone, lookup, int(seen.sum()))
     return Counted.of(alone).with_count(MATCHED, matched)
 
 
@@ -180,8 +183,8 @@ def _join_partition(purchases: pd.DataFrame, lookup: Lookup) -> Counted:
     amounts = from_words(purchases[_LOW].to_numpy(), purchases[_HIGH].to_numpy())
     purchases = purchases.assign(**{PARSED: amounts.array})
     found = _find_customers(purchases, lookup)
-    seen = _flags(_seen(found, lookup), lookup)
-    alone = _without_purchases(lookup, seen, 0, len(lookup))
+    seen = _flags(_seen(found, lookup), 0, len(lookup))
+    alone = _without_purchases(lookup, seen)
     combined = pd.concat([found, alone], ignore_index=True)
     matched = _matched(combined, lookup, int(seen.sum()))
     return Counted.of(combined).with_count(MATCHED, matched)
@@ -203,9 +206,11 @@ def _one_bitmap(bitmap: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"bitmap": pd.Series([bitmap], dtype=object)})
 
 
-def _flags(seen: pd.DataFrame, lookup: Lookup) -> np.ndarray:
-    """Return the one bitmap in `seen` as bools, one for each customer of the lookup."""
-    return np.unpackbits(seen["bitmap"].iloc[0])[: len(lookup)].astype(bool)
+def _flags(seen: pd.DataFrame, start: int, stop: int) -> np.ndarray:
+    """Return the one bitmap in `seen` as bools, for the lookup's rows `start` to `stop`."""
+    first = start // 8 * 8
+    bits = np.unpackbits(seen["bitmap"].iloc[0][start // 8 : -(-stop // 8)])
+    return bits[start - first : stop - first].astype(bool)
 
 
 def _matched(combined: pd.DataFrame, lookup: Lookup, customers: int = 0) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import dask.dataframe as dd
 import pandas as pd
@@ -18,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns import TEXT, TEXT_DTYPE, chunks, text_bytes, to_arrow, to_text, weight
-from pipeline.counting import Counted, apply
+from pipeline.counting import Counted, apply, counts
 from pipeline.csv_text import quote
-from pipeline.join import ROW
+from pipeline.join import ROW, Joined, without_purchases
 from pipeline.lookup import Lookup
 from pipeline.partitions import running, with_meta
 from pipeline.read import ID
@@ -35,40 +34,37 @@ _LINES = pd.Series(dtype=TEXT_DTYPE)
 _SLICE = 1 << 15
 
 
-class Written(NamedTuple):
-    """What was written, lazy.
+def write_combined(
+    joined: Joined, path: Path, layout: Layout, escape: bool = False
+) -> list[dd.DataFrame]:
+    """Write joined records below the layout's header into the file at `path`, which is made here.
 
-    `parts`, counted: one row for each partition (int64): `start`, its place in the file, the
-    `bytes` and `rows` written, and their `weight` (see `columns.weight`); the same is counted by
-    `written`. `ends`: where each partition ends in the file, from behind the header.
+    With `escape`, ids that a spreadsheet would run are defused (see `csv_text.quote`). Returns
+    counted dataframes, the first for `joined.combined`, one row for each partition (int64):
+    `start`, its place in the file, the `bytes` and `rows` written, and their `weight` (see
+    `columns.weight`); the same is counted by `written`.
     """
-
-    parts: dd.DataFrame
-    ends: dd.DataFrame
-
-
-def write_header(path: Path, layout: Layout) -> None:
-    """Make the file at `path`, with the header of the combined table alone."""
     path.write_text(f"{layout.header}\n", encoding="utf-8", newline="")
+    written, ends = _write(joined.combined, None, joined.lookup, path, layout, escape)
+    if not joined.alone:
+        return [written]
+    alone = without_purchases(joined, counts(written))
+    return [written, _write(alone, ends, joined.lookup, path, layout, escape)[0]]
 
 
-def write_records(
+def _write(
     combined: dd.DataFrame,
+    ends_before: dd.DataFrame | None,
     lookup: dd.DataFrame,
     path: Path,
     layout: Layout,
-    escape: bool = False,
-    after: Written | None = None,
-) -> Written:
-    """Write joined records into the file at `path`, behind its header or behind others.
-
-    With `escape`, ids that a spreadsheet would run are defused (see `csv_text.quote`).
-    """
+    escape: bool,
+) -> tuple[dd.DataFrame, dd.DataFrame]:
+    """Return what is written, and where each partition ends, counted from behind the header."""
     lines = apply(_lines, combined, lookup, layout.no_purchase, escape, meta=_LINES)
-    ends = running(_end, _ENDS, lines, None if after is None else after.ends)
+    ends = running(_end, _ENDS, lines, ends_before)
     first = len(f"{layout.header}\n".encode())
-    parts = with_meta(_write_before, _WRITTEN, lines, ends, first, str(path.absolute()))
-    return Written(parts, ends)
+    return with_meta(_write_before, _WRITTEN, lines, ends, first, str(path.absolute())), ends
 
 
 def _lines(combined: pd.DataFrame, lookup: Lookup, no_purchase: str, escape: bool) -> pd.Series:

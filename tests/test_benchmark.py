@@ -168,3 +168,16 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "| ours |" in done.stdout
     assert "| pandas |" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+
+
+def test_the_breakdown_shows_every_step() -> None:
+    command = [sys.executable, str(SCRIPTS / "breakdown.py"), "--data", "data"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert rows[0][0] == "| step"
+    assert rows[-1][0] == "| all"
+    seconds = [float(row[1]) for row in rows[2:]]
+    assert sum(seconds[:-1]) == pytest.approx(seconds[-1], abs=0.1)
+    assert "to copy as much within memory" in done.stdout

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import dask
 import dask.dataframe as dd
+import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client
 from frames import in_partitions, rendered_customers, text, text_column
 
 from pipeline.columns import weight
-from pipeline.counting import counted, counts, frames, merged
-from pipeline.join import ROW
+from pipeline.counting import count, counted, counts, frames, merged
+from pipeline.join import ROW, SEEN, Joined
 from pipeline.lookup import Lookup
 from pipeline.partitions import with_meta
 from pipeline.render import Layout
-from pipeline.write import WRITTEN, write_header, write_records
+from pipeline.write import WRITTEN, write_combined
 
 LAYOUT = Layout("customer_id,name,product,price", "", ",")
 CUSTOMERS = rendered_customers(["1", "2", "3"], ["Young"] * 3).assign(
@@ -47,9 +48,9 @@ def lazy_write(
     path: Path, records: pd.DataFrame, partitions: int, escape: bool = False
 ) -> dd.DataFrame:
     lookup = with_meta(Lookup.build, CUSTOMERS.iloc[:0], in_partitions(CUSTOMERS, 1), "nobody")
-    combined = counted(in_partitions(records, partitions))
-    write_header(path, LAYOUT)
-    return frames(write_records(combined, lookup, path, LAYOUT, escape).parts)
+    joined = Joined(counted(in_partitions(records, partitions)), lookup, [], alone=0)
+    (written,) = write_combined(joined, path, LAYOUT, escape)
+    return frames(written)
 
 
 def write(path: Path, records: pd.DataFrame, partitions: int) -> pd.DataFrame:
@@ -97,18 +98,24 @@ def test_what_is_written_twice_is_there_once(client: Client, tmp_path: Path) -> 
     assert again["start"].tolist() == first["start"].tolist()[1:]
 
 
-def test_parts_are_written_behind_others(client: Client, tmp_path: Path) -> None:
+def test_customers_without_purchases_are_written_behind_the_others(
+    client: Client, tmp_path: Path
+) -> None:
     path = tmp_path / "combined.csv"
     lookup = with_meta(Lookup.build, CUSTOMERS.iloc[:0], in_partitions(CUSTOMERS, 1), "nobody")
-    write_header(path, LAYOUT)
+    purchases = counted(in_partitions(RECORDS.iloc[:2], 2))
+    combined = count(SEEN, first_row_seen, purchases)
 
-    first = write_records(counted(in_partitions(RECORDS.iloc[:4], 2)), lookup, path, LAYOUT)
-    more = counted(in_partitions(RECORDS.iloc[4:].reset_index(drop=True), 2))
-    second = write_records(more, lookup, path, LAYOUT, after=first)
-    found = merged(dask.compute(counts(first.parts), counts(second.parts)))
+    written = write_combined(Joined(combined, lookup, [], alone=2), path, LAYOUT)
+    found = merged(dask.compute(*map(counts, written)))
 
-    assert path.read_bytes() == expected_file()
-    assert found[WRITTEN]["rows"].tolist() == [2, 2, 1, 1]
+    lines = [LAYOUT.header, *LINES[:2], '2,"Bo, Jr.",,', "3,Zoë,,"]
+    assert path.read_bytes() == "".join(f"{line}\n" for line in lines).encode()
+    assert found[WRITTEN]["rows"].sum() == 4
+
+
+def first_row_seen(records: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({"bitmap": [np.packbits([True, False, False, True])]})
 
 
 def test_no_records_leave_the_header_alone(client: Client, tmp_path: Path) -> None:
