@@ -145,7 +145,7 @@ def _seconds_to_copy() -> float:
     source = os.urandom(1 << 20) * (_COPIED >> 20)
     target = bytearray(source)
     begin = time.thread_time()
-    target[:] = source
+    memoryview(target)[:] = source
     return (time.thread_time() - begin) / len(source)
 
 
