@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import dask.dataframe as dd
 import pandas as pd
+from dask.utils import funcname
 
 from pipeline.partitions import with_meta
 
@@ -78,7 +79,7 @@ def apply(
     """
     if meta is None:
         meta = function(frame._meta, *(getattr(arg, "_meta", arg) for arg in args))
-    return with_meta(_apply, meta, frame, function, *args)
+    return with_meta(_apply, meta, frame, function, *args, name=funcname(function))
 
 
 def count(
@@ -92,7 +93,9 @@ def count(
 
     `merge` makes few rows of those of several partitions, as they are brought together.
     """
-    return with_meta(_count, frame._meta, frame, name, function, merge, *args)
+    return with_meta(
+        _count, frame._meta, frame, name, function, merge, *args, name=funcname(function)
+    )
 
 
 def frames(frame: dd.DataFrame) -> dd.DataFrame:

@@ -10,6 +10,7 @@ import dask.dataframe as dd
 from dask._collections import new_collection
 from dask._task_spec import Task, TaskRef
 from dask.dataframe.dask_expr._expr import Expr
+from dask.utils import funcname
 
 # Dask would add a task to each partition that looks for texts to turn into Arrow's: here all text
 # is Arrow's from the start, and a partition on its way may be no dataframe.
@@ -27,10 +28,20 @@ def on_partitions(function: Callable[..., Any], *args: Any) -> dd.DataFrame:
     return with_meta(function, meta, *args)
 
 
-def with_meta(function: Callable[..., Any], meta: Any, *args: Any) -> dd.DataFrame:
-    """Do the same for a function whose result's schema is `meta`."""
+def with_meta(
+    function: Callable[..., Any], meta: Any, *args: Any, name: str | None = None
+) -> dd.DataFrame:
+    """Do the same for a function whose result's schema is `meta`.
+
+    `name` is what the dashboard calls the tasks, in place of the function's own name.
+    """
     return dd.map_partitions(
-        function, *args, meta=meta, align_dataframes=False, enforce_metadata=False
+        function,
+        *args,
+        meta=meta,
+        align_dataframes=False,
+        enforce_metadata=False,
+        token=name or funcname(function),
     )
 
 
