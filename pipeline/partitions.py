@@ -41,7 +41,7 @@ def with_meta(
         meta=meta,
         align_dataframes=False,
         enforce_metadata=False,
-        token=name or funcname(function),
+        token=(name or funcname(function)).strip("_").replace("_", "-"),
     )
 
 
