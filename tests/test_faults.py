@@ -182,7 +182,7 @@ def test_a_worker_cut_off_from_the_network_and_back(
     stack: Stack, expected: dict[str, bytes]
 ) -> None:
     """The scheduler gives it up after Dask's `comm.timeouts.tcp`; it comes back as a new one."""
-    with Watch(stack, "reading", share=0.3) as watch:
+    with Watch(stack, "joining", share=0.3) as watch:
         job = stack.start_job(*MANY_BLOCKS)
         victim = watch.wait_for_phase()[0]
         set_link(victim, "down")
@@ -190,6 +190,7 @@ def test_a_worker_cut_off_from_the_network_and_back(
         _, errors = job.communicate(timeout=120)
         assert job.returncode == 0, errors
         assert stack.bytes() == expected
+        wait_until(lambda: is_running(victim))  # it may have ended, and been started again
         set_link(victim, "up")
         watch.wait_for_workers(2)
     stack.clear()
@@ -199,7 +200,7 @@ def test_a_worker_cut_off_from_the_network_and_back(
 
 
 def test_a_short_cut_goes_unnoticed(stack: Stack, expected: dict[str, bytes]) -> None:
-    with Watch(stack, "reading", share=0.1) as watch:
+    with Watch(stack, "joining", share=0.1) as watch:
         job = stack.start_job(*MANY_BLOCKS)
         victim = watch.wait_for_phase()[0]
         set_link(victim, "down")
@@ -251,6 +252,11 @@ def one_error(errors: str) -> str:
     assert "Traceback" not in errors
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
     return line
+
+
+def is_running(container: str) -> bool:
+    state = inspect(container)["State"]
+    return bool(state["Running"]) and not state["Restarting"]
 
 
 def set_link(container: str, state: str) -> None:
