@@ -29,16 +29,15 @@ DRIVER = """
 import os, shutil, signal, sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-import distributed.dashboard.scheduler, distributed.dashboard.worker  # for every cluster
 from pipeline import AgeGroups, Settings, publish
 from pipeline.chart import draw_chart
 from pipeline.cluster import connect
 from pipeline.job import run
 from pipeline.settings import ClusterSettings
-from pipeline.spending import _META, summarize
+from pipeline.spending import _frame, summarize
 
 with TemporaryDirectory() as folder:  # the first chart takes a second
-    draw_chart(summarize(_META, AgeGroups()), AgeGroups(), "", Path(folder, "chart.png"))
+    draw_chart(summarize(_frame([], [], [], []), AgeGroups()), AgeGroups(), "", Path(folder, "chart.png"))
 
 def job(folder, inputs):
     settings = Settings(
