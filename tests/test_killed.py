@@ -37,7 +37,8 @@ from pipeline.settings import ClusterSettings
 from pipeline.spending import _frame, summarize
 
 with TemporaryDirectory() as folder:  # the first chart takes a second
-    draw_chart(summarize(_frame([], [], [], []), AgeGroups()), AgeGroups(), "", Path(folder, "chart.png"))
+    nothing = summarize(_frame([], [], [], []), AgeGroups())
+    draw_chart(nothing, AgeGroups(), "", Path(folder, "chart.png"))
 
 def job(folder, inputs):
     settings = Settings(
