@@ -53,8 +53,8 @@ def _parse_fixed_point(text: pa.Array) -> pa.Array | None:
     Without the point they are integers, which are read in half the time. Raises ArrowInvalid where
     one is none, or has too many digits.
     """
-    # - . / and digits. The bytes are looked at first since Arrow reads 0x10 as 16.
-    if text.offset or text.null_count == len(text) or not holds_only(text, "-", "9"):
+    # . / and digits: Arrow reads 0x10 as 16, and without its point .-5 would be a number.
+    if text.offset or text.null_count == len(text) or not holds_only(text, ".", "9"):
         return None
     data, stops = text_bytes(text), bounds(text)
     is_point = data == _POINT
