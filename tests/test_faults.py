@@ -212,7 +212,7 @@ def test_a_short_cut_goes_unnoticed(stack: Stack, expected: dict[str, bytes]) ->
 
 def test_out_of_memory_says_which_limit_to_raise(cluster: Stack) -> None:
     """A block too large for the workers is given up; they are there again for a smaller one."""
-    rows, product = 600_000, 80 * "x"
+    rows, product = 2_000_000, 80 * "x"
     big = cluster.folder / "data" / "big.csv"
     with big.open("w") as file:
         file.write("customer_id,product,price\n")
