@@ -15,6 +15,7 @@ import click
 from pipeline._version import __version__
 from pipeline.chart import draw_chart
 from pipeline.errors import PipelineError
+from pipeline.imports import quick_imports
 from pipeline.options import all_options, settings_of
 from pipeline.painter import painter
 
@@ -55,15 +56,10 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
     """
     settings, cluster = settings_of(options)
     with nullcontext(draw_chart) if dry_run else painter() as draw:
-        # Only now, so that --help and a wrong option need not wait for Dask. What imports make
-        # lasts: to look for garbage in it, again and again, would take a tenth of their time.
-        gc.disable()
-        from pipeline.cluster import connect, dashboard_link
-        from pipeline.job import plan, run
-        from pipeline.progress import ConsoleProgress, Progress
-
-        gc.freeze()
-        gc.enable()
+        with quick_imports():  # only now: --help and a wrong option need not wait for Dask
+            from pipeline.cluster import connect, dashboard_link
+            from pipeline.job import plan, run
+            from pipeline.progress import ConsoleProgress, Progress
 
         progress = Progress() if quiet else ConsoleProgress(sys.stderr)
         with connect(cluster, debug) as client:

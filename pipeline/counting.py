@@ -59,6 +59,10 @@ class Counted:
         """Return the same frame, with one count more."""
         return replace(self, counts=Counts({**self.counts.by_name, name: Count(rows, merge)}))
 
+    def counted(self, name: str) -> pd.DataFrame:
+        """Return what was counted by `name`."""
+        return self.counts.by_name[name].rows
+
     def __sizeof__(self) -> int:
         """Return the bytes of the frame, for Dask to know when to spill."""
         usage = self.frame.memory_usage(index=False)

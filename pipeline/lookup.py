@@ -33,14 +33,18 @@ class Lookup:
     that has none, in the group `Unknown`. Every id without a customer finds that row.
 
     Attributes: `ids` (n strings), `customer` (n + 1 strings), `age_group` (n + 1 labels),
-    `weights` (n + 1 integers: the weight of each `customer`, see `columns.weight`).
+    `weights` and `sizes` (n + 1 integers each: the weight of each `customer`, see
+    `columns.weight`, and its bytes).
     """
 
     def __init__(self, ids: pa.Array, customer: pa.Array, age_group: pd.Categorical) -> None:
         self.ids = ids
         self.customer = customer
         self.age_group = age_group
-        self.weights = _weights(customer)
+        sizes = np.diff(bounds(customer))
+        longest = int(sizes.max(initial=0))
+        self.sizes = sizes.astype(np.min_scalar_type(longest))
+        self.weights = _weights(customer, longest)
         keys = trimmed(ids)
         integers, plain = plain_integers(keys)
         # An integer in its shortest form equals, as text, no other form of itself nor any other
@@ -71,8 +75,8 @@ class Lookup:
         return Lookup, (self.ids, self.customer, self.age_group)
 
     def __sizeof__(self) -> int:
-        arrays = self.ids.nbytes + self.customer.nbytes + self.age_group.nbytes
-        return arrays + self.weights.nbytes + self._integers.nbytes + self._texts.nbytes
+        columns = self.ids, self.customer, self.age_group, self.weights, self.sizes
+        return sum(part.nbytes for part in (*columns, self._integers, self._texts))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -164,8 +168,7 @@ def _any_leads_with_zero(digits: pa.Array) -> bool:
     return bool((zero & (np.diff(starts) > 1)).any())
 
 
-def _weights(texts: pa.Array) -> np.ndarray:
-    longest = int(np.diff(bounds(texts)).max(initial=0))
+def _weights(texts: pa.Array, longest: int) -> np.ndarray:
     weights = np.empty(len(texts), np.min_scalar_type(longest * 255))
     for start in range(0, len(texts), _SLICE):
         part = texts.slice(start, _SLICE)

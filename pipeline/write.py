@@ -1,13 +1,15 @@
 """`combined_data.csv`: every partition writes its own part of the one file.
 
-Once a partition is text its length is known, and a running sum of lengths is the place of each in
-the file. So partitions are written in parallel and nothing is glued together; and a partition
-that is written twice, after a retry, writes the same bytes to the same place.
+Once the customers are found it is known how long a partition's text will be, and a running sum of
+lengths is the place of each in the file. So partitions are written in parallel and nothing is glued
+together; and a partition that is written twice, after a retry, writes the same bytes to the same
+place.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import TEXT, TEXT_DTYPE, chunks, text_bytes, to_arrow, to_text, weight
-from pipeline.counting import Counted, apply, counts
+from pipeline.columns import TEXT, text_bytes, to_arrow, to_text, weight
+from pipeline.counting import Counted, apply, count, counts
 from pipeline.csv_text import quote
 from pipeline.join import ROW, Joined, without_purchases
 from pipeline.lookup import Lookup
@@ -29,8 +31,8 @@ WRITTEN = "written"
 
 _WRITTEN = pd.DataFrame({"start": [0], "bytes": [0], "rows": [0], "weight": [0]}).iloc[:0]
 _ENDS = pd.Series(dtype="int64")
-_LINES = pd.Series(dtype=TEXT_DTYPE)
-# So many rows are put together at a time: what is copied twice is still in the cache.
+_SIZE = "size"
+# So many rows are put together and written at a time: their text is still in the cache.
 _SLICE = 1 << 15
 
 
@@ -61,49 +63,51 @@ def _write(
     escape: bool,
 ) -> tuple[dd.DataFrame, dd.DataFrame]:
     """Return what is written, and where each partition ends, counted from behind the header."""
-    lines = apply(_lines, combined, lookup, layout.no_purchase, escape, meta=_LINES)
-    ends = running(_end, _ENDS, lines, ends_before)
+    fields = apply(_fields, combined, layout.no_purchase, escape)
+    sized = count(_SIZE, _size, fields, lookup)
+    ends = running(_end, _ENDS, sized, ends_before)
     first = len(f"{layout.header}\n".encode())
-    return with_meta(_write_before, _WRITTEN, lines, ends, first, str(path.absolute())), ends
+    written = with_meta(_write_before, _WRITTEN, sized, ends, lookup, first, str(path.absolute()))
+    return written, ends
 
 
-def _lines(combined: pd.DataFrame, lookup: Lookup, no_purchase: str, escape: bool) -> pd.Series:
-    """Return each record as a line of CSV, its line end included."""
-    customer_id = quote(to_arrow(combined[ID]), escape)
-    rows = pa.array(combined[ROW])
-    purchase = pc.fill_null(to_arrow(combined["purchase"]), f"{no_purchase}\n")
-    lines = [
-        pc.binary_join_element_wise(
-            customer_id.slice(start, _SLICE),
-            lookup.customer.take(rows.slice(start, _SLICE)),
-            purchase.slice(start, _SLICE),
-            pa.scalar(",", TEXT),
-        )
-        for start in range(0, len(rows), _SLICE)
-    ]
-    return to_text(pa.chunked_array(lines, TEXT))
+def _fields(combined: pd.DataFrame, no_purchase: str, escape: bool) -> pd.DataFrame:
+    """Return what a line is made of: the id and the purchase as CSV text, the customer's row."""
+    return pd.DataFrame(
+        {
+            ID: to_text(quote(to_arrow(combined[ID]), escape)),
+            ROW: combined[ROW].array,
+            "purchase": to_text(pc.fill_null(to_arrow(combined["purchase"]), f"{no_purchase}\n")),
+        }
+    )
 
 
-def _size(lines: pd.Series) -> int:
-    return sum(len(text_bytes(chunk)) for chunk in chunks(lines))
+def _size(fields: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
+    """Return one row: the `bytes` (int64) of all lines."""
+    texts = sum(len(text_bytes(to_arrow(fields[name]))) for name in (ID, "purchase"))
+    customers = int(lookup.sizes.take(fields[ROW].to_numpy()).sum())
+    return pd.DataFrame({"bytes": [texts + customers + 2 * len(fields)]})
 
 
-def _end(lines: Counted, end_before: pd.Series | None) -> pd.Series:
+def _end(part: Counted, end_before: pd.Series | None) -> pd.Series:
     """Return where lines end that follow those which end at `end_before` (None: at 0)."""
-    return pd.Series([_size(lines.frame) + (0 if end_before is None else end_before.item())])
+    return pd.Series([_size_of(part) + (0 if end_before is None else end_before.item())])
 
 
-def _write_before(part: Counted, end: pd.Series, first: int, path: str) -> Counted:
+def _size_of(part: Counted) -> int:
+    return int(part.counted(_SIZE)["bytes"].item())
+
+
+def _write_before(part: Counted, end: pd.Series, lookup: Lookup, first: int, path: str) -> Counted:
     """Write lines into the file so that they end at `end`, counted from behind the header."""
-    lines = part.frame
-    start = place = first + end.item() - _size(lines)
-    total = 0
+    start = place = first + end.item() - _size_of(part)
+    rows = total = 0
     # Not created here: a worker that comes back after the run has ended must leave nothing.
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        for chunk in chunks(lines):
-            total += weight(chunk)
-            data = memoryview(text_bytes(chunk).data)
+        for lines in _lines(part.frame, lookup):
+            rows, total = rows + len(lines), total + weight(lines)
+            data = memoryview(text_bytes(lines).data)
             while data:
                 written = os.pwrite(descriptor, data, place)
                 data, place = data[written:], place + written
@@ -112,6 +116,19 @@ def _write_before(part: Counted, end: pd.Series, first: int, path: str) -> Count
     finally:
         os.close(descriptor)
     written = pd.DataFrame(
-        {"start": [start], "bytes": [place - start], "rows": [len(lines)], "weight": [total]}
+        {"start": [start], "bytes": [place - start], "rows": [rows], "weight": [total]}
     )
     return replace(part, frame=written).with_count(WRITTEN, written)
+
+
+def _lines(fields: pd.DataFrame, lookup: Lookup) -> Iterator[pa.Array]:
+    """Yield the records as lines of CSV, their line ends included, some at a time."""
+    ids, purchases = to_arrow(fields[ID]), to_arrow(fields["purchase"])
+    rows = pa.array(fields[ROW])
+    for start in range(0, len(rows), _SLICE):
+        yield pc.binary_join_element_wise(
+            ids.slice(start, _SLICE),
+            lookup.customer.take(rows.slice(start, _SLICE)),
+            purchases.slice(start, _SLICE),
+            pa.scalar(",", TEXT),
+        )

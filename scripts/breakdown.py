@@ -22,7 +22,7 @@ import click
 import pandas as pd
 
 from pipeline import fields, join, read, spending, write
-from pipeline.columns import chunks, text_bytes, weight
+from pipeline.columns import text_bytes, weight
 from pipeline.lookup import Lookup
 from pipeline.read import NumberColumn, Wanted, read_block
 from pipeline.render import layout, render_customers
@@ -129,13 +129,19 @@ def _purchases(
                 join._matched(found, lookup)
             with clock.step("sum by age group"):
                 spending._sum_purchases(found)
-            with clock.step("put the lines together"):
-                lines = chunks(write._lines(found, lookup, no_purchase, escape=False))
-            with clock.step("weigh the lines, for the books"):
-                for chunk in lines:
-                    weight(chunk)
-            with clock.step("write them (the kernel's share)"):
-                size += sum(file.write(text_bytes(chunk).data) for chunk in lines)
+            with clock.step("take what goes into a line, and its size"):
+                parts = write._fields(found, no_purchase, escape=False)
+                write._size(parts, lookup)
+            lines = write._lines(parts, lookup)
+            while True:
+                with clock.step("put the lines together"):
+                    some = next(lines, None)
+                if some is None:
+                    break
+                with clock.step("weigh the lines, for the books"):
+                    weight(some)
+                with clock.step("write them (the kernel's share)"):
+                    size += file.write(text_bytes(some).data)
             count += len(records)
     return count, size
 

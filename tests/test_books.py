@@ -77,16 +77,12 @@ def cent_in_total(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{column: [frame[column].iloc[0] + CENT, *frame[column].iloc[1:]]})
 
 
-def line_dropped(lines: pd.Series) -> pd.Series:
-    return lines[~lines.str.contains("marked")].reset_index(drop=True)
+def line_dropped(lines: pa.Array) -> pa.Array:
+    return lines.filter(pc.invert(pc.match_substring(lines, "marked")))
 
 
-def line_doubled(lines: pd.Series) -> pd.Series:
-    return lines.loc[lines.index.repeat(1 + lines.str.contains("marked"))].reset_index(drop=True)
-
-
-def cent_in_line(lines: pd.Series) -> pd.Series:
-    return lines.str.replace("marked,10.00", "marked,10.01")
+def line_doubled(lines: pa.Array) -> pa.Array:
+    return pa.concat_arrays([lines, lines.filter(pc.match_substring(lines, "marked"))])
 
 
 def group_dropped(summary: pd.DataFrame) -> pd.DataFrame:
@@ -108,6 +104,15 @@ def before(function: Callable[..., Any], change: Change) -> Callable[..., Any]:
 
     def call(first: Any, *args: Any, **kwargs: Any) -> Any:
         return function(change(first) if len(first) else first, *args, **kwargs)
+
+    return call
+
+
+def each(function: Callable[..., Any], change: Change) -> Callable[..., Any]:
+    """Return `function`, which yields some at a time, with each of them changed."""
+
+    def call(*args: Any) -> Any:
+        return map(change, function(*args))
 
     return call
 
@@ -139,15 +144,19 @@ PLANTED = [
     ("sum", behind, job_module, "summarize", cent_in_total, SUM),
     ("sum", behind, job_module, "summarize", group_dropped, IN_GROUPS),
     ("sum", before, job_module, "write_spending", cent_in_total, SUM),
-    ("write", before, write, "_lines", dropped, WRITTEN),
-    ("write", before, write, "_lines", doubled, WRITTEN),
-    ("write", before, write, "_lines", cent_in_text, WEIGHT),
-    ("write", behind, write, "_lines", line_dropped, WRITTEN),
-    ("write", behind, write, "_lines", line_doubled, WRITTEN),
-    ("write", behind, write, "_lines", cent_in_line, WEIGHT),
+    ("write", before, write, "_fields", dropped, WRITTEN),
+    ("write", before, write, "_fields", doubled, WRITTEN),
+    ("write", before, write, "_fields", cent_in_text, WEIGHT),
+    ("write", behind, write, "_fields", dropped, WRITTEN),
+    ("write", behind, write, "_fields", doubled, WRITTEN),
+    ("write", behind, write, "_fields", cent_in_text, WEIGHT),
     ("read", behind, fields.PlainFields, "lines", cent_in_slices, WEIGHT),
-    ("write", before_frame, write, "_write_before", line_dropped, WRITTEN),
-    ("write", before_frame, write, "_write_before", cent_in_line, WEIGHT),
+    ("write", before_frame, write, "_write_before", dropped, WRITTEN),
+    ("write", before_frame, write, "_write_before", doubled, WRITTEN),
+    ("write", before_frame, write, "_write_before", cent_in_text, WEIGHT),
+    ("write", each, write, "_lines", line_dropped, WRITTEN),
+    ("write", each, write, "_lines", line_doubled, WRITTEN),
+    ("write", each, write, "_lines", cent_in_slices, WEIGHT),
     ("write", behind, write, "_end", moved, BYTES),
 ]
 

@@ -19,7 +19,7 @@ from processes import wait_until
 pytestmark = pytest.mark.container
 
 # A word in the names of the tasks that do it, as the scheduler lists them.
-PHASES = {"reading": "fused-count", "joining": "fused-lines", "writing": "write"}
+PHASES = {"reading": "fused-count", "joining": "fused-size", "writing": "write"}
 MANY_BLOCKS = ("--block-size", "2KiB")
 
 # Runs beside the scheduler: tells which workers are at the phase's tasks, once `share` of these
