@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -37,23 +40,18 @@ class Lookup:
     `columns.weight`, and its bytes).
     """
 
-    def __init__(self, ids: pa.Array, customer: pa.Array, age_group: pd.Categorical) -> None:
+    def __init__(
+        self, ids: pa.Array, customer: Sequence[pa.Array], age_group: pd.Categorical
+    ) -> None:
         self.ids = ids
-        self.customer = customer
         self.age_group = age_group
-        sizes = np.diff(bounds(customer))
-        longest = int(sizes.max(initial=0))
-        self.sizes = sizes.astype(np.min_scalar_type(longest))
-        self.weights = _weights(customer, longest)
-        keys = trimmed(ids)
-        integers, plain = plain_integers(keys)
-        # An integer in its shortest form equals, as text, no other form of itself nor any other
-        # text: the two kinds of key can be looked up apart, and integers much faster.
-        rows = np.flatnonzero(plain)
-        keys_of_rows = integers if len(rows) == len(integers) else integers[rows]
-        self._integers = _index(keys_of_rows, rows, absent=len(ids))
-        other = np.flatnonzero(~plain & _valid(keys))
-        self._texts = _Hash(to_text(keys.take(pa.array(other))), other, absent=len(ids))
+        # The whole job waits for this: there are cores that have nothing else to do.
+        with ThreadPoolExecutor(2) as pool:
+            joined = pool.submit(_joined, customer)
+            measured = pool.submit(_measures, customer)
+            self._integers, self._texts = _indexes(ids)
+            self.customer = joined.result()
+            self.sizes, self.weights = measured.result()
 
     @classmethod
     def build(cls, customers: pd.DataFrame, no_customer: str) -> Lookup:
@@ -66,13 +64,13 @@ class Lookup:
         unknown = dtype.categories.get_loc(UNKNOWN)
         return cls(
             to_arrow(customers[ID]),
-            pa.concat_arrays([*chunks(customers["customer"]), last]),
+            [*chunks(customers["customer"]), last],
             pd.Categorical.from_codes(np.append(codes, codes.dtype.type(unknown)), dtype=dtype),
         )
 
     def __reduce__(self) -> tuple:
         # The indexes are made anew where a worker receives this: faster than sending them.
-        return Lookup, (self.ids, self.customer, self.age_group)
+        return Lookup, (self.ids, [self.customer], self.age_group)
 
     def __sizeof__(self) -> int:
         columns = self.ids, self.customer, self.age_group, self.weights, self.sizes
@@ -91,6 +89,19 @@ class Lookup:
             other = np.flatnonzero(~plain & _valid(keys))
             rows[other] = self._texts.rows(to_text(keys.take(pa.array(other))))
         return rows
+
+
+def _indexes(ids: pa.Array) -> tuple[_Table | _Hash, _Hash]:
+    """Return where ids are found: those that are plain integers, and all others."""
+    keys = trimmed(ids)
+    integers, plain = plain_integers(keys)
+    # An integer in its shortest form equals, as text, no other form of itself nor any other
+    # text: the two kinds of key can be looked up apart, and integers much faster.
+    rows = np.flatnonzero(plain)
+    keys_of_rows = integers if len(rows) == len(integers) else integers[rows]
+    other = np.flatnonzero(~plain & _valid(keys))
+    texts = _Hash(to_text(keys.take(pa.array(other))), other, absent=len(ids))
+    return _index(keys_of_rows, rows, absent=len(ids)), texts
 
 
 class _Table:
@@ -168,18 +179,27 @@ def _any_leads_with_zero(digits: pa.Array) -> bool:
     return bool((zero & (np.diff(starts) > 1)).any())
 
 
-def _weights(texts: pa.Array, longest: int) -> np.ndarray:
-    weights = np.empty(len(texts), np.min_scalar_type(longest * 255))
-    for start in range(0, len(texts), _SLICE):
-        part = texts.slice(start, _SLICE)
-        data = text_bytes(part)
-        if holds_any(part, b"\"'"):
-            data = np.where((data == ord('"')) | (data == ord("'")), 0, data)
-        # No text here is empty, as reduceat asks.
-        weights[start : start + len(part)] = np.add.reduceat(
-            data, bounds(part)[:-1], dtype=np.int64
-        )
-    return weights
+def _joined(parts: Sequence[pa.Array]) -> pa.Array:
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+
+
+def _measures(parts: Sequence[pa.Array]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the size and the weight of every text, in types that are as narrow as can be."""
+    sizes = np.concatenate([np.diff(bounds(part)) for part in parts])
+    longest = int(sizes.max(initial=0))
+    weights = np.empty(len(sizes), np.min_scalar_type(longest * 255))
+    place = 0
+    for part in parts:
+        for start in range(0, len(part), _SLICE):
+            some = part.slice(start, _SLICE)
+            data = text_bytes(some)
+            if holds_any(some, b"\"'"):
+                data = np.where((data == ord('"')) | (data == ord("'")), 0, data)
+            # No text here is empty, as reduceat asks.
+            sums = np.add.reduceat(data, bounds(some)[:-1], dtype=np.int64)
+            weights[place : place + len(some)] = sums
+            place += len(some)
+    return sizes.astype(np.min_scalar_type(longest)), weights
 
 
 def _has_empty(ids: pa.Array) -> bool:

@@ -60,13 +60,16 @@ class NumberColumn:
 
     def parse(self, text: pa.Array, dialect: Dialect) -> pa.Array:
         """Return the usable numbers in `text` (see `parse_numbers`), null for every other."""
-        numbers = parse_numbers(text, dialect)
+        if self.lowest is None and self.highest is None:
+            return parse_numbers(text, dialect)
+        # Between limits there are few numbers, each of which is looked at once.
+        every = text.dictionary_encode()
+        numbers = pc.cast(parse_numbers(every.dictionary, dialect), NUMBER)
         for limit, compare in ((self.lowest, pc.less), (self.highest, pc.greater)):
             if limit is not None:
-                numbers = pc.cast(numbers, NUMBER)
                 beyond = compare(numbers, pa.scalar(Decimal(limit), NUMBER))
                 numbers = pc.if_else(beyond, None, numbers)
-        return numbers
+        return numbers.take(every.indices)
 
 
 @dataclass(frozen=True)

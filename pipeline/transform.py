@@ -36,15 +36,17 @@ def add_age_group(customers: pd.DataFrame, groups: AgeGroups) -> pd.DataFrame:
 
     A missing age is `Unknown`; an age below the first bound is `Under …`.
     """
-    age = to_arrow(customers[PARSED])
-    group = np.zeros(len(age), np.int16)
+    # Many customers share few ages, each of which is looked at once.
+    age = to_arrow(customers[PARSED]).dictionary_encode()
+    group = np.zeros(len(age.dictionary) + 1, np.int16)
     for place, bound in enumerate(groups.bounds):
         # Closed right, a boundary age belongs to the group that it ends; the first bound has no
         # group before it, and belongs to the first group either way (pandas: include_lowest).
         begins = pc.greater if groups.closed == "right" and place > 0 else pc.greater_equal
-        reached = begins(age, pa.scalar(Decimal(bound), NUMBER))
-        group += pc.fill_null(reached, False).to_numpy(zero_copy_only=False)
-    group[pc.is_null(age).to_numpy(zero_copy_only=False)] = len(groups.all_labels) - 1
+        reached = begins(age.dictionary, pa.scalar(Decimal(bound), NUMBER))
+        group[:-1] += reached.to_numpy(zero_copy_only=False)
+    group[-1] = len(groups.all_labels) - 1
+    group = group[pc.fill_null(age.indices, len(age.dictionary)).to_numpy()]
     codes = pd.Categorical.from_codes(group, dtype=age_group_dtype(groups))
     return customers.assign(**{AGE_GROUP: codes})
 
