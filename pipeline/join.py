@@ -49,8 +49,8 @@ class Joined(NamedTuple):
     materialization): it is most of the output, and carrying it would cost as much again.
     `lookup`: `Lookup` objects, one for all partitions of `combined` or one for each.
     `counts`: what was counted of the purchases before a shuffle, which does not carry it.
-    `alone`: into how many partitions `without_purchases` puts the customers without purchases, as
-    many as customers were read in; 0 where `combined` holds them.
+    `alone`: into how many partitions `without_purchases` puts the customers without purchases;
+    0 where `combined` holds them.
 
     Counted by `matched`: `customers` (int64), how many have purchases, and `weight` (int), of the
     customers' side of all records (see `columns.weight`); the sums of its rows are what counts.
@@ -77,7 +77,8 @@ def join(purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how
         purchases, customers = _bring_together(frames(purchases), customers)
         lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
         return Joined(with_meta(_join_partition, meta, purchases, lookup), lookup, before, 0)
-    alone = customers.npartitions
+    # Their lines are half as long as others, and most customers are not among them.
+    alone = -(-customers.npartitions // 4)
     customers = customers.repartition(npartitions=1)
     lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
     found = apply(_find_customers, purchases, lookup, meta=meta)

@@ -57,6 +57,7 @@ TOKENS = st.sampled_from(
             b"1",
             b"1.5",
             b"-2e3",
+            b".-5",
             b" ",
             b"'",
             b"\\",
