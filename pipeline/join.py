@@ -79,7 +79,8 @@ def join(purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how
         return Joined(with_meta(_join_partition, meta, purchases, lookup), lookup, before, 0)
     # Their lines are half as long as others, and most customers are not among them.
     alone = -(-customers.npartitions // 4)
-    customers = customers.repartition(npartitions=1)
+    # They are in input order, and no number has to tell.
+    customers = customers.drop(columns=ORDER).repartition(npartitions=1)
     lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
     found = apply(_find_customers, purchases, lookup, meta=meta)
     found = count(SEEN, _seen, found, lookup, merge=_union)

@@ -55,8 +55,11 @@ class Lookup:
 
     @classmethod
     def build(cls, customers: pd.DataFrame, no_customer: str) -> Lookup:
-        """Make a lookup of rendered customers (see `render.render_customers`), in any order."""
-        if not customers[ORDER].is_monotonic_increasing:
+        """Make a lookup of rendered customers (see `render.render_customers`).
+
+        They may be in any order; without the column `order` they are in input order.
+        """
+        if ORDER in customers and not customers[ORDER].is_monotonic_increasing:
             customers = customers.sort_values(ORDER)
         last = pa.array([no_customer], TEXT)
         codes = customers[AGE_GROUP].cat.codes.to_numpy()
@@ -97,11 +100,12 @@ def _indexes(ids: pa.Array) -> tuple[_Table | _Hash, _Hash]:
     integers, plain = plain_integers(keys)
     # An integer in its shortest form equals, as text, no other form of itself nor any other
     # text: the two kinds of key can be looked up apart, and integers much faster.
-    rows = np.flatnonzero(plain)
-    keys_of_rows = integers if len(rows) == len(integers) else integers[rows]
     other = np.flatnonzero(~plain & _valid(keys))
     texts = _Hash(to_text(keys.take(pa.array(other))), other, absent=len(ids))
-    return _index(keys_of_rows, rows, absent=len(ids)), texts
+    rows = np.arange(len(ids), dtype=np.min_scalar_type(len(ids)))
+    if not plain.all():
+        integers, rows = integers[plain], rows[plain]
+    return _index(integers, rows, absent=len(ids)), texts
 
 
 class _Table:
@@ -185,9 +189,10 @@ def _joined(parts: Sequence[pa.Array]) -> pa.Array:
 
 def _measures(parts: Sequence[pa.Array]) -> tuple[np.ndarray, np.ndarray]:
     """Return the size and the weight of every text, in types that are as narrow as can be."""
-    sizes = np.concatenate([np.diff(bounds(part)) for part in parts])
-    longest = int(sizes.max(initial=0))
-    weights = np.empty(len(sizes), np.min_scalar_type(longest * 255))
+    count = sum(map(len, parts))
+    longest = max(int(np.diff(bounds(part)).max(initial=0)) for part in parts)
+    sizes = np.empty(count, np.min_scalar_type(longest))
+    weights = np.empty(count, np.min_scalar_type(longest * 255))
     place = 0
     for part in parts:
         for start in range(0, len(part), _SLICE):
@@ -195,11 +200,12 @@ def _measures(parts: Sequence[pa.Array]) -> tuple[np.ndarray, np.ndarray]:
             data = text_bytes(some)
             if holds_any(some, b"\"'"):
                 data = np.where((data == ord('"')) | (data == ord("'")), 0, data)
+            here = slice(place, place + len(some))
+            sizes[here] = np.diff(bounds(some))
             # No text here is empty, as reduceat asks.
-            sums = np.add.reduceat(data, bounds(some)[:-1], dtype=np.int64)
-            weights[place : place + len(some)] = sums
+            weights[here] = np.add.reduceat(data, bounds(some)[:-1], dtype=np.int64)
             place += len(some)
-    return sizes.astype(np.min_scalar_type(longest)), weights
+    return sizes, weights
 
 
 def _has_empty(ids: pa.Array) -> bool:
