@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import traceback
@@ -55,6 +56,8 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
       2  a wrong option, path or column
     """
     settings, cluster = settings_of(options)
+    # Else NumPy starts threads for matrices, which wait busily; Dask tells its workers the same.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with nullcontext(draw_chart) if dry_run else painter() as draw:
         with quick_imports():  # only now: --help and a wrong option need not wait for Dask
             from pipeline.cluster import connect, dashboard_link

@@ -11,6 +11,7 @@ customers with one id the first takes the purchases; the others are customers wi
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import dask.dataframe as dd
@@ -201,7 +202,8 @@ def _seen(found: pd.DataFrame, lookup: Lookup) -> pd.DataFrame:
 
 def _union(seen: pd.DataFrame) -> pd.DataFrame:
     """Return one row: the rows that any of these found."""
-    return _one_bitmap(np.bitwise_or.reduce(list(seen["bitmap"])))
+    # One by one: NumPy's own reduce would first copy them into one array.
+    return _one_bitmap(reduce(np.bitwise_or, seen["bitmap"]))
 
 
 def _one_bitmap(bitmap: np.ndarray) -> pd.DataFrame:
