@@ -59,7 +59,7 @@ class Counted:
         """Return the same frame, with one count more."""
         return replace(self, counts=Counts({**self.counts.by_name, name: Count(rows, merge)}))
 
-    def counted(self, name: str) -> pd.DataFrame:
+    def rows_of(self, name: str) -> pd.DataFrame:
         """Return what was counted by `name`."""
         return self.counts.by_name[name].rows
 

@@ -95,7 +95,7 @@ def _end(part: Counted, end_before: pd.Series | None) -> pd.Series:
 
 
 def _size_of(part: Counted) -> int:
-    return int(part.counted(_SIZE)["bytes"].item())
+    return int(part.rows_of(_SIZE)["bytes"].item())
 
 
 def _write_before(part: Counted, end: pd.Series, lookup: Lookup, first: int, path: str) -> Counted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+import psutil
 from distributed import Client, Security
 
 PATIENCE = 60.0  # seconds until a process has to have started
@@ -107,3 +109,21 @@ def bare_python(folder: Path) -> str:
     packages = folder / "lib" / version / "site-packages"
     (packages / "all.pth").write_text(sysconfig.get_path("purelib"))
     return str(python)
+
+
+def listeners() -> set[tuple[str, int]]:
+    """Return the addresses at which this process and those it has started listen."""
+    here = psutil.Process()
+    return {
+        tuple(connection.laddr)
+        for process in (here, *here.children(recursive=True))
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def free_port() -> int:
+    """Return a port at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port

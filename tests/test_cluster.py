@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dask
-import psutil
 import pytest
 from distributed import Client, Security, Worker
 from distributed.core import Status
-from processes import Processes, wait_until
+from processes import Processes, free_port, listeners, wait_until
 
 from pipeline import Settings, run
 from pipeline.cluster import connect, dashboard_link, no_workers_timeout, worker_memory
@@ -388,20 +387,3 @@ def job(
     command = [sys.executable, "-m", "pipeline", "--output-dir", str(folder), *options]
     environment = {**os.environ, **(env or {})}
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-
-
-def listeners() -> set[tuple[str, int]]:
-    """Return the addresses at which this process and those it has started listen."""
-    here = psutil.Process()
-    return {
-        tuple(connection.laddr)
-        for process in (here, *here.children(recursive=True))
-        for connection in process.net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
