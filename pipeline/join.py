@@ -78,9 +78,9 @@ def join(purchases: dd.DataFrame, customers: dd.DataFrame, no_customer: str, how
         purchases, customers = _bring_together(frames(purchases), customers)
         lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
         return Joined(with_meta(_join_partition, meta, purchases, lookup), lookup, before, 0)
-    # Their lines are half as long as others, and most customers are not among them.
+    # Fewer than customers were read in: most have purchases, and the lines of the others are short.
     alone = -(-customers.npartitions // 4)
-    # They are in input order, and no number has to tell.
+    # One behind the other they are in input order, and need no number that tells it.
     customers = customers.drop(columns=ORDER).repartition(npartitions=1)
     lookup = with_meta(Lookup.build, customers._meta, customers, no_customer)
     found = apply(_find_customers, purchases, lookup, meta=meta)

@@ -15,11 +15,11 @@ from matplotlib.image import imread
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from bench import measure as measuring  # noqa: E402
-from bench.chart import draw  # noqa: E402
-from bench.engines import DISK, Setup  # noqa: E402
-from bench.results import Results  # noqa: E402
-from bench.timing import Run, timed  # noqa: E402
+from bench import measure as measuring  # noqa: E402 - found on the path set above, as are these
+from bench.chart import draw  # noqa: E402 - the same
+from bench.engines import DISK, Setup  # noqa: E402 - the same
+from bench.results import Results  # noqa: E402 - the same
+from bench.timing import Run, timed  # noqa: E402 - the same
 
 MEGABYTE = 10**6
 HOLD = "import time; held = bytearray(100 * 10**6); time.sleep(0.5)"
