@@ -1,4 +1,4 @@
-"""What each age group spends: customers joined with their purchases on Dask dataframes.
+"""Spending by age group: joins customers with their purchases on Dask dataframes.
 
 from distributed import Client
 from pipeline import Settings, run
@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline._version import __version__
 from pipeline.settings import AgeGroups, Columns, Settings
 
 if TYPE_CHECKING:
     from pipeline.job import run
 
+__version__ = "1.0.0"
+
 __all__ = ["AgeGroups", "Columns", "Settings", "__version__", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Dask takes most of a second to import: `--help` must not wait for it.
+    # Importing Dask takes most of a second: `--help` must not wait for it.
     if name == "run":
         from pipeline.job import run
 

@@ -1,99 +1,63 @@
-"""The whole job on one page: read, transform, join, sum, write, publish."""
+"""The whole job on one page: read, transform, join, sum, write; then check and publish.
+
+The steps are lazy Dask dataframes until their entries are computed. The control totals of each
+step travel with its partition (see `engine.ledger`); at the end, the books compare what was read
+with what was written.
+"""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import dask.dataframe as dd
 import pandas as pd
+from dask.delayed import Delayed
 from distributed import Client
 
-from pipeline.audit import (
-    Books,
+from pipeline.csv_text.sources import Source
+from pipeline.engine.cluster import is_on_one_machine, worker_memory
+from pipeline.engine.compute import Entry, compute_entries, ledger_of, start, united
+from pipeline.engine.internals import spill_folder
+from pipeline.engine.partitions import schema
+from pipeline.engine.places import Place
+from pipeline.engine.progress import Progress
+from pipeline.engine.usage import Usage
+from pipeline.outputs.balance import run_books
+from pipeline.outputs.books import Books, Ledger
+from pipeline.outputs.read_back import Recount, read_back
+from pipeline.outputs.rejected import (
+    RejectLimit,
     check_rejected,
-    joined_books,
-    table_books,
+    format_rejects,
     write_rejected,
-    write_report,
 )
-from pipeline.chart import Draw, draw_chart
-from pipeline.cluster import worker_memory
-from pipeline.compute import compute
-from pipeline.counting import apply, counts, merged
-from pipeline.join import MATCHED, choose_join, join
-from pipeline.preflight import check_cluster
-from pipeline.progress import Progress
-from pipeline.publish import (
-    CHART,
-    COMBINED,
-    OUTPUTS,
-    REJECTED,
-    REPORT,
-    SPENDING,
-    staged_outputs,
-)
-from pipeline.read import NumberColumn, Wanted, read
-from pipeline.render import Layout, layout, render_customers
-from pipeline.settings import MAX_AGE, Settings
-from pipeline.sources import Source, cut, open_source
-from pipeline.spending import (
-    SPENT,
-    count_customers,
-    sum_purchases,
-    summarize,
-    write_spending,
-)
-from pipeline.transform import FIRST_NAME, LAST_NAME, add_age_group, add_full_name
-from pipeline.write import WRITTEN, write_combined
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run would do: the tables it found, how it writes a record, and how it joins."""
-
-    customers: Source
-    purchases: Source
-    layout: Layout
-    join: str
-
-    def __str__(self) -> str:
-        """Say it in three lines."""
-        return f"{self.customers}\n{self.purchases}\njoin: {self.join}"
-
-    def describe(self, settings: Settings) -> str:
-        """Say it in full: the files, how many blocks they make, the columns, the outputs."""
-        files = [
-            f"  {file.name}: {file.size:,} bytes, about {-(-file.size // settings.block_size)} "
-            f"block(s){'' if file.is_plain else ', to be unpacked'}"
-            for source in (self.customers, self.purchases)
-            for file in source.files
-        ]
-        outputs = f"outputs in {settings.output_dir}: {', '.join(OUTPUTS)}"
-        return "\n".join((str(self), *files, f"columns: {self.layout.header}", outputs))
+from pipeline.outputs.report import RunLog
+from pipeline.outputs.stage import Stage, staged
+from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
+from pipeline.settings import Settings
+from pipeline.steps.chart import Draw, draw_chart
+from pipeline.steps.choice import check_fits
+from pipeline.steps.cut import cut_exactly, in_passes
+from pipeline.steps.join import Broadcast
+from pipeline.steps.plan import Plan, make_plan, prepare
+from pipeline.steps.read import REJECTS, read, wanted_of_customers, wanted_of_purchases
+from pipeline.steps.render import render
+from pipeline.steps.shuffle import Shuffle
+from pipeline.steps.skew import find_hot
+from pipeline.steps.spending import sum_purchases, summarize, write_spending
+from pipeline.steps.transform import transform
+from pipeline.steps.write import Target, write_combined
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run has done: the table of results, the books, the files it wrote, its seconds."""
+    """The result of a run: the table of results, the books, the files written, the seconds."""
 
     spending: pd.DataFrame
     books: Books
-    outputs: tuple[Path, ...]
+    outputs: tuple[str, ...]
     seconds: float
-
-
-def plan(settings: Settings, client: Client) -> Plan:
-    """Find the inputs and check their headers; write nothing.
-
-    Raises UsageError (a path, a column).
-    """
-    columns, dialect = settings.columns, settings.dialect
-    customers = open_source("customers", settings.customers, columns.of_customers, dialect)
-    purchases = open_source("purchases", settings.purchases, columns.of_purchases, dialect)
-    how = choose_join(settings.join, customers.size, worker_memory(client))
-    return Plan(customers, purchases, layout(customers.columns, purchases.columns, columns), how)
 
 
 def run(
@@ -104,54 +68,181 @@ def run(
 ) -> Report:
     """Join customers with purchases, sum the spending of each age group, publish the outputs.
 
-    Runs on the cluster of `client`, whose workers must see the inputs and the output folder;
-    `draw` draws the chart.
-    Raises UsageError (a path, a column), DataError (too many bad records, or books that do not
-    balance) or ClusterError (workers lost); the outputs of an earlier run then stay as they were.
+    Runs on the cluster of `client`, whose workers must see the inputs and the output folder.
+    `draw` draws the chart. Raises UsageError (a path, a column), DataError (too many bad records,
+    or books that do not balance), ClusterError (workers lost) or StorageError (disk full). The
+    outputs of an earlier run then stay unchanged.
     """
-    begin = time.perf_counter()
-    progress = progress or Progress()
-    columns, groups, dialect = settings.columns, settings.age_groups, settings.dialect
-    escape = settings.escape_formulas
-    todo = plan(settings, client)
-    progress.say(str(todo))
-    with staged_outputs(settings.output_dir, settings.fsync) as stage:
-        customers_csv = cut(todo.customers, dialect, settings.block_size, stage)
-        purchases_csv = cut(todo.purchases, dialect, settings.block_size, stage)
-        check_cluster(client, [customers_csv, purchases_csv], stage)
-        # Compressed customers have become larger than they were when this was planned.
-        how = choose_join(settings.join, customers_csv.size, worker_memory(client))
+    log, progress, usage = RunLog(settings), progress or Progress(), Usage(client)
+    plan = make_plan(settings, client)
+    progress.say(str(plan))
+    with staged(settings, log.write_failed) as stage:
+        with log.stage("prepare"):
+            plan = prepare(plan, client, stage.place, settings.output_dir)
+            log.note_inputs(plan.customers, plan.purchases, join=plan.join)
+        with log.stage("read, join, sum, write"), progress.step("purchases", plan.bytes):
+            ledger, combined = _write(settings, client, plan, stage, progress)
+        with log.stage("assemble"), progress.step("assemble", 0):
+            written = ledger.having("written_bytes")
+            compute_entries(client, combined.assemble(written), ledger.add)
+        with log.stage("read back"), progress.step("read back", 0):
+            recount = _recount(plan, settings) if settings.verify else None
+            compute_entries(client, read_back(written, combined.path, recount), ledger.add)
 
-        age = NumberColumn(columns.age, lowest=0, highest=MAX_AGE)
-        names = {FIRST_NAME: columns.first_name, LAST_NAME: columns.last_name}
-        amount = NumberColumn(columns.amount)
-        customers = read(customers_csv, Wanted(columns.id, age, names, escape), dialect)
-        customers = apply(add_full_name, customers)
-        customers = apply(add_age_group, customers, groups)
-        customers = count_customers(apply(render_customers, customers, escape))
-        purchases = read(purchases_csv, Wanted(columns.id, amount, escape=escape), dialect)
+        with log.stage("check and publish"):
+            tables = {table: ledger.of_table(table) for table in (plan.customers, plan.purchases)}
+            check_rejected(settings.tolerance, tables)
+            format_rejects(client, tables, rejects := stage.place.below(REJECTS))
+            write_rejected(stage / REJECTED, tables, rejects)
+            totals = ledger.totals("spending"), ledger.totals("customers")
+            spending = summarize(*totals, settings.age_groups)
+            write_spending(spending, stage / SPENDING)
+            size = combined.size(ledger.entries)
+            books = run_books(
+                ledger, plan.customers, plan.purchases, plan.layout, stage.folder, size
+            )
+            books.check()
+            draw(spending, settings.age_groups, settings.columns.amount, stage / CHART)
+        spilled = sum(ledger.totals("spilled_bytes"))
+        log.note_work(plan.bytes, books.records_written, usage.describe(spilled))
+        log.write_complete(stage / REPORT, books, spending)
+        names = [COMBINED, *(name for name in OUTPUTS[1:] if (stage / name).exists())]
+    paths = tuple(f"{settings.output_dir.rstrip('/')}/{name}" for name in names)
+    return Report(spending, books, paths, log.seconds)
 
-        joined = join(purchases, customers, todo.layout.no_customer, how)
-        joined = joined._replace(combined=sum_purchases(joined.combined))
-        written = write_combined(joined, stage / COMBINED, todo.layout, escape)
-        # One pass over the data: what the result and the books need is counted on the way.
-        found = [counts(customers), *joined.counts, *map(counts, written)]
-        counted = merged([compute(client, dd.concat(found), progress)])
-        ledgers = {table: counted[table.name] for table in (customers_csv, purchases_csv)}
-        check_rejected(settings.tolerance, ledgers)
-        of_customers, of_purchases = (table_books(*table) for table in ledgers.items())
-        summary = summarize(counted[SPENT], groups)
-        write_spending(summary, stage / SPENDING)
-        behind = joined_books(
-            of_purchases, counted[MATCHED], counted[WRITTEN], todo.layout.no_purchase, stage
+
+def _recount(plan: Plan, settings: Settings) -> Recount:
+    return Recount.of(plan.customers, plan.purchases, settings.columns, settings.dialect)
+
+
+def _write(
+    settings: Settings, client: Client, plan: Plan, stage: Stage, progress: Progress
+) -> tuple[Ledger, Target]:
+    """Read, join, sum and write all blocks; return their entries, and where they were written."""
+    header = plan.layout.header_line
+    # The second time, no block is a part of an object by itself: then any sizes fit.
+    for blocks in (plan.purchases.blocks, ()):
+        ledger, combined = Ledger(), stage.combined(header, blocks)
+        combined.start()
+        limit = RejectLimit(settings.tolerance, (plan.customers, plan.purchases), ledger)
+        each = ledger.add, limit, progress.advance
+        flow = _Flow(settings, client, plan, combined.for_tasks(client), stage.place, each)
+        flow.broadcast() if plan.join == "broadcast" else flow.shuffle()
+        if combined.fits(ledger.having("written_bytes")):
+            break
+    return ledger, combined
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """The data flow through the steps; every entry is passed to each function in `each`."""
+
+    settings: Settings
+    client: Client
+    plan: Plan
+    target: Target | Delayed
+    place: Place
+    each: tuple[Callable[[Entry], object], ...]
+
+    def broadcast(self) -> None:
+        """Broadcast hash join: all customers go to every worker, purchases stay where they are."""
+        plan = self.plan
+        entries: list[Entry] = []
+        rendered = self._in_passes(
+            plan.customers,
+            lambda table: start(self.client, self._customers(table), is_needed=True),
+            entries.append,
         )
-        books = Books(of_customers, of_purchases, **behind)
-        books.check()
+        check_fits(entries, worker_memory(self.client))
+        customers = Broadcast.of(self.client, rendered, plan.layout.no_customer, self.place)
+        del rendered  # `customers` frees their memory in time
 
-        draw(summary, groups, columns.amount, stage / CHART)
-        write_rejected(stage / REJECTED, ledgers)
-        seconds = time.perf_counter() - begin
-        write_report(stage / REPORT, settings, list(ledgers), how, books, summary, seconds)
-        outputs = [name for name in OUTPUTS if (stage / name).exists()]
-    paths = tuple(Path(settings.output_dir, name) for name in outputs)
-    return Report(summary, books, paths, seconds)
+        def joined(table: Source) -> dd.DataFrame:
+            return self._write(sum_purchases(customers.join(self._purchases(table))))
+
+        with customers:
+            self._in_passes(plan.purchases, joined, customers.joined)
+            rest = customers.without_purchases(first_block=plan.purchases.end)
+            compute_entries(self.client, [self._write(rest)], *self.each)
+
+    def shuffle(self) -> None:
+        """Join by shuffle: the records of an id come together in one partition."""
+        plan = self.plan
+        shuffle = Shuffle(
+            plan.partitions,
+            find_hot(
+                self.client,
+                plan.purchases,
+                plan.block_size,
+                self.settings.dialect,
+                self._purchases,
+                plan.partitions,
+            ),
+            plan.layout.no_customer,
+            schema(self._purchases(plan.purchases)),
+            schema(self._customers(plan.customers)),
+        )
+        if is_on_one_machine(self.client):
+            self._shuffle_by_files(shuffle)
+        else:
+            self._shuffle_by_network(shuffle)
+
+    def _shuffle_by_files(self, shuffle: Shuffle) -> None:
+        """Shuffle on one machine: each block is read once, and leaves a file of its pieces."""
+        plan = self.plan
+        with spill_folder(self.client) as folder:
+            of_customers, of_purchases = folder / "customers", folder / "purchases"
+            of_customers.mkdir()
+            of_purchases.mkdir()
+            self._in_passes(
+                plan.customers, lambda some: shuffle.split(self._customers(some), of_customers)
+            )
+            self._in_passes(
+                plan.purchases, lambda some: shuffle.split(self._purchases(some), of_purchases)
+            )
+            joined = shuffle.join_files(of_purchases, of_customers)
+            compute_entries(self.client, [self._write(sum_purchases(joined))], *self.each)
+
+    def _shuffle_by_network(self, shuffle: Shuffle) -> None:
+        """Shuffle between machines, by Dask's own shuffle."""
+        plan = self.plan
+        purchases = self._in_whole(plan.purchases, lambda t: shuffle.split(self._purchases(t)))
+        customers = self._in_whole(plan.customers, lambda t: shuffle.split(self._customers(t)))
+        ledgers = [self._write(sum_purchases(shuffle.join(purchases, customers)))]
+        ledgers += [
+            ledger_of(pieces)
+            for pieces, source in ((purchases, plan.purchases), (customers, plan.customers))
+            if source.is_plain
+        ]
+        # One graph, because they share the blocks read.
+        compute_entries(self.client, [dd.concat(ledgers)], *self.each)
+
+    def _customers(self, table: Source) -> dd.DataFrame:
+        settings, escape = self.settings, self.settings.escape_formulas
+        wanted = wanted_of_customers(settings.columns, escape)
+        customers = read(table, wanted, settings.dialect, self.place.below(REJECTS))
+        return render(transform(customers, settings.age_groups), escape)
+
+    def _purchases(self, table: Source) -> dd.DataFrame:
+        settings, escape = self.settings, self.settings.escape_formulas
+        wanted = wanted_of_purchases(settings.columns, escape)
+        return read(table, wanted, settings.dialect, self.place.below(REJECTS))
+
+    def _write(self, joined: dd.DataFrame) -> dd.DataFrame:
+        escape = self.settings.escape_formulas
+        return write_combined(joined, self.target, self.plan.layout, escape)
+
+    def _in_whole(self, table: Source, steps: Callable[[Source], dd.DataFrame]) -> dd.DataFrame:
+        """Return all records of a table, lazy, or computed where the table is unpacked."""
+        if table.is_plain:
+            return steps(cut_exactly(self.client, table, self.settings.dialect))
+        return united(self._in_passes(table, lambda some: start(self.client, steps(some))))
+
+    def _in_passes(
+        self,
+        table: Source,
+        steps: Callable[[Source], dd.DataFrame],
+        *each: Callable[[Entry], object],
+    ) -> list[dd.DataFrame]:
+        size, dialect = self.plan.block_size, self.settings.dialect
+        return in_passes(self.client, table, size, dialect, steps, *self.each, *each)

@@ -1,6 +1,6 @@
-"""Every choice of a run, in one frozen dataclass, checked once.
+"""The settings of a run, as frozen dataclasses that check themselves once.
 
-Imports nothing outside the standard library, so that `--help` need not wait for Dask.
+Imports only the standard library, so `--help` does not wait for Dask.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import codecs
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 from typing import Literal
 
 from pipeline.errors import UsageError
@@ -19,14 +18,13 @@ MAX_AGE = 130
 
 _GIB = 1 << 30
 _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class AgeGroups:
     """The labels of the age groups, youngest first, and the age at which each begins.
 
-    `closed` says to which group a boundary age belongs, in the words of `pandas.Interval`:
+    `closed` says which group a boundary age belongs to, as in `pandas.Interval`:
     `left`: [18, 30), [30, 45), [45, …); `right`: [18, 30], (30, 45], (45, …).
     """
 
@@ -36,7 +34,7 @@ class AgeGroups:
 
     @classmethod
     def parse(cls, text: str, closed: Literal["left", "right"] = "left") -> AgeGroups:
-        """Read `Young=18,Middle-aged=30,Senior=45`; raise UsageError where it makes no sense."""
+        """Parse `Young=18,Middle-aged=30,Senior=45`; raise UsageError if it is invalid."""
         labels, bounds = [], []
         for part in text.split(","):
             label, equals, bound = (word.strip() for word in part.partition("="))
@@ -68,18 +66,18 @@ class AgeGroups:
 
     @property
     def under(self) -> str:
-        """The label of those younger than the first group."""
+        """The label for customers younger than the first group."""
         return f"Under {self.bounds[0]:f}"
 
     @property
     def all_labels(self) -> tuple[str, ...]:
-        """Every label that `age_group` can have, in the order of the result."""
+        """Every label that `age_group` can have, in result order."""
         return (self.under, *self.labels, UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of the five columns that the job works with, in both tables' headers."""
+    """The names, in the headers of both tables, of the five columns the job uses."""
 
     id: str = "customer_id"
     amount: str = "price"
@@ -89,7 +87,7 @@ class Columns:
 
     @property
     def of_customers(self) -> dict[str, str]:
-        """The columns that customers must have, each with the option that renames it."""
+        """The columns required in customers, each with the option that renames it."""
         return {
             self.id: "--id-column",
             self.first_name: "--first-name-column",
@@ -99,7 +97,7 @@ class Columns:
 
     @property
     def of_purchases(self) -> dict[str, str]:
-        """The columns that purchases must have, each with the option that renames it."""
+        """The columns required in purchases, each with the option that renames it."""
         return {self.id: "--id-column", self.amount: "--amount-column"}
 
     def __post_init__(self) -> None:
@@ -112,11 +110,11 @@ class Columns:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the input files are written.
+    """The format of the input files.
 
-    `encoding` holds for files without a byte order mark. `decimal` and `thousands` are the signs
-    within numbers (`thousands` may be empty: none). A record longer than `max_record_size` bytes
-    is rejected.
+    `encoding` applies to files without a byte order mark. `decimal` is the decimal point of
+    numbers, `thousands` their thousands separator (empty: none). A record longer than
+    `max_record_size` bytes is rejected.
     """
 
     delimiter: str = ","
@@ -133,12 +131,12 @@ class Dialect:
             )
         try:
             encoding = codecs.lookup(self.encoding).name
-            bytes(range(256)).decode(encoding, "replace")  # base64, for one, encodes no text
+            bytes(range(256)).decode(encoding, "replace")  # fails for base64, which is not text
         except (LookupError, UnicodeError) as error:
             raise UsageError(
                 f"'{self.encoding}' is no encoding that Python knows; try utf-8, cp1252 or utf-16"
             ) from error
-        # A byte order mark is looked for in any case.
+        # Byte order marks are detected with any encoding.
         object.__setattr__(self, "encoding", encoding.removesuffix("-sig"))
         signs = (self.decimal, self.thousands)
         taken = '0123456789+-eE"\r\n'
@@ -162,7 +160,7 @@ class Tolerance:
 
     @classmethod
     def parse(cls, text: str) -> Tolerance:
-        """Read `100` or `0.5%`; raise UsageError for anything else."""
+        """Parse `100` or `0.5%`; raise UsageError for anything else."""
         number, percent = text.removesuffix("%").strip(), text.endswith("%")
         try:
             value = Decimal(number)
@@ -176,7 +174,7 @@ class Tolerance:
         return cls(share=value / 100) if percent else cls(records=int(value))
 
     def allows(self, rejected: int, records: int) -> bool:
-        """Tell whether so many rejected records of so many in all are few enough."""
+        """Return whether `rejected` of `records` in all is within the limit."""
         if self.records is not None:
             return rejected <= self.records
         return self.share is None or rejected <= self.share * records
@@ -184,7 +182,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Settings:
-    """Every choice of a run that does not concern the cluster it runs on."""
+    """The settings of a run, except those of its cluster."""
 
     customers: tuple[str, ...] = ("data/customers.csv",)
     purchases: tuple[str, ...] = ("data/purchases.csv",)
@@ -193,10 +191,11 @@ class Settings:
     dialect: Dialect = field(default_factory=Dialect)
     age_groups: AgeGroups = field(default_factory=AgeGroups)
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
-    block_size: int = 8 << 20
+    block_size: int | None = None  # bytes; None: chosen by input size
     tolerance: Tolerance = field(default_factory=Tolerance)
     escape_formulas: bool = False
     fsync: bool = True
+    verify: bool = False
 
     def __post_init__(self) -> None:
         for name in ("customers", "purchases"):
@@ -204,21 +203,35 @@ class Settings:
             if isinstance(paths, str) or not paths:
                 raise UsageError(f"{name} is a list of one or more paths, not {paths!r}")
             object.__setattr__(self, name, tuple(str(path) for path in paths))
+        if "://" in self.output_dir and not self.output_dir.startswith("s3://"):
+            raise UsageError(
+                f"--output-dir: '{self.output_dir}' is no place for outputs; name a folder, local "
+                "or shared by all machines, or s3://bucket/prefix"
+            )
+        if self.verify and "://" in self.output_dir:
+            raise UsageError(
+                "--verify reads the combined table before it is published, which an object store "
+                "does not allow: name a folder with --output-dir"
+            )
+        if self.verify and self.escape_formulas:
+            raise UsageError(
+                "--verify compares the combined table with the input, from which --escape-formulas "
+                "makes it differ: give only one of them"
+            )
         if self.join not in ("auto", "broadcast", "shuffle"):
             raise UsageError(f"join is 'auto', 'broadcast' or 'shuffle', not '{self.join}'")
-        # Arrow counts the bytes of what it reads at once in 32 bits.
-        if not 1024 <= self.block_size <= _GIB:
+        # Arrow uses 32-bit sizes for the bytes it parses at once.
+        if self.block_size is not None and not 1024 <= self.block_size <= _GIB:
             what = "least 1 KiB" if self.block_size < 1024 else "most 1 GiB"
             raise UsageError(f"the block size is at {what}, not {self.block_size} bytes")
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """The cluster a run uses: one that it starts itself, or one that a scheduler leads.
+    """The cluster of a run: a local one that it starts, or an existing one.
 
-    `scheduler` is `local`, an address, or the path of a scheduler file. For how many seconds a
-    run waits while there is no worker, at its start and later, `wait_for_workers` says. The
-    files of `tls_…` are in PEM format; where they are None, Dask's configuration names them.
+    `scheduler` is `local`, an address, or the path of a scheduler file. `wait_for_workers` is how
+    many seconds a run waits without any worker, at its start or later.
     """
 
     scheduler: str = "local"
@@ -227,9 +240,6 @@ class ClusterSettings:
     memory_limit: str = "auto"
     dashboard_address: str = "127.0.0.1:8787"
     wait_for_workers: float = 60
-    tls_ca_file: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
 
     @property
     def is_address(self) -> bool:
@@ -243,28 +253,20 @@ class ClusterSettings:
             parse_size(self.memory_limit, "--memory-limit")
         if not 0 < self.wait_for_workers < float("inf"):
             raise UsageError("--wait-for-workers is a number of seconds above 0")
-        if self.tls_ca_file or self.tls_cert or self.tls_key:
-            if self.scheduler == "local" or (
-                self.is_address and not self.scheduler.startswith("tls://")
-            ):
-                raise UsageError(
-                    f"certificates are for a scheduler at tls://…, not for '{self.scheduler}'"
-                )
-            if not (self.tls_ca_file and self.tls_cert):
-                raise UsageError(
-                    "TLS needs --tls-ca-file, --tls-cert and, where the certificate's file does "
-                    "not hold the key too, --tls-key"
-                )
 
 
 def parse_size(text: str, option: str) -> int:
-    """Return the bytes that `8MiB`, `64kB`, `2GB` or `4096` means; raise UsageError otherwise."""
-    found = _SIZE.fullmatch(text.strip())
-    if not found:
-        raise UsageError(f"{option}: '{text}' is not a size; write it as 8MiB, 500MB or 2GiB")
-    number, prefix, binary = found.groups()
-    base = 1024 if binary else 1000
-    return int(Fraction(number) * base ** ("kmgt".index(prefix.lower()) + 1 if prefix else 0))
+    """Return the bytes in `8MiB`, `64kB`, `2GB` or `4096`; raise UsageError for anything else."""
+    from dask.utils import parse_bytes  # late: --help must not wait for Dask
+
+    try:
+        if not text.strip()[:1].isdigit():  # Dask accepts MB (as 1MB) and -1MB
+            raise ValueError(text)
+        return int(parse_bytes(text))
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{option}: '{text}' is not a size; write it as 8MiB, 500MB or 2GiB"
+        ) from error
 
 
 def _age(text: str, bound: str) -> Decimal:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Time this job and its peers as whole processes, on the same files, interleaved.
+"""Time this job and its peers as whole processes, on the same files, in interleaved rounds.
 
     scripts/benchmark --customers 1000000 --purchases 10000000 --rounds 5
     scripts/benchmark --data folder-with-customers.csv-and-purchases.csv --engines ours,pandas
     scripts/benchmark --from small.json --from large.json --chart benchmark.png
 
-Before each run the disk is idle and the inputs are in the page cache. All engines must give the
-same totals and number of records. What each peer leaves out: scripts/peers.
+Before each run, the disk is idle and the inputs are in the page cache. All engines must produce the
+same totals and number of records. The files in scripts/peers say what each peer leaves out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import click
+import psutil
 from bench.chart import draw
 from bench.engines import DISK, ENGINES, Setup
 from bench.measure import measure
@@ -83,7 +84,8 @@ def main(
         with tempfile.TemporaryDirectory(dir=work) as name:
             folder = Path(name)
             limit = parse_bytes(memory) if memory else None
-            setup = Setup(data or folder / "in", folder, fsync, cores, limit, time_limit, extra)
+            source, touched = data or folder / "in", psutil.virtual_memory().available // 2
+            setup = Setup(source, folder, fsync, cores, limit, time_limit, extra, touched)
             if data is None:
                 _make(setup.source, customers, purchases)
             results = [measure(setup, [*names, *([DISK] if fsync else [])], rounds)]

@@ -1,6 +1,6 @@
-# Sourced by scripts/run, scripts/test and scripts/lint: makes .venv/ and installs this package with
-# the extras named in $1 (such as "[test]"), at the versions of scripts/constraints.txt. Does
-# nothing where that is done already. Sets $python.
+# Sourced by scripts/run, scripts/test and scripts/lint. Creates .venv/ and installs this package
+# with the extras in $1 (such as "[test]"), at the versions in scripts/constraints.txt, unless that
+# is already done. Sets $python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=.venv/bin/python

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Where the time of a run goes: its steps one after the other, on one core and without Dask.
+"""Show where the time of a run goes: run its steps in sequence, on one core and without Dask.
 
     scripts/breakdown --data folder-with-customers.csv-and-purchases.csv
 
-What a whole run takes on one core beyond the sum of its steps is start-up, scheduling and chart.
+A whole run on one core takes longer than the sum: the rest is start-up, scheduling and the chart.
 """
 
 from __future__ import annotations
@@ -21,19 +21,24 @@ from typing import Any
 import click
 import pandas as pd
 
-from pipeline import fields, join, read, spending, write
-from pipeline.columns import text_bytes, weight
-from pipeline.lookup import Lookup
-from pipeline.read import NumberColumn, Wanted, read_block
-from pipeline.render import layout, render_customers
+from pipeline.columns.arrow import text_bytes, to_arrow
+from pipeline.columns.totals import Checksum
+from pipeline.csv_text import fields
+from pipeline.csv_text.ranges import cut_into_ranges
+from pipeline.csv_text.sources import Source, open_source
+from pipeline.engine.places import Folder
 from pipeline.settings import AgeGroups, Columns, Dialect
-from pipeline.sources import Source, cut, open_source
-from pipeline.transform import add_age_group, add_full_name
+from pipeline.steps import join, read, spending, write
+from pipeline.steps.lookup import Lookup
+from pipeline.steps.matched import mark_matched
+from pipeline.steps.read import ID, read_block, wanted_of_customers, wanted_of_purchases
+from pipeline.steps.render import layout, render_customers
+from pipeline.steps.transform import add_age_group, add_full_name
 
 _COLUMNS, _DIALECT = Columns(), Dialect()
 _COPIED = 1 << 28  # bytes
 
-# The parts of reading, from the inside: what each takes is not counted in what calls it.
+# The parts of reading, timed from the inside: their time is not counted in their callers.
 _READING = [
     (read, "parse", "find delimiters and line ends"),
     (fields.PlainFields, "column", "take id and amount as text"),
@@ -43,7 +48,7 @@ _READING = [
 
 
 class Clock:
-    """Adds up the seconds of CPU that steps take, without those of steps within them."""
+    """Adds up the CPU seconds of each step, without those of nested steps."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -51,7 +56,7 @@ class Clock:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time what happens here."""
+        """Time the block."""
         begin = time.thread_time()
         self._within.append(0.0)
         yield
@@ -86,7 +91,7 @@ def main(data: Path, block_size: int) -> None:
             lookup = _lookup(customers, texts.no_customer)
         for place in _READING:
             clock.watch(*place)
-        count, size = _purchases(clock, purchases, lookup, texts.no_purchase, Path(folder, "out"))
+        count, size = _purchases(clock, purchases, lookup, texts.no_purchase, Path(folder))
     moved = customers.size + purchases.size + size
     click.echo(_table(clock.seconds, count))
     click.echo(
@@ -98,48 +103,47 @@ def main(data: Path, block_size: int) -> None:
 def _source(name: str, data: Path, block_size: int, folder: Path) -> Source:
     required = _COLUMNS.of_customers if name == "customers" else _COLUMNS.of_purchases
     source = open_source(name, [str(data / f"{name}.csv")], required, _DIALECT)
-    return cut(source, _DIALECT, block_size, folder)
+    return cut_into_ranges(source, block_size)
 
 
 def _lookup(customers: Source, no_customer: str) -> Lookup:
-    names = {"first_name": _COLUMNS.first_name, "last_name": _COLUMNS.last_name}
-    wanted = Wanted(_COLUMNS.id, NumberColumn(_COLUMNS.age), names)
+    wanted = wanted_of_customers(_COLUMNS, escape=False)
     rendered = []
     for block in customers.blocks:
-        records = read_block(block, customers.columns, wanted, _DIALECT).records
-        records = add_age_group(add_full_name(records), AgeGroups())
-        rendered.append(render_customers(records))
+        records = read_block(block, "customers", customers.columns, wanted, _DIALECT)
+        rendered.append(render_customers(add_age_group(add_full_name(records), AgeGroups())))
     return Lookup.build(pd.concat(rendered), no_customer)
 
 
 def _purchases(
-    clock: Clock, purchases: Source, lookup: Lookup, no_purchase: str, path: Path
+    clock: Clock, purchases: Source, lookup: Lookup, no_purchase: str, folder: Path
 ) -> tuple[int, int]:
-    """Take all blocks of purchases through every step; return the records and bytes written."""
-    wanted = Wanted(_COLUMNS.id, NumberColumn(_COLUMNS.amount))
+    """Run all blocks of purchases through every step; return the records and bytes written."""
+    wanted = wanted_of_purchases(_COLUMNS, escape=False)
+    matched = Folder(str(folder)).below("matched")
     count = size = 0
-    with path.open("wb", buffering=0) as file:
+    with (folder / "combined").open("wb", buffering=0) as file:
         for block in purchases.blocks:
             with clock.step("read the file, count its lines, make a frame"):
-                records = read_block(block, purchases.columns, wanted, _DIALECT).records
+                records = read_block(block, "purchases", purchases.columns, wanted, _DIALECT)
             with clock.step("find the customers"):
-                found = join._find_customers(records, lookup)
-            with clock.step("count who was found, for the books"):
-                join._seen(found, lookup)
-                join._matched(found, lookup)
+                rows = lookup.rows(to_arrow(records[ID]))
+            with clock.step("keep who was found"):
+                mark_matched(matched, rows, len(lookup) + 1, block.number)
+            with clock.step("put them beside the purchases, with their control totals"):
+                combined = join.paired(records, rows, lookup)
             with clock.step("sum by age group"):
-                spending._sum_purchases(found)
-            with clock.step("take what goes into a line, and its size"):
-                parts = write._fields(found, no_purchase, escape=False)
-                write._size(parts, lookup)
-            lines = write._lines(parts, lookup)
+                spending._sum_purchases(combined)
+            slices = write._parts(*write._texts(combined, no_purchase, escape=False))
             while True:
                 with clock.step("put the lines together"):
-                    some = next(lines, None)
-                if some is None:
-                    break
-                with clock.step("weigh the lines, for the books"):
-                    weight(some)
+                    parts = next(slices, None)
+                    if parts is None:
+                        break
+                    some = write._lines(parts)
+                with clock.step("take them apart again, and their checksum, for the books"):
+                    write._intact(some, parts)
+                    Checksum.of(text_bytes(some))
                 with clock.step("write them (the kernel's share)"):
                     size += file.write(text_bytes(some).data)
             count += len(records)
@@ -147,7 +151,7 @@ def _purchases(
 
 
 def _seconds_to_copy() -> float:
-    """Return what it takes to copy a byte, from many of them."""
+    """Return the CPU seconds to copy one byte, averaged over a large copy."""
     source = os.urandom(1 << 20) * (_COPIED >> 20)
     target = bytearray(source)
     begin = time.thread_time()

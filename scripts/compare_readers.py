@@ -1,9 +1,9 @@
-"""Read the cases of tests/cases.py as pandas, Dask, Polars and DuckDB users would; tell what came.
+"""Read the cases of tests/support/cases.py with pandas, Dask, Polars and DuckDB; show the outcomes.
 
-Every reader is told the delimiter and the encoding, that of a byte order mark too, and to read all
+Every reader is given the delimiter and the encoding (also that of a byte order mark), and reads all
 columns as text, as its documentation advises. `correct`: exactly the good records, in order, or an
-error where a file has to be refused. `error`: an error, and no records. `silent`: other records,
-and no error.
+error if a file must be refused. `error`: an error and no records. `silent`: other records and no
+error.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from cases import CASES, Case
+from support.cases import CASES, Case
 
 from pipeline.settings import Dialect
 
 Rows = list[tuple[str, ...]]
 OUTCOMES = ("correct", "error", "silent")
-# Dask's own default is 64 MB: blocks as small as the cases stand for files as large as the blocks.
+# Dask's default is 64 MB. Tiny blocks on these small cases stand for large files.
 BLOCK_SIZES = ("default", 4, 8, 16)
 
 
 def with_pandas(case: Case, paths: list[str]) -> list[Rows]:
-    """Read each file by itself, and put them one below the other."""
+    """Read each file separately, and concatenate them."""
     frames = [pd.read_csv(path, **_pandas_options(case)) for path in paths]
     return [_rows(pd.concat(frames, ignore_index=True))]
 
@@ -50,7 +50,7 @@ def with_dask(case: Case, paths: list[str]) -> list[Rows]:
 
 
 def with_polars(case: Case, paths: list[str]) -> list[Rows]:
-    """Scan all files together; only the eager reader knows other encodings."""
+    """Scan all files together; encodings other than UTF-8 need the eager reader."""
     encoding = _encoding(case)
     if encoding == "utf-8":
         frame = pl.scan_csv(paths, separator=case.dialect.delimiter, infer_schema=False).collect()
@@ -65,7 +65,7 @@ def with_polars(case: Case, paths: list[str]) -> list[Rows]:
 
 
 def with_duckdb(case: Case, paths: list[str]) -> list[Rows]:
-    """Read all files together, their columns matched by name."""
+    """Read all files together, matching their columns by name."""
     encoding = _encoding(case).replace("iso8859-1", "latin-1")
     query = (
         "SELECT * FROM read_csv(?, all_varchar = true, header = true, delim = ?, encoding = ?, "
@@ -87,7 +87,7 @@ READERS: dict[str, Callable[[Case, list[str]], list[Rows]]] = {
 
 
 def outcome(reader: Callable[[Case, list[str]], list[Rows]], case: Case, folder: Path) -> str:
-    """Tell what a reader makes of a case."""
+    """Return the outcome of reading a case: one of `OUTCOMES`."""
     paths = []
     for name, content in case.contents.items():
         path = folder / name
@@ -97,14 +97,14 @@ def outcome(reader: Callable[[Case, list[str]], list[Rows]], case: Case, folder:
         results = reader(case, paths)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # Polars panics with an exception that is no Exception
+    except BaseException:  # Polars' PanicException is not an Exception
         return "correct" if case.error else "error"
     wanted = [tuple(value or "" for value in row) for row in case.records]
     return "correct" if not case.error and all(rows == wanted for rows in results) else "silent"
 
 
 def comparable() -> list[Case]:
-    """Leave out what only this job has: its columns, its largest record, that it refuses NUL."""
+    """Return the cases without rules of this job alone: required columns, record size, NUL."""
     return [
         case
         for case in CASES

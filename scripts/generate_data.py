@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Make customers and purchases of any size: the same arguments give the same bytes.
+"""Generate customers and purchases of any size; the same arguments give the same bytes.
 
     python scripts/generate_data.py                               # the sample in data/
     python scripts/generate_data.py --customers 1000000 --purchases 10000000 --odd 0 --to /tmp/m
 
-Needs the packages of the project itself, and about 500 MB of memory whatever the size.
+Needs the packages of the project, and about 500 MB of memory at any size.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import TEXT, text_bytes
-from pipeline.csv_text import end_lines, join_fields
+from pipeline.columns.arrow import TEXT, text_bytes
+from pipeline.csv_text.quoting import end_lines, join_fields
 
 CHUNK = 1_000_000
 FIRST = """
@@ -34,7 +34,7 @@ PRODUCTS = """
     Router Speaker Tablet Webcam
 """.split()
 
-# A share of the records (--odd) takes one of these, so that every promise meets its odd case.
+# A share of the records (--odd) gets one of these values, to exercise the edge cases.
 ODD_CUSTOMERS = {
     "customer_id": ["", "", "{id} ", "00{id}"],
     "first_name": ["", " Ana", "Null", '"Bo"', "Jean, Jr."],
@@ -47,12 +47,17 @@ ODD_PURCHASES = {
     "price": ["", "abc", "-3", "1e3", "7.5", " 20.00"],
 }
 
+# One customer has 30 % of the purchases; Zipf's law with exponent 1.2; 30 % of the purchases have
+# no id; all are of customers that there are not; every id has two customer records.
+SKEWS = ("hot", "zipf", "missing", "unknown", "twice")
+
 
 @click.command(context_settings={"show_default": True})
 @click.option("--customers", default=2_000, help="Records of customers.csv.")
 @click.option("--purchases", default=10_000, help="Records of purchases.csv.")
 @click.option("--files", default=1, help="Split each table into this many files in a folder.")
 @click.option("--odd", default=0.02, help="Share of records with an odd value.")
+@click.option("--skew", type=click.Choice(SKEWS), help="An uneven share of purchases, or of ids.")
 @click.option("--whole-prices", is_flag=True, help="Prices without cents.")
 @click.option("--seed", default=2024, help="Of the random numbers.")
 @click.option("--to", "folder", default="data", type=click.Path(path_type=Path))
@@ -61,6 +66,7 @@ def main(
     purchases: int,
     files: int,
     odd: float,
+    skew: str | None,
     whole_prices: bool,
     seed: int,
     folder: Path,
@@ -68,7 +74,7 @@ def main(
     """Write customers.csv and purchases.csv, or folders of such files, below FOLDER."""
     people = np.random.default_rng([seed, 1])
     sales = np.random.default_rng([seed, 2])
-    # The spending of a customer depends on its age, so that there is something to see.
+    # Spending depends on age, so the results show a pattern.
     ages = np.clip(people.normal(40, 14, customers), 16, 90).astype(np.int16)
 
     def customer_rows(start: int, stop: int) -> pa.Table:
@@ -76,7 +82,7 @@ def main(
         mail = pc.ascii_lower(pc.binary_join_element_wise(first, last, _one(".")))
         table = pa.table(
             {
-                "customer_id": _text(np.arange(start + 1, stop + 1)),
+                "customer_id": _text(np.arange(start, stop) // (2 if skew == "twice" else 1) + 1),
                 "first_name": first,
                 "last_name": last,
                 "email": pc.binary_join_element_wise(mail, _one("example.com"), _one("@")),
@@ -88,7 +94,7 @@ def main(
 
     def purchase_rows(start: int, stop: int) -> pa.Table:
         buyer = sales.integers(0, customers, stop - start) if customers else np.zeros(stop - start)
-        # A fifth of the customers buys nothing; the others get their share.
+        # A fifth of the customers buy nothing; others get their purchases.
         buyer = buyer - (buyer % 5 == 4) * (1 + sales.integers(0, 4, stop - start))
         mean = 40 + 3 * np.minimum(ages[buyer], 60) if customers else 100
         cents = np.maximum(sales.gamma(2.0, mean * 50.0, stop - start), 100).astype(np.int64)
@@ -96,7 +102,7 @@ def main(
         places = pc.utf8_lpad(_text(cents % 100), 2, "0")
         table = pa.table(
             {
-                "customer_id": _text(buyer + 1),
+                "customer_id": _skewed(sales, buyer, customers, skew),
                 "product": _pick(sales, PRODUCTS, stop - start),
                 "price": whole
                 if whole_prices
@@ -112,6 +118,19 @@ def main(
         for path, start, stop in _files(folder, name, files, count):
             _write(path, rows, start, stop)
             click.echo(f"{path}: {stop - start:,} records, {path.stat().st_size:,} bytes", err=True)
+
+
+def _skewed(
+    rng: np.random.Generator, buyer: np.ndarray, customers: int, skew: str | None
+) -> pa.Array:
+    """Return the ids of those who buy: `buyer` counts customers from 0, evenly spread."""
+    if skew == "zipf":
+        buyer = (rng.zipf(1.2, len(buyer)) - 1) % customers
+    elif skew == "unknown":
+        buyer = buyer + customers
+    some = rng.random(len(buyer)) < 0.3 if skew in ("hot", "missing") else False
+    ids = _text(np.where(some, 0, buyer) + 1)
+    return pc.if_else(pa.array(some), pa.scalar("", TEXT), ids) if skew == "missing" else ids
 
 
 def _files(folder: Path, name: str, files: int, count: int) -> Iterator[tuple[Path, int, int]]:
@@ -158,7 +177,7 @@ def _with_odd(
 
 
 def _with_duplicates(rng: np.random.Generator, table: pa.Table, share: float) -> pa.Table:
-    """Give a share of the rows the id of the row before."""
+    """Give a share of the rows the id of the previous row."""
     again = rng.random(len(table)) < share
     before = np.maximum(np.arange(len(table)) - again, 0)
     ids = table["customer_id"].take(pa.array(before))

@@ -107,6 +107,7 @@ def test_no_group_at_all_is_refused() -> None:
         ),
         (lambda: Settings(join="merge"), "join is 'auto', 'broadcast' or 'shuffle', not 'merge'"),  # type: ignore[arg-type]
         (lambda: Settings(block_size=1023), "at least 1 KiB, not 1023 bytes"),
+        (lambda: Settings(output_dir="gs://bucket/out"), "'gs://bucket/out' is no place"),
         (lambda: Settings(block_size=2**30 + 1), "at most 1 GiB, not 1073741825 bytes"),
         (lambda: ClusterSettings(workers=0), "workers and threads per worker are at least 1"),
         (
@@ -116,15 +117,6 @@ def test_no_group_at_all_is_refused() -> None:
         (lambda: ClusterSettings(memory_limit="much"), "--memory-limit: 'much' is not a size"),
         (lambda: ClusterSettings(wait_for_workers=0), "a number of seconds above 0"),
         (lambda: ClusterSettings(wait_for_workers=float("nan")), "a number of seconds above 0"),
-        (lambda: ClusterSettings(tls_cert="a.pem"), "certificates are for a scheduler at tls://"),
-        (
-            lambda: ClusterSettings("tcp://host:1", tls_ca_file="a.pem", tls_cert="b.pem"),
-            "certificates are for a scheduler at tls://…, not for 'tcp://host:1'",
-        ),
-        (
-            lambda: ClusterSettings("tls://host:1", tls_ca_file="a.pem"),
-            "TLS needs --tls-ca-file, --tls-cert and",
-        ),
         (lambda: Dialect(delimiter=""), "one ASCII character but no quote or line end, not ''"),
         (lambda: Dialect(delimiter='"'), "one ASCII character but no quote or line end"),
         (lambda: Dialect(delimiter="\n"), "one ASCII character but no quote or line end"),
@@ -167,7 +159,7 @@ def test_settings_cannot_be_changed() -> None:
         Settings().block_size = 1  # type: ignore[misc]
 
 
-@given(st.integers(0, 2**80), st.sampled_from(sorted(UNITS)), st.sampled_from(["", " "]))
+@given(st.integers(0, 2**20), st.sampled_from(sorted(UNITS)), st.sampled_from(["", " "]))
 def test_a_size_is_its_number_times_its_unit(number: int, unit: str, blank: str) -> None:
     assert parse_size(f"{number}{blank}{unit}", "--block-size") == number * UNITS[unit]
 
@@ -180,7 +172,7 @@ def test_a_size_may_have_a_fraction(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "MiB", "8 M iB", "-8MiB", "8MiBs", "8,5MB", "1e6", "8PB", "8iB", "0x10", ".5k"]
+    "text", ["", "B", "MiB", "-8MiB", "8MiBs", "8,5MB", "0x10", ".5k", "inf", "nan", "1e999"]
 )
 def test_what_is_no_size_is_refused_with_the_name_of_its_option(text: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -1,1 +1,1 @@
-"""The parts of scripts/benchmark.py: run the engines, keep what was measured, draw it."""
+"""The parts of scripts/benchmark.py: run the engines, store the measurements, draw them."""

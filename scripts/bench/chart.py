@@ -1,4 +1,4 @@
-"""Results become a picture: how long each engine takes, one panel for each size of data."""
+"""Draw how long each engine takes, with one panel per size of data."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bench.engines import DISK
 from bench.results import Results, Summary
 
 _INK, _FAINT, _LINE = "#222222", "#6b6b6b", "#9a9a9a"
-# From the palette of Okabe and Ito, which colour-blind readers can tell apart; ours also differs
-# in lightness, so that it does so in grey.
+# From the colour-blind safe palette of Okabe and Ito. Ours also differs in lightness, so it stays
+# distinct in greyscale.
 _OURS, _OTHER, _FAILED = "#0072B2", "#B9C3CC", "#D55E00"
 _NAMES = {
     "ours": "this job",
@@ -89,7 +89,7 @@ def _panel(axes: Axes, results: Results, engines: list[str]) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(_LINE)
-    axes.margins(x=0.24, y=0.04)  # room for the figures behind the bars
+    axes.margins(x=0.24, y=0.04)  # room for the figures after the bars
     axes.set_xlim(left=0)
 
 
@@ -118,7 +118,7 @@ def _label(
         fontsize=size,
         fontweight=weight,
         color=colour,
-        # The grid must not strike the labels through.
+        # Keeps the grid lines from striking through the labels.
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
 

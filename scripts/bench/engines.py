@@ -1,4 +1,4 @@
-"""What can be run, and how: this job, its peers, and dd for the speed of the disk alone."""
+"""The engines and their commands: this job, its peers, and dd to measure the disk alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from pathlib import Path
 PEERS = ("polars", "duckdb", "pandas", "dask")
 ENGINES = ("ours", *PEERS)
 DISK = "dd"
-# Of the limit of memory, what an engine is told to stay within: all hold more than they count.
+# The share of the memory limit that an engine is told: all use more than they account for.
 _TOLD = 0.8
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Where the files of all runs are, and what holds for each run alike."""
+    """The folders and limits shared by all runs; memory in bytes, time in seconds.
+
+    `touched` bytes of memory are written to and freed before each run: a virtual machine may have
+    given free memory back to its host, and the first to use it again waits for it.
+    """
 
     source: Path
     folder: Path
@@ -25,6 +29,7 @@ class Setup:
     memory: int | None = None
     time_limit: float | None = None
     extra: tuple[str, ...] = ()
+    touched: int = 0
 
     @property
     def inputs(self) -> tuple[Path, Path]:
@@ -33,12 +38,12 @@ class Setup:
 
     @property
     def target(self) -> Path:
-        """The folder of a run's outputs."""
+        """The output folder of a run."""
         return self.folder / "out"
 
     @property
     def scratch(self) -> Path:
-        """The folder in which a run may spill."""
+        """The folder a run may spill to."""
         return self.folder / "scratch"
 
     @property
@@ -48,11 +53,11 @@ class Setup:
 
     @property
     def pinned(self) -> list[int]:
-        """The cores of a run."""
+        """The cores that a run is pinned to."""
         return sorted(os.sched_getaffinity(0))[: self.cores]
 
     def command(self, engine: str) -> list[str]:
-        """Return the words that run an engine."""
+        """Return the command line that runs an engine."""
         told = [] if self.memory is None else [str(int(self.memory * _TOLD))]
         if engine == DISK:
             copy = [f"if={self.written}", f"of={self.target / self.written.name}"]

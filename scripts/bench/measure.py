@@ -1,4 +1,4 @@
-"""All engines run in turn, round after round, and have to agree."""
+"""Run all engines in turn, round after round, and check that their results agree."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from decimal import Decimal
 from pathlib import Path
 
 import click
+import numpy as np
 import psutil
 
 from bench.engines import DISK, Setup
 from bench.results import Results
 from bench.timing import Run, timed
 
-_MOST_WAITING = 60  # seconds for the disk: where others use it too, it may never be idle
+_MOST_WAITING = 60  # seconds to wait for the disk: if others use it too, it may never be idle
 
 
 def measure(setup: Setup, engines: list[str], rounds: int) -> Results:
-    """Run each engine in each round, but not again once it failed."""
-    # To count the inputs is to read them into the page cache, too.
+    """Run each engine once per round, until it fails."""
+    # Counting the inputs also reads them into the page cache.
     customers, purchases = (_records(path) for path in setup.inputs)
     runs: dict[str, list[Run]] = {engine: [] for engine in engines}
     found: dict[tuple[object, int], str] = {}
@@ -30,9 +31,10 @@ def measure(setup: Setup, engines: list[str], rounds: int) -> Results:
         for engine in engines:
             if any(run.failure for run in runs[engine]):
                 continue
-            if engine == DISK and not setup.written.exists():  # no engine got so far
+            if engine == DISK and not setup.written.exists():  # no engine has finished yet
                 continue
             _make_ready(setup, engine)
+            np.ones(setup.touched, np.uint8)  # freed at once
             run = timed(setup.command(engine), setup)
             runs[engine].append(run)
             click.echo(
@@ -60,12 +62,12 @@ def measure(setup: Setup, engines: list[str], rounds: int) -> Results:
 
 
 def _make_ready(setup: Setup, engine: str) -> None:
-    """Clear what the run before left, also in the page cache, and let the disk come to rest."""
+    """Delete the previous run's files, write back the page cache, and wait for an idle disk."""
     for folder in (setup.target, setup.scratch):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
     if engine == DISK:
-        _records(setup.written)  # into the page cache: dd shall not wait for reading
+        _records(setup.written)  # into the page cache: dd must not wait for reads
     os.sync()
     deadline = time.monotonic() + _MOST_WAITING
     while time.monotonic() < deadline:
@@ -84,6 +86,6 @@ def _totals(target: Path) -> tuple[tuple[str, Decimal], ...]:
 
 
 def _records(path: Path) -> int:
-    """Count the lines below the header: the data that is made has no others."""
+    """Count the lines below the header: in generated data, each is one record."""
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 24), b"")) - 1

@@ -1,4 +1,4 @@
-"""What was measured: kept as JSON, shown as a Markdown table."""
+"""The measurements: saved as JSON, shown as a Markdown table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.timing import Run
 
 @dataclass(frozen=True)
 class Results:
-    """The runs of each engine, on which data, with which limits."""
+    """The runs of each engine, with the data and the limits they ran with."""
 
     customers: int
     purchases: int
@@ -24,21 +24,21 @@ class Results:
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
     def title(self) -> str:
-        """Say how much data it was, as in `1 million customers, 10 million purchases`."""
+        """Return the number of records, as in `1 million customers, 10 million purchases`."""
         return f"{_count(self.customers)} customers, {_count(self.purchases)} purchases"
 
     def sizes(self) -> str:
-        """Say how many bytes that is."""
+        """Return the sizes of the inputs and of the combined table."""
         return f"{_size(self.bytes_in)} in, {_size(self.bytes_out)} out"
 
     def limits(self) -> str:
-        """Say what the runs were given, and whether they waited for the disk."""
+        """Return the cores and memory of the runs, and whether they waited for the disk."""
         memory = "" if self.memory is None else f", {self.memory / 2**30:.3g} GiB of memory"
         disk = ", on the disk" if self.fsync else ""
         return f"{self.cores} core{'s' * (self.cores > 1)}{memory}{disk}"
 
     def table(self) -> str:
-        """Return medians over the rounds, and the ratio to the first engine, in Markdown."""
+        """Return a Markdown table: medians over the rounds, and the ratio to the first engine."""
         lines = [
             f"{self.title()}, {self.sizes()}; {self.limits()}",
             "",
@@ -61,12 +61,12 @@ class Results:
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
-        """Keep the results."""
+        """Save the results as JSON."""
         path.write_text(f"{json.dumps(asdict(self), indent=1)}\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """Return results that `save` kept."""
+        """Load results saved by `save`."""
         kept = json.loads(path.read_text(encoding="utf-8"))
         runs = {engine: [Run(**run) for run in runs] for engine, runs in kept.pop("runs").items()}
         return cls(**kept, runs=runs)
@@ -74,7 +74,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Summary:
-    """The medians of one engine's runs, its fastest and slowest, and why it failed if it did."""
+    """Medians over the runs of one engine, its fastest and slowest run, and why it failed."""
 
     wall: float
     least: float
@@ -85,7 +85,7 @@ class Summary:
 
     @classmethod
     def of(cls, runs: list[Run]) -> Summary:
-        """Summarize runs; one that failed is enough for a failure."""
+        """Summarize runs; if any run failed, so did the engine."""
         walls = [run.wall for run in runs]
         return cls(
             statistics.median(walls),

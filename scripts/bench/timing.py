@@ -1,4 +1,4 @@
-"""One process and its children are run, watched and timed."""
+"""Run one process, and watch and time it together with its children."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import psutil
 from bench.engines import Setup
 
 _SAMPLE_EVERY = 0.02  # seconds
-# Finding children and shared pages takes milliseconds, by the gigabyte; it may take a fiftieth of
-# one core from what is measured, no more.
+# Finding children and shared pages takes milliseconds per gigabyte; this limits it to a fiftieth
+# of one core.
 _REST = 50
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one engine: seconds of wall and CPU, most bytes in memory, why it failed."""
+    """One run of one engine: wall and CPU seconds, peak memory in bytes, and why it failed."""
 
     wall: float
     cpu: float
@@ -31,9 +31,9 @@ class Run:
 
 
 def timed(command: list[str], setup: Setup) -> Run:
-    """Run a command, and kill it where it takes too much memory or time.
+    """Run a command, and kill it if it exceeds the memory or time limit.
 
-    With `fsync` it ends when its outputs are on the disk, whoever sees to that; else no one does.
+    With `fsync`, the time includes an fsync of all outputs, by the command or by this function.
     """
     cores = setup.pinned
     cpu_before = _cpu_of_children()
@@ -55,7 +55,7 @@ def timed(command: list[str], setup: Setup) -> Run:
                 failure = f"over {setup.time_limit:g} s"
             if failure:
                 break
-            # Wakes up as soon as the process ends: a short run is not rounded up to a sample.
+            # Wakes up as soon as the process ends, so short runs are not rounded up to a sample.
             select.select([ended], [], [], _SAMPLE_EVERY)
     finally:
         os.close(ended)
@@ -70,7 +70,7 @@ def timed(command: list[str], setup: Setup) -> Run:
 
 
 def _failure(code: int) -> str:
-    if code == -signal.SIGKILL:  # by the kernel, where the machine or a container is full
+    if code == -signal.SIGKILL:  # by the kernel, when the machine or container is out of memory
         return "killed, out of memory"
     return f"failed, exit code {code}" if code else ""
 
@@ -85,7 +85,7 @@ class _Watch:
         self._due = 0.0
 
     def sample(self) -> int:
-        """Return the bytes that are held now."""
+        """Return the bytes in use now."""
         begin = time.perf_counter()
         resident = sum(map(_resident, self._family))
         if begin > self._due:
@@ -101,7 +101,7 @@ class _Watch:
             self._family = [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
             return
-        # Only several processes can count a page twice.
+        # A page can be counted twice only if there are several processes.
         if len(self._family) > 1:
             sizes = [(_resident(one), _proportional(one)) for one in self._family]
             self._shared = sum(rss - pss for rss, pss in sizes if pss)
@@ -115,7 +115,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _proportional(process: psutil.Process) -> int:
-    """Return the resident bytes, of each shared page the part that falls to this process."""
+    """Return the proportional set size in bytes: shared pages are split among their processes."""
     try:
         lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
     except OSError:  # it has ended
@@ -124,7 +124,7 @@ def _proportional(process: psutil.Process) -> int:
 
 
 def _kill(process: psutil.Process) -> None:
-    """End a process and its children, if it has not ended: parents first, who start new ones."""
+    """Kill a process and its children if it is alive; parents first, as they start new ones."""
     try:
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:

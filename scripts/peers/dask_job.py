@@ -1,8 +1,8 @@
-"""The job as Dask's own documentation writes it: read_csv, merge, persist, to_csv, a LocalCluster.
+"""The job as in Dask's own documentation: read_csv, merge, persist, to_csv, a LocalCluster.
 
-Persisting what both outputs need is faster than joining twice, and spills where memory is short.
-Leaves out: the chart, the books, bad records (an error), exact sums, missing ids (they join each
-other), rows in the order of the input, and outputs that appear all or not at all.
+Persisting the join for both outputs is faster than joining twice, and spills if memory is short.
+Leaves out: the chart, the books, bad records (they raise), exact sums, missing ids (they match each
+other), input order, and all-or-nothing outputs.
 """
 
 import sys
@@ -25,7 +25,7 @@ def add_columns(customers: pd.DataFrame) -> pd.DataFrame:
 
 if __name__ == "__main__":
     source, target, *memory = sys.argv[1:]
-    workers, _ = nprocesses_nthreads()  # as many as LocalCluster starts by itself
+    workers, _ = nprocesses_nthreads()  # LocalCluster's default
     limit = int(memory[0]) // workers if memory else "auto"
     with (
         LocalCluster(memory_limit=limit, dashboard_address="127.0.0.1:0") as cluster,

@@ -1,8 +1,8 @@
 """The job in DuckDB's SQL: views over the files, COPY for both outputs.
 
-Each output reads the files anew: tables in memory take as long, and more memory. Leaves out: the
-chart, the books, bad records (an error), rows in the order of the input (as DuckDB advises for
-large exports), and outputs that appear all or not at all.
+Each output reads the files again: tables in memory take as long, and more memory. Leaves out: the
+chart, the books, bad records (they raise), input order (as DuckDB advises for large exports), and
+all-or-nothing outputs.
 """
 
 import sys

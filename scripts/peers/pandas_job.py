@@ -1,8 +1,8 @@
-"""The job as a plain pandas and matplotlib script, with Arrow's reader and Arrow's strings.
+"""The job as a plain pandas and matplotlib script, with Arrow's CSV reader and strings.
 
-Leaves out: the books, bad records (an error), exact sums, missing ids (they join each other), rows
-in the order of the input, and outputs that appear all or not at all. It cannot be given a limit of
-memory: the tables and their join are in it.
+Leaves out: the books, bad records (they raise), exact sums, missing ids (they match each other),
+input order, and all-or-nothing outputs. It cannot honour a memory limit: the tables and their join
+must fit in memory.
 """
 
 import sys

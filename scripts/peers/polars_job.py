@@ -1,8 +1,8 @@
 """The job on Polars' streaming engine: lazy scans, sinks, one collect for both outputs.
 
-Leaves out: the chart, the books, bad records (an error), rows in the order of the input
-(`maintain_order` is faster without), and outputs that appear all or not at all. Out of the box
-it keeps what it joins in memory; a budget makes it spill, by variables that it reads itself.
+Leaves out: the chart, the books, bad records (they raise), input order (it is faster without
+`maintain_order`), and all-or-nothing outputs. By default, Polars keeps the join in memory; with the
+budget set in the environment, it spills.
 """
 
 import os
@@ -14,7 +14,7 @@ if memory:
     os.environ["POLARS_OOC_MEMORY_BUDGET_MB"] = str(int(memory[0]) // 10**6)
     os.environ["POLARS_OOC_SPILL_DIR"] = tempfile.gettempdir()
 
-import polars as pl  # noqa: E402 - it reads the variables when it is imported
+import polars as pl  # noqa: E402 - Polars reads the variables on import
 
 customers, purchases = (
     pl.scan_csv(f"{source}/{name}.csv", infer_schema=False) for name in ("customers", "purchases")

@@ -1,0 +1,135 @@
+"""The command: turns options into settings, and errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from contextlib import nullcontext
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline import __version__
+from pipeline.cli.options import OPTIONS, settings_of
+from pipeline.cli.streams import outlive_readers
+from pipeline.cli.themes import ThemedCommand
+from pipeline.engine.imports import quick_imports
+from pipeline.errors import PipelineError, StorageError, is_storage_fault
+from pipeline.steps.chart import draw_chart
+from pipeline.steps.painter import painter
+
+if TYPE_CHECKING:
+    from pipeline.job import Report
+
+FAULT = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130
+
+
+@click.command(
+    cls=ThemedCommand,
+    themes=OPTIONS,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "max_content_width": 100,
+    },
+)
+@click.version_option(__version__, prog_name="age-group-spending")
+def command(
+    dry_run: bool, quiet: bool, debug: bool, performance_report: str | None, **options: Any
+) -> None:
+    """Join customers with their purchases and sum what each age group spends.
+
+    Writes combined_data.csv, age_group_spending.csv, total_spending_by_age_group.png and
+    run_report.json into the output folder, all of them or none. Every record and every amount is
+    accounted for, or the job fails.
+
+    \b
+    Examples:
+      python -m pipeline --scheduler local
+      python -m pipeline --customers crm.csv --purchases 'sales/2024-*.csv' --output-dir result
+      python -m pipeline --age-groups "Minor=0,Adult=18,Retired=67" --amount-column total
+      python -m pipeline --scheduler tcp://10.0.0.5:8786 --customers /shared/customers
+
+    \b
+    Exit codes:
+      0  done                              4    a file system failed (no room, an I/O error)
+      1  the data was refused              70   a fault of this program
+      2  a wrong option, path or column    130  interrupted
+      3  the cluster failed
+    """
+    settings, cluster = settings_of(options)
+    # Without this, NumPy's BLAS starts threads that busy-wait. Dask sets the same for its workers.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with nullcontext(draw_chart) if dry_run else painter() as draw:
+        with quick_imports():  # late: --help and usage errors must not wait for Dask
+            from pipeline.csv_text.remote import is_remote
+            from pipeline.engine.cluster import connect, dashboard_link, observed
+            from pipeline.engine.progress import ConsoleProgress, Progress
+            from pipeline.job import run
+            from pipeline.outputs.staging import OUTPUTS
+            from pipeline.steps.plan import make_plan
+
+        progress = Progress() if quiet else ConsoleProgress(sys.stderr)
+        paths = *settings.customers, *settings.purchases, settings.output_dir
+        with connect(cluster, debug, waits_for_network=any(map(is_remote, paths))) as client:
+            progress.say(f"dashboard: {dashboard_link(client, cluster)}")
+            if dry_run:
+                click.echo(make_plan(settings, client).describe(settings, OUTPUTS))
+                return
+            with observed(client, performance_report):
+                report = run(settings, client, progress, draw)
+    if not quiet:
+        click.echo(_table(report))
+        progress.say(f"done in {report.seconds:.1f} s: {', '.join(map(str, report.outputs))}")
+
+
+def main(prog_name: str | None = None) -> None:
+    """Run the command and exit with its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outlive_readers()
+    debug = "--debug" in sys.argv
+    try:
+        command.main(prog_name=prog_name, standalone_mode=False)
+        code = 0
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except click.ClickException as error:
+        code = _fail(error.format_message(), 2, debug)
+    except PipelineError as error:
+        code = _fail(str(error), error.exit_code, debug)
+    except (KeyboardInterrupt, click.Abort):
+        code = _fail("interrupted; the outputs are as they were", INTERRUPTED, False)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        if is_storage_fault(error):
+            code = _fail(f"a file system failed: {what}", StorageError.exit_code, debug)
+        else:
+            hint = "please report it, with what --debug prints"
+            code = _fail(f"unexpected: {what}; {hint}", FAULT, debug)
+    sys.exit(code)
+
+
+def _table(report: Report) -> str:
+    """Format the table of results for a terminal."""
+    table = report.spending.rename(columns=lambda name: name.replace("_", " "))
+    groups = table.columns[0]
+    table = table.map(_cell, na_action="ignore").fillna("").set_index(groups)
+    table = table.rename_axis(index=None, columns=groups)  # puts all headings on one line
+    return table.to_string(col_space=[len(name) + 1 for name in table])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"error: {message}", err=True)
+    return code

@@ -1,0 +1,210 @@
+"""The command-line options, and how they become settings."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+
+from pipeline.errors import UsageError
+from pipeline.settings import (
+    AgeGroups,
+    ClusterSettings,
+    Columns,
+    Dialect,
+    Settings,
+    Tolerance,
+    parse_size,
+)
+
+
+class _Size(click.ParamType):
+    """A number of bytes, such as 8MiB or 500MB."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        if value == "auto":
+            return None
+        return value if isinstance(value, int) else parse_size(value, str(param and param.opts[0]))
+
+
+def _option(*names: str, **how: Any) -> click.Option:
+    return click.Option(names, **how)
+
+
+_path = partial(_option, metavar="PATH")
+_name = partial(_option, metavar="NAME")
+_sign = partial(_option, metavar="CHAR")
+_flag = partial(_option, is_flag=True)
+_GROUPS = ",".join(
+    f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
+)
+
+# By theme, in the order of the help.
+OPTIONS = {
+    "Input": (
+        _path(
+            "--customers",
+            multiple=True,
+            default=Settings().customers,
+            help="Customers: a CSV file (or compressed), a glob, a folder or a URL. Repeatable.",
+        ),
+        _path(
+            "--purchases",
+            multiple=True,
+            default=Settings().purchases,
+            help="Purchases: the same.",
+        ),
+        _name("--id-column", default=Columns().id, help="The customer's id, in both tables."),
+        _name("--amount-column", default=Columns().amount, help="The amount of a purchase."),
+        _name("--age-column", default=Columns().age, help="A customer's age in years."),
+        _name("--first-name-column", default=Columns().first_name, help="A customer's first name."),
+        _name("--last-name-column", default=Columns().last_name, help="A customer's last name."),
+        _sign("--delimiter", default=Dialect().delimiter, help="Between fields; 'tab' for a tab."),
+        _name("--encoding", default=Dialect().encoding, help="Of files without a byte order mark."),
+        _sign("--decimal", default=Dialect().decimal, help="The decimal point of numbers."),
+        _sign("--thousands", default=Dialect().thousands, help="The sign between thousands."),
+    ),
+    "Age groups": (
+        _option(
+            "--age-groups",
+            default=_GROUPS,
+            metavar="LABEL=AGE,...",
+            help="The age groups and where each begins, youngest first.",
+        ),
+        _option(
+            "--closed",
+            type=click.Choice(["left", "right"]),
+            default=AgeGroups().closed,
+            help="A boundary age belongs to the group it opens (left) or ends (right).",
+        ),
+    ),
+    "Bad records": (
+        _flag("--strict", help="Fail where any record cannot be read."),
+        _option(
+            "--max-rejected",
+            metavar="N|P%",
+            help="Fail where more records of a table than this cannot be read.",
+        ),
+    ),
+    "Output": (
+        _path(
+            "--output-dir",
+            default=Settings().output_dir,
+            help="Of the outputs: a folder, or s3://bucket/prefix.",
+        ),
+        _flag(
+            "--escape-formulas",
+            help="Put an apostrophe before text that a spreadsheet would run as a formula.",
+        ),
+        _flag(
+            "--verify", help="Recount all results from combined_data.csv before it is published."
+        ),
+        _flag("--no-fsync", help="Do not wait until the outputs are on the disk."),
+    ),
+    "Cluster": (
+        _option(
+            "--scheduler",
+            default=ClusterSettings().scheduler,
+            metavar="local|ADDRESS|FILE",
+            envvar="DASK_SCHEDULER_ADDRESS",
+            show_envvar=True,
+            help="Start a cluster here, or run on the one of a scheduler: its address or its file.",
+        ),
+        _option(
+            "--wait-for-workers",
+            type=float,
+            default=ClusterSettings().wait_for_workers,
+            metavar="SECONDS",
+            help="Fail after this time without any worker, at the start or later.",
+        ),
+        _option(
+            "--workers",
+            type=int,
+            default=ClusterSettings().workers,
+            metavar="N",
+            help="Local workers: one in this process, several in processes of their own.",
+        ),
+        _option(
+            "--threads-per-worker",
+            type=int,
+            metavar="N",
+            help="Threads of each local worker.  [default: the cores, shared out; twice as many "
+            "where inputs or outputs are URLs]",
+        ),
+        _option(
+            "--memory-limit",
+            default=ClusterSettings().memory_limit,
+            metavar="SIZE",
+            help="Of each local worker.",
+        ),
+        _option(
+            "--dashboard-address",
+            default=ClusterSettings().dashboard_address,
+            metavar="HOST:PORT",
+            help="Where a local cluster shows its dashboard.",
+        ),
+        _option(
+            "--performance-report",
+            metavar="FILE",
+            help="Write Dask's report on the tasks of this run: a page of HTML.",
+        ),
+        _option(
+            "--join",
+            type=click.Choice(["auto", "broadcast", "shuffle"]),
+            default=Settings().join,
+            help="Give all customers to every worker, or shuffle both tables; auto: by their size.",
+        ),
+        _option(
+            "--block-size",
+            type=_Size(),
+            default=Settings().block_size,
+            show_default=False,
+            metavar="SIZE",
+            help="How much of a file one task reads.  [default: 8MiB, more for large inputs]",
+        ),
+    ),
+    "General": (
+        _flag("--dry-run", help="Say what would be done, and write nothing."),
+        _flag("-q", "--quiet", help="Print nothing but errors."),
+        _flag("--debug", help="Print Dask's warnings, and tracebacks."),
+    ),
+}
+
+
+def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
+    """Turn options into settings; raise UsageError for an invalid one.
+
+    `options` holds all of `OPTIONS` except those that `command` names.
+    """
+    left = dict(options)
+
+    def take(*names: str) -> dict[str, Any]:
+        return {name: left.pop(name) for name in names}
+
+    columns = {name: left.pop(f"{name}_column") for name in Columns.__dataclass_fields__}
+    cluster = ClusterSettings(**take(*ClusterSettings.__dataclass_fields__))
+    dialect = take("delimiter", "encoding", "decimal", "thousands")
+    if dialect["delimiter"] in ("tab", r"\t"):
+        dialect["delimiter"] = "\t"
+    settings = Settings(
+        columns=Columns(**columns),
+        age_groups=AgeGroups.parse(left.pop("age_groups"), left.pop("closed")),
+        dialect=Dialect(**dialect),
+        tolerance=_tolerance(**take("strict", "max_rejected")),
+        fsync=not left.pop("no_fsync"),
+        **left,
+    )
+    return settings, cluster
+
+
+def _tolerance(strict: bool, max_rejected: str | None) -> Tolerance:
+    if strict and max_rejected is not None:
+        raise UsageError("--strict means --max-rejected 0: give only one of them")
+    if strict:
+        return Tolerance(records=0)
+    return Tolerance() if max_rejected is None else Tolerance.parse(max_rejected)

@@ -1,0 +1,41 @@
+"""Standard output and standard error that outlive their readers."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any
+
+
+def outlive_readers() -> None:
+    """Discard output to a pipe whose reader has exited, as `head` does.
+
+    A run exists to write its outputs: it must not end or fail because nobody reads its messages.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed when this process started
+            lasting = open(os.devnull, "w")  # noqa: SIM115  # stays open until the process ends
+        else:
+            lasting = io.TextIOWrapper(
+                io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False)),
+                stream.encoding,
+                stream.errors,
+                line_buffering=stream.line_buffering,
+            )
+        setattr(sys, name, lasting)
+
+
+class _Lasting(io.FileIO):
+    _failed = False
+
+    def write(self, data: Any) -> int:
+        try:
+            # Python flushes again at exit; a second failure would only print a traceback.
+            return len(data) if self._failed else super().write(data)
+        except BrokenPipeError:
+            return len(data)
+        except OSError:
+            self._failed = True
+            raise

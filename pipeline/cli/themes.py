@@ -1,0 +1,36 @@
+"""A click command whose help groups the options by theme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+
+class ThemedCommand(click.Command):
+    """A command with `themes`: its options by heading, in the order of the help.
+
+    Options added by decorators, and `--help`, appear under the last heading.
+    """
+
+    def __init__(self, *args: Any, themes: Mapping[str, Sequence[click.Option]], **how: Any):
+        options = [option for theme in themes.values() for option in theme]
+        super().__init__(*args, **{**how, "params": [*options, *how.get("params", ())]})
+        self._themes = themes
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each theme."""
+        themes = {heading: list(options) for heading, options in self._themes.items()}
+        *_, last = themes.values()
+        known = {option for options in themes.values() for option in options}
+        last += [
+            param
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option) and param not in known
+        ]
+        for heading, options in themes.items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    filter(None, (option.get_help_record(ctx) for option in options))
+                )

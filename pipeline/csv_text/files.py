@@ -1,0 +1,221 @@
+"""Input files as streams of plain bytes: decompressed, in an encoding that extends ASCII."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.csv_text.formats import open_zip, refuse_other_formats
+from pipeline.csv_text.remote import RemoteFile, file_system, is_remote, read_range
+from pipeline.errors import StorageError, UsageError, is_storage_fault
+from pipeline.settings import Dialect
+
+# By file name suffix: the compression, and what its first bytes look like.
+COMPRESSIONS = {
+    ".gz": ("gzip", re.compile(rb"\x1f\x8b\x08")),
+    ".bz2": ("bzip2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),
+    ".xz": ("xz", re.compile(rb"\xfd7zXZ\0")),
+    ".zst": ("zstd", re.compile(rb"\x28\xb5\x2f\xfd")),
+    ".zip": ("zip", re.compile(rb"PK(?:\x03\x04|\x05\x06)")),
+}
+# Errors raised by reading a damaged file.
+_UNREADABLE = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError),
+    *(zipfile.BadZipFile, NotImplementedError, ValueError),
+)
+_CHUNK = 1 << 20
+# UTF-32 first: its mark begins with that of UTF-16.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8",
+}
+_ASCII = bytes(range(128)).decode("ascii")
+# In these, a byte below 0x80 may be part of another character, even that of a quote or comma.
+_SHIFTING = re.compile(r"iso2022_.*|hz|utf-7")
+
+
+def shown(path: str) -> str:
+    """Return a path or URL as messages show it: relative if it is below the current folder.
+
+    A URL is shown without the user, password or signature that it may have.
+    """
+    if is_remote(path):
+        scheme, _, rest = path.partition("://")
+        host, slash, place = rest.partition("?")[0].partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{place}"
+    return path.removeprefix(f"{os.getcwd()}/")
+
+
+def open_binary(path: str) -> Any:
+    """Open a local path or an fsspec URL for reading bytes."""
+    return RemoteFile(path) if is_remote(path) else open(path, "rb")
+
+
+def read_bytes(path: str, start: int, stop: int) -> bytes:
+    """Return bytes `start` to `stop` of a file, fewer only at its end; read nothing else."""
+    if is_remote(path):
+        return read_range(path, start, stop)
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        return file.read(stop - start)
+
+
+def modified(path: str) -> str | None:
+    """Return the time of a file's last change (ISO 8601); None if that is unknown."""
+    system, inner = file_system(path)
+    try:
+        return str(system.modified(inner).isoformat())
+    except (NotImplementedError, OSError):
+        return None
+
+
+class TextFile:
+    """An open input file: its decompressed bytes, and their encoding.
+
+    The encoding is the dialect's, or that of a byte order mark. Text that cannot be cut at the
+    bytes of delimiters is converted to UTF-8. `is_plain`: the bytes are the file's own, so any part
+    of it can be read by itself. Raises UsageError if the file cannot be read or has another format,
+    StorageError if its file system fails.
+    """
+
+    def __init__(self, path: str, dialect: Dialect, ahead: int = _CHUNK) -> None:
+        """Open a file and read `ahead` bytes of it at a time."""
+        self._path = path
+        with ExitStack() as opened, self._told():
+            self._raw = opened.enter_context(open_binary(path))
+            file = io.BufferedReader(self._raw, ahead)
+            compression = self._compression(opened.enter_context(file).peek(16))
+            if compression == "zip":
+                stream = open_zip(shown(path), file)
+            else:
+                stream = _decompressed(file, compression)
+            self._stream = opened.enter_context(stream)
+            begins = self._stream.peek(64)[:64]
+            refuse_other_formats(shown(path), begins)
+            self._opened = opened.pop_all()
+        marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if begins.startswith(mark))
+        self.encoding = next(marked, dialect.encoding)
+        self.is_plain = not compression
+        if not cuts_at_bytes(self.encoding, dialect.delimiter):
+            self.is_plain = False
+            self._stream = io.BufferedReader(_ToUtf8(self._stream, self.encoding), _CHUNK)
+            self.encoding = "utf-8"
+
+    def __enter__(self) -> TextFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes, fewer only at the end."""
+        with self._told():
+            return self._stream.read(size)
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the file, as stored, have been read so far."""
+        return int(self._raw.tell())
+
+    def _compression(self, begins: bytes) -> str | None:
+        for name, magic in COMPRESSIONS.values():
+            if magic.match(begins):
+                return name
+        claimed = COMPRESSIONS.get(Path(self._path).suffix.lower())
+        if claimed and begins:
+            raise UsageError(f"{shown(self._path)}: is named as {claimed[0]} data, but holds none")
+        return None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except _UNREADABLE as error:
+            why = (
+                f"{shown(self._path)}: cannot be read: {getattr(error, 'strerror', None) or error}"
+            )
+            if is_storage_fault(error):
+                raise StorageError(
+                    f"{why}; see to its disk or file server, then run again"
+                ) from error
+            raise UsageError(why) from error
+
+
+class _ToUtf8(io.RawIOBase):
+    """Reads text in another encoding as UTF-8.
+
+    Bytes that are invalid in that encoding become invalid UTF-8, so their record is rejected like
+    any other such record.
+    """
+
+    def __init__(self, stream: Any, encoding: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)("pipeline-undecodable")
+        self._ready = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        while not self._ready and not self._ended:
+            chunk = self._stream.read(_CHUNK)
+            self._ended = not chunk
+            text = self._decoder.decode(chunk, final=self._ended)
+            self._ready = text.encode("utf-8", "surrogatepass")
+        size = min(len(target), len(self._ready))
+        target[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+
+def cuts_at_bytes(encoding: str, delimiter: str) -> bool:
+    """Tell whether text in `encoding` can be cut at the bytes of quotes, line ends and `delimiter`.
+
+    It can if these bytes are never part of another character and no other bytes encode them.
+    """
+    if encoding == "utf-8":
+        return True
+    text = bytes(range(256)).decode(encoding, "replace")
+    if _SHIFTING.fullmatch(encoding) or text[:128] != _ASCII:
+        return False
+    if len(text) == 256:  # one byte per character
+        return not any(char.isascii() for char in text[128:])
+    # In a multibyte character, all bytes but the first may be ASCII from "0" on.
+    return delimiter < "0"
+
+
+def _undecodable(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "\ud800", error.end  # a lone surrogate: invalid in UTF-8
+
+
+codecs.register_error("pipeline-undecodable", _undecodable)
+
+
+def _decompressed(stream: Any, compression: str | None) -> Any:
+    """Return a peekable stream of the decompressed bytes."""
+    if compression == "gzip":
+        return gzip.GzipFile(fileobj=stream)
+    if compression == "bzip2":
+        return bz2.BZ2File(stream)
+    if compression == "xz":
+        return lzma.LZMAFile(stream)
+    if compression == "zstd":
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
+    return stream

@@ -1,0 +1,210 @@
+"""Finds the records of a range of bytes without reading what comes before it.
+
+A file is cut into ranges that are scanned independently. A range without a quote is unambiguous:
+every line end ends a record. A range with quotes may begin inside or outside quotes, so both are
+tried. The end of the previous range then tells which one holds (Ge et al., Speculative Distributed
+CSV Data Parsing for Big Data Analytics, SIGMOD 2019). If neither does, as in malformed text, the
+range is cut again from that end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+from pipeline.csv_text.files import read_bytes
+from pipeline.csv_text.record_ends import first_ends
+from pipeline.csv_text.records import grammar
+from pipeline.csv_text.sources import Block, Source, SourceFile, UnpackedBlock
+from pipeline.errors import DataError
+from pipeline.settings import Dialect
+
+_AHEAD = 1 << 12  # bytes read past a range, for the end of its last record
+_QUOTE = b'"'
+# Numbers of blocks: of a table, and for one file whose number of blocks is unknown.
+_NUMBERS, _KEPT = 1 << 32, 1 << 20
+
+
+class Cut(NamedTuple):
+    """One way to cut a range: its records are bytes `start` to `stop` of the file.
+
+    Both are equal if no record begins in the range.
+    """
+
+    start: int
+    stop: int
+
+
+class Found(NamedTuple):
+    """The text of a block's records, which begins at byte `start` of the file.
+
+    If the range alone does not determine it, the text is empty, and `undecided` holds the possible
+    cuts, at most two.
+    """
+
+    text: bytes
+    start: int
+    undecided: tuple[Cut, ...] | None = None
+
+
+def cut_into_ranges(source: Source, size: int) -> Source:
+    """Return a table with blocks of `size` bytes, which may begin and end within a record.
+
+    A file that can only be read from its front is one block. It keeps numbers for all the blocks
+    that it may become.
+    """
+    blocks: list[Block] = []
+    number = 0
+    kept = min(_KEPT, _NUMBERS // len(source.files))
+    for file in source.files:
+        if not file.is_plain:
+            blocks.append(Block(file, file.start, file.size, number, following=number + kept))
+            number += kept
+            continue
+        for start, stop in pairwise([*range(file.start, file.size, size), file.size]):
+            blocks.append(Block(file, start, stop, number, exact=False))
+            number += 1
+    if not blocks:  # headers only: a table without records still has one partition
+        first = source.files[0]
+        blocks = [Block(first, first.start, first.start, 0, exact=False)]
+    return replace(source, blocks=tuple(blocks))
+
+
+def find_records(block: Block, dialect: Dialect) -> Found:
+    """Read the records that begin in a block; read every byte once."""
+    if isinstance(block, UnpackedBlock):
+        return Found(block.text, block.start)
+    file, start, stop = block.file, block.start, block.stop
+    if block.exact or start >= stop:
+        return Found(read_bytes(file.path, start, stop), start)
+    first = start == file.start
+    # Include the byte before, which may be a line end.
+    text = _Text(file, start if first else start - 1, stop + _AHEAD)
+    if first:
+        return text.between(_cut(block, start, text, dialect))
+    if not text.has(_QUOTE, start, stop) and _is_outside_quotes(block, dialect):
+        begin = text.first_line(start, stop)
+        if begin is None:
+            return Found(b"", stop)
+        return text.between(_cut(block, begin, text, dialect, text.last_line(begin, stop)))
+    begins = text.first_ends(start + dialect.max_record_size)
+    cuts = [_cut(block, begin, text, dialect) for begin in begins if begin and begin < stop]
+    return Found(b"", stop, tuple(cuts))
+
+
+def _is_outside_quotes(block: Block, dialect: Dialect) -> bool:
+    """Tell whether a range without a quote is surely outside quotes.
+
+    A quote opened earlier must be closed within the maximum record size. Otherwise it is malformed
+    and does not count.
+    """
+    file, start, stop = block.file, block.start, block.stop
+    if stop - start >= dialect.max_record_size or stop == file.size:
+        return True
+    before = read_bytes(file.path, max(file.start, start - dialect.max_record_size), start)
+    return _QUOTE not in before
+
+
+def cut_again(block: Block, start: int, dialect: Dialect) -> Cut:
+    """Cut a range whose first record begins at byte `start`."""
+    return _cut(block, start, _Text(block.file, start, block.stop + _AHEAD), dialect)
+
+
+def decide(
+    source: Source,
+    found: Mapping[int, Cut | Sequence[Cut]],
+    again: Callable[[Block, int], Cut],
+) -> Iterator[Block]:
+    """Yield the blocks of a table with their exact bytes, except blocks without a record.
+
+    `found` maps each block's number to its cut, or to the possible cuts. `again` is `cut_again` of
+    a block and a byte. Raises DataError if two blocks do not meet.
+    """
+    file, place = None, 0
+    for block in source.blocks:
+        if block.file is not file:
+            file, place = block.file, block.file.start
+        cut = found[block.number]
+        if not isinstance(cut, Cut):
+            if place >= block.stop:  # a record is longer than this range
+                continue
+            held = (possible for possible in cut if possible.start == place)
+            cut = next(held, None) or again(block, place)
+        elif cut.start == cut.stop and place >= block.stop:
+            continue
+        if cut.start != place:
+            raise DataError(
+                f"{block.file.name}: a block begins at byte {cut.start}, the one before it ends at "
+                f"byte {place}; this is a fault of the program: please report it"
+            )
+        yield replace(block, start=cut.start, stop=cut.stop, exact=True)
+        place = cut.stop
+
+
+class _Text:
+    """Bytes of a file from byte `start` on, to which more can be added."""
+
+    def __init__(self, file: SourceFile, start: int, stop: int) -> None:
+        self._file, self._start = file, start
+        self._bytes = read_bytes(file.path, start, min(stop, file.size))
+
+    @property
+    def at_end(self) -> bool:
+        return self._start + len(self._bytes) == self._file.size
+
+    def read_on(self, size: int) -> None:
+        begin = self._start + len(self._bytes)
+        self._bytes += read_bytes(self._file.path, begin, min(begin + size, self._file.size))
+
+    def behind(self, start: int) -> bytes:
+        return self._bytes[start - self._start :]
+
+    def between(self, cut: Cut) -> Found:
+        first, last = (place - self._start for place in cut)
+        return Found(self._bytes[first:last], cut.start)
+
+    def has(self, mark: bytes, start: int, stop: int) -> bool:
+        return self._bytes.find(mark, start - self._start, stop - self._start) >= 0
+
+    def first_ends(self, stop: int) -> tuple[int | None, int | None]:
+        """Like `record_ends.first_ends`, but as bytes of the file; looks up to `stop`."""
+        outside, inside = first_ends(self._bytes[: stop - self._start])
+        return (
+            None if outside is None else self._start + outside,
+            None if inside is None else self._start + inside,
+        )
+
+    def first_line(self, start: int, stop: int) -> int | None:
+        """Return where the first line in `start` to `stop` begins; None if none does."""
+        first, last = start - self._start - 1, stop - self._start
+        ends = (self._bytes.find(mark, first, last) for mark in (b"\n", b"\r"))
+        end = min((end for end in ends if end >= 0), default=last) + 1
+        if self._bytes[end - 1 : end + 1] == b"\r\n":
+            end += 1
+        return self._start + end if end < last else None
+
+    def last_line(self, start: int, stop: int) -> int:
+        """Return where the last line before `stop` begins, if lines from `start` on are whole."""
+        first, last = start - self._start, stop - self._start
+        lf = self._bytes.rfind(b"\n", first, last - 1)
+        cr = self._bytes.rfind(b"\r", max(lf, first), last - 1)
+        end = max(lf, cr) + 1
+        if end == cr + 1 and self._bytes[end : end + 1] == b"\n":
+            end += 1
+        return self._start + end if max(lf, cr) >= 0 else start
+
+
+def _cut(block: Block, start: int, text: _Text, dialect: Dialect, known: int | None = None) -> Cut:
+    """Cut a range whose first record begins at `start`; another one may begin at `known`."""
+    if block.stop == block.file.size:
+        return Cut(start, block.stop)
+    rules, begin = grammar(dialect), start if known is None else known
+    ahead = _AHEAD
+    while True:
+        found = rules.next_record(text.behind(begin), block.stop - begin, text.at_end)
+        if found is not None:
+            return Cut(start, begin + found)
+        ahead *= 4
+        text.read_on(ahead)

@@ -1,0 +1,168 @@
+"""Files at a URL, by fsspec: ranges of bytes, with retries, and streams that read ahead."""
+
+from __future__ import annotations
+
+import errno
+import io
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import fsspec
+
+from pipeline.csv_text.remote_errors import remote_error
+from pipeline.errors import UsageError, is_storage_fault
+
+T = TypeVar("T")
+
+_WAITS = (1, 2, 4, 8, 16)  # seconds, at most, before a request is tried again
+_NO_RANGES = "the server sends no ranges of a file, so workers cannot share it; download it first"
+_AHEAD = 8 << 20  # bytes of a stream that are read at once
+
+
+def is_remote(path: str) -> bool:
+    """Tell whether a path is a URL."""
+    return "://" in path
+
+
+def is_web(path: str) -> bool:
+    """Tell whether a path is the URL of a web server."""
+    return path.startswith(("http://", "https://"))
+
+
+def file_system(path: str) -> tuple[Any, str]:
+    """Return the file system of a path or URL, and the path within it.
+
+    Raises UsageError if the package that it needs is missing.
+    """
+    if not is_remote(path):
+        return fsspec.url_to_fs(path)
+    try:
+        # Without a cache: a worker lives for many runs, and files change.
+        return fsspec.url_to_fs(path, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        scheme = path.partition("://")[0]
+        raise UsageError(
+            f"{scheme}:// cannot be opened: {error}; for s3://, "
+            "pip install -c scripts/constraints.txt -e '.[s3]'"
+        ) from error
+
+
+@contextmanager
+def told(path: str) -> Iterator[None]:
+    """Raise what a server says as an OSError about the URL `path`."""
+    try:
+        yield
+    except Exception as error:
+        if not is_remote(path) or (meant := remote_error(error, path)) is None:
+            raise
+        raise meant from None  # an answer may hold an access key
+
+
+def read_range(path: str, start: int, stop: int) -> bytes:
+    """Return bytes `start` to `stop` of the file at a URL, fewer only at its end.
+
+    Tries again, for half a minute at most, while the server fails; then raises OSError.
+    """
+    if stop <= start:
+        return b""
+    system, inner = file_system(path)
+    if is_web(path):
+        return _again(path, lambda: _from_web(system, inner, start, stop))
+    return _again(path, lambda: bytes(system.cat_file(inner, start=start, end=stop)))
+
+
+def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
+    # Given a size, it is not asked for again. A server without ranges would send the whole file.
+    with system.open(url, "rb", cache_type="none", size=stop) as file:
+        try:
+            file.seek(start)
+            return bytes(file.read(stop - start))
+        except ValueError as error:
+            raise OSError(errno.EINVAL, _NO_RANGES, url) from error
+
+
+def _again(path: str, action: Callable[[], T]) -> T:
+    for wait in (*_WAITS, None):
+        try:
+            with told(path):
+                return action()
+        except OSError as error:
+            if wait is None or not is_storage_fault(error):
+                raise
+        time.sleep(random.uniform(0, wait))
+    raise AssertionError("the last try returns or raises")
+
+
+class RemoteFile(io.RawIOBase):
+    """The file at a URL. Where it is read from the front, the next bytes are read meanwhile."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        system, inner = file_system(path)
+        size = _again(path, lambda: system.info(inner)["size"])
+        if size is None:
+            raise OSError(errno.EINVAL, _NO_RANGES, path)
+        self._size, self._place, self._end = int(size), 0, -1
+        if is_web(path):  # a server without ranges may still send the first one
+            read_range(path, max(self._size - 1, 1), self._size)
+        self._chunk, self._chunk_start = b"", 0
+        self._next: Future[bytes] | None = None
+        self._pool = ThreadPoolExecutor(1)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place of the next byte to read."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the place of the next byte to read."""
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = begin + offset
+        return self._place
+
+    def readinto(self, target: Any) -> int:
+        """Read the next bytes into `target`; return how many."""
+        size = min(len(target), self._size - self._place)
+        if size <= 0:
+            return 0
+        inside = self._place - self._chunk_start
+        if not 0 <= inside < len(self._chunk):
+            self._read_chunk(size)
+            inside = 0
+        data = self._chunk[inside : inside + size]
+        target[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        super().close()
+
+    def _read_chunk(self, size: int) -> None:
+        """Read at least `size` bytes from here on."""
+        goes_on = self._place == self._end
+        if goes_on and self._next is not None:
+            self._chunk = self._next.result()
+        else:
+            self._chunk = self._read(self._place, max(size, _AHEAD) if goes_on else size)
+        if not self._chunk:
+            raise OSError(errno.EIO, "the file has become shorter while it was read", self._path)
+        self._chunk_start, self._end = self._place, self._place + len(self._chunk)
+        self._next = None
+        if goes_on and self._end < self._size:
+            self._next = self._pool.submit(self._read, self._end, _AHEAD)
+
+    def _read(self, start: int, size: int) -> bytes:
+        return read_range(self._path, start, min(start + size, self._size))

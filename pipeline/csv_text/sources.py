@@ -1,0 +1,294 @@
+"""Turns paths, globs, folders and URLs into files with headers, and those into blocks."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import fsspec
+
+from pipeline.csv_text.files import COMPRESSIONS, TextFile, modified, open_binary, shown
+from pipeline.csv_text.records import Grammar, Record, count_lines, grammar
+from pipeline.csv_text.remote import file_system, is_web, told
+from pipeline.errors import StorageError, UsageError, is_storage_fault
+from pipeline.settings import Dialect
+
+_BOM = b"\xef\xbb\xbf"
+_HEADER = 1 << 12  # bytes; most headers fit
+_EXPANDS = 4  # a guess: compressed CSV is often a quarter of the text
+_DELIMITERS = ",;\t|"
+_ENDINGS = tuple(f".csv{ending}" for ending in ("", *COMPRESSIONS))
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One input file: its header, where its first record begins, and its size in bytes.
+
+    `path` is where it is, `name` is what messages call it, `encoding` is that of the plain bytes.
+    If `is_plain` is False, the file can only be read from its front (see `unpacked`).
+    `header_lines` is the number of physical lines before the first record. `modified` is the time
+    of the file's last change (ISO 8601), or None if its file system does not tell.
+    """
+
+    path: str
+    name: str
+    columns: tuple[str, ...]
+    start: int
+    header_lines: int
+    size: int
+    encoding: str
+    is_plain: bool
+    modified: str | None = None
+
+    @property
+    def plain_size(self) -> int:
+        """The expected size in bytes, once unpacked."""
+        return self.size * (1 if self.is_plain else _EXPANDS)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Bytes `start` to `stop` of a file: whole records if `exact`, else just a range of bytes.
+
+    `number` increases in input order. The next block of the table has the number `following`, or
+    the next one if that is None.
+    """
+
+    file: SourceFile
+    start: int
+    stop: int
+    number: int
+    exact: bool = True
+    following: int | None = None
+
+    @property
+    def next_number(self) -> int:
+        """The number of the table's next block."""
+        return self.number + 1 if self.following is None else self.following
+
+    @property
+    def stored(self) -> int:
+        """How many bytes of the file, as stored, it stands for."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class UnpackedBlock(Block):
+    """A block with its `text`: whole records of a file that can only be read from its front.
+
+    `start` and `stop` are places in the plain bytes. `consumed` bytes of the file, as stored, were
+    read for it.
+    """
+
+    text: bytes = b""
+    consumed: int = 0
+    is_last: bool = False
+
+    @property
+    def stored(self) -> int:
+        """How many bytes of the file, as stored, it stands for."""
+        return self.consumed
+
+    def __sizeof__(self) -> int:
+        return sys.getsizeof(self.text)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One table: its files in input order, its columns in the first file's order, its blocks.
+
+    A block that is still to be made by a task may be that task's future.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    files: tuple[SourceFile, ...]
+    blocks: tuple[Any, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The total size of all files in bytes, as stored."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def plain_size(self) -> int:
+        """The expected size of all files in bytes, once unpacked."""
+        return sum(file.plain_size for file in self.files)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether any part of any file can be read by itself."""
+        return all(file.is_plain for file in self.files)
+
+    @property
+    def end(self) -> int:
+        """The number that follows those of all blocks."""
+        return int(self.blocks[-1].next_number)
+
+    def __str__(self) -> str:
+        """Describe what there is to read."""
+        files = self.files[0].name if len(self.files) == 1 else f"{len(self.files)} files"
+        return f"{self.name}: {files}, {self.size / 1e6:,.1f} MB"
+
+
+def open_source(
+    name: str, paths: Iterable[str], required: dict[str, str], dialect: Dialect
+) -> Source:
+    """Find the files of one table and check their headers; cut no blocks yet.
+
+    `paths` are files, globs or folders (all `*.csv` in them, compressed ones too), local or fsspec
+    URLs. Files of a glob or folder are in order of their names. `required` maps each required
+    column to the option that renames it. Raises UsageError naming the file and the column.
+    """
+    with ThreadPoolExecutor() as pool:
+        files = list(pool.map(_read_header, _expand(name, paths), repeat(dialect)))
+    for file in files:
+        _check_columns(name, file, files[0], required, dialect)
+    return Source(name, files[0].columns, tuple(files))
+
+
+def _expand(table: str, paths: Iterable[str]) -> list[str]:
+    files: list[str] = []
+    for path in paths:
+        found = _find(path)
+        if not found:
+            raise UsageError(
+                f"{table}: no file at '{path}'; name a file, a glob or a folder of CSV"
+            )
+        files += found
+    twice = {file for file, times in Counter(files).items() if times > 1}
+    if twice:
+        raise UsageError(
+            f"{table}: '{shown(min(twice))}' is named twice; its records would count twice"
+        )
+    return files
+
+
+def _find(path: str) -> list[str]:
+    if is_web(path):  # a web server has no folders; to look for one would fetch the file
+        return [path]
+    try:
+        with told(path):
+            return _find_in(*file_system(path), path)
+    except OSError as error:
+        kind = StorageError if is_storage_fault(error) else UsageError
+        raise kind(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
+
+
+def _find_in(system: fsspec.AbstractFileSystem, inner: str, path: str) -> list[str]:
+    if system.isdir(inner):
+        found = [file for file in system.ls(inner, detail=False) if file.endswith(_ENDINGS)]
+        if not found:
+            raise UsageError(f"no *.csv file in the folder '{path}'")
+    elif system.isfile(inner):  # first: a file's name may hold the characters of a glob
+        return [_with_protocol(path, system, inner)]
+    else:
+        found = [file for file in system.glob(inner) if system.isfile(file)]
+    return [_with_protocol(path, system, file) for file in sorted(found)]
+
+
+def _with_protocol(path: str, system: fsspec.AbstractFileSystem, inner: str) -> str:
+    return system.unstrip_protocol(inner) if "://" in path else inner
+
+
+def _read_header(path: str, dialect: Dialect) -> SourceFile:
+    with TextFile(path, dialect, _HEADER) as file:
+        head = _read_head(file, grammar(dialect), dialect.max_record_size)
+    with open_binary(path) as stream:
+        size = stream.seek(0, 2)
+    start = len(_BOM) if head.startswith(_BOM) else 0
+    header = next(grammar(dialect).split(head[start:]), None)
+    if header is None:
+        raise UsageError(f"{shown(path)}: is empty; its first line should name the columns")
+    stop = start + header.offset + len(header.raw)
+    return SourceFile(
+        path,
+        shown(path),
+        _columns(path, header, file.encoding, dialect),
+        stop,
+        count_lines(head[:stop]),
+        size,
+        file.encoding,
+        file.is_plain,
+        modified(path),
+    )
+
+
+def _read_head(file: TextFile, rules: Grammar, limit: int) -> bytes:
+    """Read as much of a file as its header needs, and a little more."""
+    head, size = b"", _HEADER
+    while True:
+        # One byte more than the longest header shows whether the header ends there.
+        more = file.read(min(size, len(_BOM) + limit + 1 - len(head)))
+        head += more
+        if not more or rules.complete_records(head.removeprefix(_BOM)):
+            return head
+        size *= 2
+
+
+def _columns(path: str, header: Record, encoding: str, dialect: Dialect) -> tuple[str, ...]:
+    fault, hint = header.fault, "the first line should name the columns"
+    if b"\0" in header.raw:
+        fault, hint = "NUL byte", "is it text, in another encoding such as utf-16? see --encoding"
+    elif fault == "record too long":
+        hint = f"is it text? a header has at most {dialect.max_record_size:,} bytes"
+    elif not fault:
+        try:
+            text = header.raw.decode(encoding).rstrip("\r\n")
+            return tuple(next(csv.reader([text], delimiter=dialect.delimiter, strict=True)))
+        except UnicodeDecodeError as error:
+            fault, hint = f"{error.reason} at byte {error.start}", "see --encoding"
+        except csv.Error as error:
+            fault = str(error)
+    raise UsageError(
+        f"{shown(path)}: its first line is no CSV header in {encoding}: {fault}; {hint}"
+    )
+
+
+def _check_columns(
+    table: str, file: SourceFile, first: SourceFile, required: dict[str, str], dialect: Dialect
+) -> None:
+    columns = file.columns
+    for number, column in enumerate(columns, start=1):
+        if not column.strip():
+            raise UsageError(f"{file.name}: column {number} has no name; {_has(columns)}")
+        if columns.count(column) > 1:
+            raise UsageError(f"{file.name}: column '{column}' stands twice in the header")
+    for column, option in required.items():
+        if column not in columns:
+            raise UsageError(
+                f"{file.name}: {table} need a column '{column}'; {_has(columns)}; "
+                f"{_hint(columns, column, option, dialect)}"
+            )
+    if set(columns) != set(first.columns):
+        missing = [column for column in first.columns if column not in columns]
+        extra = [column for column in columns if column not in first.columns]
+        differs = "; ".join(
+            f"{what} {', '.join(repr(column) for column in which)}"
+            for what, which in (("lacks", missing), ("has also", extra))
+            if which
+        )
+        raise UsageError(f"{file.name}: other columns than {first.name}: it {differs}")
+
+
+def _has(columns: tuple[str, ...]) -> str:
+    return f"it has: {', '.join(columns)}"
+
+
+def _hint(columns: tuple[str, ...], column: str, option: str, dialect: Dialect) -> str:
+    """Suggest how to fix a header that lacks `column`."""
+    for name in columns:
+        if name.strip().casefold() == column.strip().casefold():
+            return f"names count to the letter: rename '{name}', or give {option} '{name}'"
+    for other in _DELIMITERS.replace(dialect.delimiter, ""):
+        if any(other in name for name in columns):
+            return f"is its delimiter {other!r}? see --delimiter"
+    if any(name.strip().lstrip("+-")[:1].isdigit() for name in columns):
+        return "is that a record? the first line should name the columns"
+    return f"name it with {option}"

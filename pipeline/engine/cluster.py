@@ -1,0 +1,245 @@
+"""The cluster to run on: started here, or the scheduler at an address."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from ssl import SSLError
+from typing import Any
+
+import dask
+from dask.system import CPU_COUNT
+from dask.utils import parse_timedelta
+from distributed import Client, LocalCluster, Security, Worker, performance_report
+from distributed.comm import connect as dask_connect
+from distributed.comm.core import CommClosedError, FatalCommClosedError
+from distributed.versions import VersionMismatchWarning
+
+from pipeline.engine.internals import serve_dashboard_on_demand, worker_states
+from pipeline.engine.tls import keep_apart
+from pipeline.errors import ClusterError, UsageError
+from pipeline.settings import ClusterSettings
+
+# Dask's name for what `--wait-for-workers` sets; by default, a scheduler waits forever.
+NO_WORKERS_TIMEOUT = "distributed.scheduler.no-workers-timeout"
+# Where Dask's configuration names a client's certificates.
+_CERTIFICATES = (
+    "distributed.comm.tls.ca-file, .client.cert and .client.key in Dask's configuration, or "
+    "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY"
+)
+# The loggers to which Dask gives a level, and the one that reports unawaited tasks.
+_LOGGERS = (
+    *("distributed", "distributed.client", "distributed.gc"),
+    *("tornado", "tornado.application", "bokeh", "asyncio"),
+)
+
+
+@contextmanager
+def connect(
+    settings: ClusterSettings, debug: bool = False, waits_for_network: bool = False
+) -> Iterator[Client]:
+    """Yield a client of the cluster that `settings` name; close what was started.
+
+    `local` starts a cluster here, with a thread for each core, or two where tasks often wait for
+    the network: then one reads while the other works. A single worker runs in this process: its
+    threads share the broadcast customers, and it starts at once. Several workers are processes of
+    their own. Any other `scheduler` is the address or the scheduler file of a running cluster.
+    Raises ClusterError if no scheduler answers or the connection to it is lost, UsageError if
+    `settings` name none or it cannot start.
+    """
+    level = logging.WARNING if debug else logging.CRITICAL
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(level)
+    with dask.config.set({NO_WORKERS_TIMEOUT: f"{settings.wait_for_workers} s"}):
+        if settings.scheduler == "local":
+            threads = CPU_COUNT * (2 if waits_for_network else 1)
+            with _local_cluster(settings, threads, level) as cluster, Client(cluster) as client:
+                yield client
+        else:
+            with _remote_client(settings) as client:
+                try:
+                    yield client
+                except CommClosedError as error:
+                    raise ClusterError(
+                        f"the connection to the scheduler at '{client.scheduler.address}' was "
+                        f"lost: {_cause(error)}; run the job again"
+                    ) from error
+
+
+def dashboard_link(client: Client, settings: ClusterSettings) -> str:
+    """Return the address of the dashboard, or why it has none."""
+    port = client.scheduler_info(n_workers=0)["services"].get("dashboard")
+    if not port:
+        return "none (the scheduler serves no dashboard; is bokeh installed there?)"
+    if settings.scheduler != "local":
+        return client.dashboard_link
+    # Dask names this machine's network address, where nothing listens.
+    host = settings.dashboard_address.rpartition(":")[0] or "127.0.0.1"
+    return f"http://{host}:{port}/status"
+
+
+@contextmanager
+def observed(client: Client, report: str | None) -> Iterator[None]:
+    """Write Dask's performance report on what the block computes, if `report` names a file.
+
+    Raises UsageError if it cannot be written.
+    """
+    if report is None:
+        yield
+        return
+    try:
+        Path(report).write_bytes(b"")  # now, not after hours of work
+        with performance_report(report):
+            yield
+    except OSError as error:
+        if error.filename != report:
+            raise
+        raise UsageError(
+            f"--performance-report: '{report}' cannot be written: {error.strerror}"
+        ) from error
+
+
+def no_workers_timeout() -> float:
+    """Return how many seconds a run waits while there is no worker."""
+    configured = parse_timedelta(dask.config.get(NO_WORKERS_TIMEOUT))
+    return ClusterSettings().wait_for_workers if configured is None else configured
+
+
+def is_on_one_machine(client: Client) -> bool:
+    """Tell whether this process started the cluster, so that all its workers share its disk."""
+    return isinstance(client.cluster, LocalCluster)
+
+
+def worker_memory(client: Client) -> int | None:
+    """Return the smallest memory limit of all workers in bytes; None if none has a limit."""
+    workers = client.sync(worker_states, client)
+    return min((limit for worker in workers if (limit := worker["memory_limit"])), default=None)
+
+
+def thread_memory(client: Client) -> int | None:
+    """Return the smallest memory limit per worker thread in bytes; None without a limit."""
+    workers = client.sync(worker_states, client)
+    limits = [worker["memory_limit"] // worker["nthreads"] for worker in workers]
+    return min((limit for limit in limits if limit), default=None)
+
+
+def _local_cluster(settings: ClusterSettings, threads: int, level: int) -> LocalCluster:
+    """Start a cluster whose workers share `threads`, unless the settings give each a number."""
+    try:
+        with warnings.catch_warnings():
+            # If the port is taken, Dask uses another one, and the real link is printed.
+            warnings.filterwarnings("ignore", message="Port .* is already in use")
+            cluster = LocalCluster(
+                n_workers=settings.workers,
+                threads_per_worker=settings.threads_per_worker
+                or max(1, threads // settings.workers),
+                processes=settings.workers > 1,
+                worker_class=None if settings.workers > 1 else _LocalWorker,
+                memory_limit=settings.memory_limit,
+                dashboard_address=settings.dashboard_address,
+                scheduler_kwargs={"dashboard": False},  # served on demand
+                silence_logs=level,
+            )
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no local cluster with the dashboard at '{settings.dashboard_address}': {error}; "
+            "see --dashboard-address"
+        ) from error
+    serve_dashboard_on_demand(cluster.scheduler)
+    return cluster
+
+
+class _LocalWorker(Worker):
+    """A worker in this process, whose HTTP server also listens on this machine only."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "dashboard_address": "127.0.0.1:0"})
+
+
+def _remote_client(settings: ClusterSettings) -> Client:
+    address = settings.scheduler if settings.is_address else _read_address(settings.scheduler)
+    timeout = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+    security = _security(address)
+    try:
+        asyncio.run(_reach(address, security, timeout))
+        with warnings.catch_warnings():
+            # The preflight check reports other versions, in one line.
+            warnings.simplefilter("ignore", VersionMismatchWarning)
+            return Client(address, security=security)
+    except OSError as error:
+        if any(isinstance(cause, FatalCommClosedError | SSLError) for cause in _chain(error)):
+            raise ClusterError(
+                f"the scheduler at '{address}' and this client do not trust each other's "
+                f"certificates: {_cause(error)}; name ones of the same authority with "
+                f"{_CERTIFICATES}"
+            ) from error
+        silent = isinstance(error, TimeoutError)
+        raise ClusterError(
+            f"no scheduler answers at '{address}' within {timeout:g} s: "
+            f"{'what is there keeps silent' if silent else _cause(error)}; is it running, can "
+            "this machine reach it, and is it tcp:// or tls://?"
+        ) from error
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"'{address}' is no address of a scheduler: {error}; write it as tcp://host:8786, or "
+            "tls://host:8786 with certificates"
+        ) from error
+
+
+async def _reach(address: str, security: Security, timeout: float) -> None:
+    """Connect and close again: a Client would wait forever for a silent server."""
+    arguments = security.get_connection_args("client")
+    async with asyncio.timeout(timeout + 1):  # connecting times out first, and says why
+        comm = await dask_connect(address, timeout=timeout, **arguments)
+    await comm.close()
+
+
+def _security(address: str) -> Security:
+    """Return the certificates that Dask's configuration names."""
+    security = Security()
+    try:
+        context = security.get_connection_args("client")["ssl_context"]
+    except OSError as error:
+        files = security.tls_ca_file, security.tls_client_cert, security.tls_client_key
+        raise UsageError(
+            f"no certificates in {', '.join(filter(None, files))}: {error.strerror or error}; "
+            f"name them with {_CERTIFICATES}"
+        ) from error
+    if address.startswith("tls://") and context is None:
+        raise UsageError(f"'{address}' wants certificates; name them with {_CERTIFICATES}")
+    if context is not None:
+        keep_apart()
+    return security
+
+
+def _read_address(file: str) -> str:
+    """Return the address in a file that `dask scheduler --scheduler-file` has written."""
+    try:
+        return str(json.loads(Path(file).read_bytes())["address"])
+    except OSError as error:
+        raise UsageError(
+            f"--scheduler '{file}' is no address, as tcp://host:8786, and no scheduler file: "
+            f"{error.strerror}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--scheduler '{file}': not a file that `dask scheduler --scheduler-file` has written"
+        ) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, its cause, the cause of that, …."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _cause(error: BaseException) -> str:
+    """Return the deepest text in a chain of errors, on one line."""
+    texts = [" ".join(str(cause).split()) for cause in _chain(error)]
+    return next((text for text in reversed(texts) if text), type(error).__name__)

@@ -1,0 +1,280 @@
+"""Objects in a store that speaks S3, by botocore: put, get, list, and multipart uploads.
+
+Each process finds credentials and endpoint by the usual chain (environment, profile, role of the
+machine); what travels between processes holds neither. All errors are OSErrors that name the
+object (see `csv_text.remote_errors`). botocore retries what may pass: throttling, errors of the
+server and lost connections.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from mimetypes import guess_type
+from typing import Any, NamedTuple
+
+from pipeline.csv_text.remote_errors import remote_error
+from pipeline.errors import UsageError
+
+LEAST_PART = 5 << 20  # bytes; only the last part of an object may have fewer
+MOST_PARTS = 10_000
+LARGEST_PART = 5 << 30  # bytes
+
+_SCHEME = "s3://"
+# A request is tried so often, after up to 1, 2, 4, 8 and 16 s, unless AWS_MAX_ATTEMPTS is set.
+_ATTEMPTS = 6
+_CONNECT, _READ = 10, 60  # seconds until a silent store counts as lost
+_CONNECTIONS = 64
+_PAGE = 1000  # keys that one request deletes
+
+
+def is_object_url(path: str) -> bool:
+    """Tell whether a path names objects in a store, as `s3://bucket/prefix`."""
+    return path.startswith(_SCHEME)
+
+
+class Stat(NamedTuple):
+    """An object's ETag and size; when it was put, and the time now, both by the store's clock."""
+
+    etag: str
+    size: int
+    put: datetime
+    now: datetime
+
+
+class Part(NamedTuple):
+    """A part of a multipart upload: its number from 1, its ETag, its size in bytes."""
+
+    number: int
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ObjectFolder:
+    """The objects of a bucket whose keys begin with `prefix`, which is empty or ends with `/`."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def of(cls, url: str) -> ObjectFolder:
+        """Return the folder at `s3://bucket/prefix`; raise UsageError if there is no bucket."""
+        bucket, _, key = url.removeprefix(_SCHEME).partition("/")
+        if not bucket:
+            raise UsageError(f"'{url}' names no bucket; write it as s3://bucket/prefix")
+        key = key.strip("/")
+        return cls(bucket, f"{key}/" if key else "")
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return f"{_SCHEME}{self.bucket}/{self.prefix}".rstrip("/")
+
+    def url(self, name: str) -> str:
+        """Return the URL of an object."""
+        return f"{_SCHEME}{self.bucket}/{self.prefix}{name}"
+
+    def below(self, name: str) -> ObjectFolder:
+        """Return a folder in this one."""
+        return ObjectFolder(self.bucket, f"{self.prefix}{name}/")
+
+    def put(
+        self, name: str, data: bytes, *, new: bool = False, instead_of: str | None = None
+    ) -> str:
+        """Put an object; return its ETag.
+
+        Raises FileExistsError if it exists and has to be `new`, or has another ETag than
+        `instead_of`.
+        """
+        only = {"IfNoneMatch": "*"} if new else {"IfMatch": instead_of} if instead_of else {}
+        with _told(self.url(name)):
+            answer = _client().put_object(
+                **self._at(name), Body=data, ContentType=_media(name), **only
+            )
+            return _etag(answer)
+
+    def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return bytes `start` to `stop` of an object, fewer at its end."""
+        if stop is not None and stop <= start:
+            return b""
+        last = "" if stop is None else stop - 1
+        with _told(self.url(name)):
+            answer = _client().get_object(**self._at(name), Range=f"bytes={start}-{last}")
+            return bytes(answer["Body"].read())
+
+    def stat(self, name: str) -> Stat | None:
+        """Return what the store knows of an object; None if there is none."""
+        try:
+            with _told(self.url(name)):
+                found = _client().head_object(**self._at(name))
+        except FileNotFoundError:
+            return None
+        now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return Stat(_etag(found), found["ContentLength"], found["LastModified"], now)
+
+    def copy(self, name: str, target: ObjectFolder) -> str:
+        """Copy an object to the same name in another folder, within the store; return its ETag."""
+        with _told(target.url(name)):
+            source = {"Bucket": self.bucket, "Key": f"{self.prefix}{name}"}
+            answer = _client().copy_object(**target._at(name), CopySource=source)
+            return _etag(answer["CopyObjectResult"])
+
+    def names(self) -> list[str]:
+        """Return the names of all objects in this folder, also of those in folders below."""
+        with _told(str(self)):
+            pages = _client().get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=self.bucket, Prefix=self.prefix)
+            keys = [item["Key"] for page in found for item in page.get("Contents", ())]
+        return [key.removeprefix(self.prefix) for key in keys]
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects; one that does not exist is no error."""
+        for first in range(0, len(names), _PAGE):
+            keys = [{"Key": self.prefix + name} for name in names[first : first + _PAGE]]
+            with _told(str(self)):
+                answer = _client().delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True}
+                )
+            if failed := answer.get("Errors"):
+                raise OSError(errno.EACCES, f"cannot be deleted: {failed[0]['Code']}", str(self))
+
+    def clear(self) -> None:
+        """Delete all objects in this folder."""
+        self.delete(self.names())
+
+    def start_upload(self, name: str) -> Upload:
+        """Start a multipart upload of an object, which is not changed before it is completed."""
+        with _told(self.url(name)):
+            answer = _client().create_multipart_upload(**self._at(name), ContentType=_media(name))
+        return Upload(self, name, answer["UploadId"])
+
+    def uploads(self, begin: str) -> list[Upload]:
+        """Return the multipart uploads that were neither completed nor aborted.
+
+        Only those of objects whose names begin with `begin`.
+        """
+        with _told(self.url(begin)):
+            pages = _client().get_paginator("list_multipart_uploads")
+            found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}{begin}")
+            uploads = [item for page in found for item in page.get("Uploads", ())]
+        return [
+            Upload(self, item["Key"].removeprefix(self.prefix), item["UploadId"])
+            for item in uploads
+        ]
+
+    def start_probe(self, count: int) -> ObjectProbe:
+        """Return what up to `count` workers can try to write with, each a part of an upload."""
+        return ObjectProbe(self.start_upload("probe"))
+
+    def _at(self, name: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": f"{self.prefix}{name}"}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A multipart upload of an object, to which any process adds parts in any order."""
+
+    folder: ObjectFolder
+    name: str
+    id: str
+
+    def put(self, number: int, data: bytes) -> Part:
+        """Upload a part; one that is uploaded again replaces the one before."""
+        with self._told():
+            answer = _client().upload_part(**self._at(), PartNumber=number, Body=data)
+        return Part(number, _etag(answer), len(data))
+
+    def parts(self) -> list[Part]:
+        """Return the parts that the store has, by number."""
+        with self._told():
+            pages = _client().get_paginator("list_parts").paginate(**self._at())
+            found = [item for page in pages for item in page.get("Parts", ())]
+        return [Part(item["PartNumber"], _etag(item), item["Size"]) for item in found]
+
+    def complete(self, parts: Sequence[Part]) -> None:
+        """Make the object of all parts, which are given by number."""
+        named = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        with self._told():
+            _client().complete_multipart_upload(**self._at(), MultipartUpload={"Parts": named})
+
+    def abort(self) -> None:
+        """Drop all parts; an upload that is completed or aborted already stays so."""
+        try:
+            with self._told():
+                _client().abort_multipart_upload(**self._at())
+        except FileNotFoundError:
+            pass
+
+    def _at(self) -> dict[str, str]:
+        return {**self.folder._at(self.name), "UploadId": self.id}
+
+    def _told(self) -> Any:
+        return _told(self.folder.url(self.name))
+
+
+@dataclass(frozen=True)
+class ObjectProbe:
+    """A multipart upload that is never completed: workers show that they can add a part to it."""
+
+    upload: Upload
+    hint = "give every worker credentials that may write there, and the same AWS_ENDPOINT_URL"
+
+    def mark(self, worker: int) -> None:
+        """Upload the part of a worker, which counts from 0."""
+        self.upload.put(worker % MOST_PARTS + 1, b"1")
+
+    def marked(self, worker: int) -> bool:
+        """Tell whether a worker has done so."""
+        return worker % MOST_PARTS + 1 in {part.number for part in self.upload.parts()}
+
+    def remove(self) -> None:
+        """Abort the upload."""
+        self.upload.abort()
+
+
+@cache
+def _client() -> Any:
+    """Return this process's client; it may be used by all threads."""
+    try:
+        from botocore.config import Config
+        from botocore.session import get_session
+    except ImportError as error:
+        raise UsageError(
+            "s3:// needs packages that are not installed; "
+            "pip install -c scripts/constraints.txt -e '.[s3]'"
+        ) from error
+    session = get_session()
+    configured = session.get_config_variable("max_attempts")
+    config = Config(
+        connect_timeout=_CONNECT,
+        read_timeout=_READ,
+        max_pool_connections=_CONNECTIONS,
+        retries={"mode": "standard", "total_max_attempts": int(configured or _ATTEMPTS)},
+    )
+    return session.create_client("s3", config=config)
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Raise what a store says as an OSError about the object at the URL `where`."""
+    try:
+        yield
+    except Exception as error:
+        told = remote_error(error, where)
+        if told is None:
+            raise
+        raise told from None  # an answer of the store may hold an access key
+
+
+def _media(name: str) -> str:
+    return guess_type(name)[0] or "application/octet-stream"
+
+
+def _etag(answer: dict[str, Any]) -> str:
+    # Without its quotes: some stores compare it with `If-Match` to the letter.
+    return str(answer["ETag"]).strip('"')

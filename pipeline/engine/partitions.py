@@ -1,0 +1,58 @@
+"""Applies a function to every partition of Dask dataframes, with an explicit schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dask
+import dask.dataframe as dd
+import pandas as pd
+
+
+def from_blocks(
+    function: Callable[..., pd.DataFrame],
+    blocks: Sequence[Any],
+    *args: Any,
+    meta: pd.DataFrame,
+    step: str,
+) -> dd.DataFrame:
+    """Return a lazy dataframe with one partition, `function(block, *args)`, for each block.
+
+    `meta` is an empty frame with the result's columns and dtypes. `step` names the tasks on the
+    dashboard.
+    """
+    # All text is already in Arrow: spare Dask a task that looks for other text.
+    with dask.config.set({"dataframe.convert-string": False}):
+        return dd.from_map(
+            function, blocks, args=args, meta=meta, label=step, enforce_metadata=False
+        )
+
+
+def on_partitions(
+    function: Callable[..., pd.DataFrame],
+    *args: Any,
+    step: str,
+    meta: pd.DataFrame | None = None,
+) -> dd.DataFrame:
+    """Return `function` applied to each partition of the dataframes in `args`, lazily.
+
+    A Delayed value or a dataframe of one partition is passed to every call. Without `meta`, it is
+    found by calling `function` with the dataframes' own metas, which have no rows; Dask would use
+    made-up rows.
+    """
+    if meta is None:
+        meta = function(*(schema(arg) if isinstance(arg, dd.DataFrame) else arg for arg in args))
+    return dd.map_partitions(
+        function,
+        *args,
+        meta=meta,
+        align_dataframes=False,
+        enforce_metadata=False,
+        token=step,
+    )
+
+
+def schema(frame: dd.DataFrame) -> pd.DataFrame:
+    """Return a lazy dataframe's columns and dtypes as an empty frame (Dask's meta)."""
+    return frame._meta

@@ -1,0 +1,124 @@
+"""Where the workers of a run keep temporary data: a shared folder, or see `engine.objects`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+_PROBE = "probe"
+_MARK = b"1"
+
+
+class Probe(Protocol):
+    """Shows whether each worker can write into a place that all share."""
+
+    hint: str
+
+    def mark(self, worker: int) -> None:
+        """Write the mark of a worker, which counts from 0; raise OSError if it cannot."""
+
+    def marked(self, worker: int) -> bool:
+        """Tell whether the mark of a worker arrived in the place that this process sees."""
+
+    def remove(self) -> None:
+        """Remove all marks."""
+
+
+class Place(Hashable, Protocol):
+    """Where the workers of a run keep temporary data: a folder that all see, or an object store."""
+
+    def put(self, name: str, data: bytes) -> object:
+        """Write data under a name, in place of what it had."""
+
+    def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return bytes `start` to `stop` of what is under a name, fewer at its end."""
+
+    def names(self) -> list[str]:
+        """Return all names."""
+
+    def below(self, name: str) -> Place:
+        """Return a place within this one."""
+
+    def start_probe(self, count: int) -> Probe:
+        """Return what `count` workers can try to write with."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder at an absolute path that all workers see."""
+
+    path: str
+
+    def __str__(self) -> str:
+        """Return the path."""
+        return self.path
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file; never create the folder: a worker that outlives its run leaves nothing."""
+        with _opened(Path(self.path, name), os.O_WRONLY | os.O_CREAT) as file:
+            left, place = memoryview(data), 0
+            while left:
+                size = os.pwrite(file, left, place)
+                left, place = left[size:], place + size
+
+    def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return bytes `start` to `stop` of a file, fewer at its end."""
+        with Path(self.path, name).open("rb") as file:
+            file.seek(start)
+            return file.read(-1 if stop is None else max(0, stop - start))
+
+    def names(self) -> list[str]:
+        """Return the names of the files in the folder."""
+        return os.listdir(self.path)
+
+    def below(self, name: str) -> Folder:
+        """Return a folder in this one; create it if it is missing."""
+        path = Path(self.path, name)
+        path.mkdir(exist_ok=True)
+        return Folder(str(path))
+
+    def start_probe(self, count: int) -> FileProbe:
+        """Return what `count` workers can try to write with."""
+        file = Path(self.path, _PROBE)
+        file.write_bytes(bytes(count))
+        return FileProbe(str(file))
+
+
+@dataclass(frozen=True)
+class FileProbe:
+    """A file in which each worker marks its own byte, so that all have to see the same one."""
+
+    path: str
+    hint = (
+        "name a folder with --output-dir that all machines share at the same path, and let the "
+        "workers' user write there"
+    )
+
+    def mark(self, worker: int) -> None:
+        """Mark the byte of a worker."""
+        # Do not create it: it must be the client's file, and this user must have access.
+        with _opened(Path(self.path), os.O_WRONLY) as file:
+            os.pwrite(file, _MARK, worker)
+
+    def marked(self, worker: int) -> bool:
+        """Tell whether a worker has marked its byte."""
+        return Path(self.path).read_bytes()[worker : worker + 1] == _MARK
+
+    def remove(self) -> None:
+        """Remove the file."""
+        Path(self.path).unlink()
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    file = os.open(path, flags, 0o666)
+    try:
+        yield file
+    except OSError as error:  # raised for a descriptor: it lacks the file name
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(file)

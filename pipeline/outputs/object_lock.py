@@ -1,0 +1,116 @@
+"""Keeps two runs from writing below one prefix of an object store."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, Thread
+
+from pipeline.engine.objects import ObjectFolder
+from pipeline.errors import StorageError, UsageError
+
+_LOCK = ".lock"
+_BEAT = 5.0  # seconds between two signs of life
+_DEAD = 30.0  # seconds without one, after which a run counts as dead
+
+
+class ObjectLock:
+    """An object that says who writes below a prefix, put anew every few seconds."""
+
+    def __init__(self, folder: ObjectFolder, run_id: str) -> None:
+        self._folder, self._run_id = folder, run_id
+        self._etag = ""
+        self._beats = 0
+        self._beating = Lock()
+
+    def take(self) -> None:
+        """Put the lock; raise UsageError if another run holds it and lives."""
+        if not self._put():
+            self._put(instead_of=self._wait_for_death())
+        if not self._etag:
+            raise self._refusal()
+
+    def hold(self) -> None:
+        """Give a sign of life; raise StorageError if another run has taken the lock."""
+        with self._beating:
+            if not self._put(instead_of=self._etag):
+                raise StorageError(
+                    f"{self._folder}: this run gave no sign of life for {_DEAD:g} s, and another "
+                    "one began to write its outputs here; run it again, or name another prefix "
+                    "with --output-dir"
+                )
+
+    def release(self) -> None:
+        """Delete the lock, unless another run has taken it."""
+        with self._beating:
+            found = self._folder.stat(_LOCK)
+            if found and found.etag == self._etag:
+                self._folder.delete([_LOCK])
+
+    def _put(self, instead_of: str | None = None) -> bool:
+        self._beats += 1
+        about = {"run": self._run_id, "host": socket.gethostname(), "process": os.getpid()}
+        text = json.dumps({**about, "beats": self._beats}).encode()
+        try:
+            self._etag = self._folder.put(
+                _LOCK, text, new=instead_of is None, instead_of=instead_of
+            )
+        except FileExistsError:  # another run was faster
+            return False
+        except FileNotFoundError:
+            if instead_of is None:  # there is no such bucket
+                raise
+            return False
+        return True
+
+    def _wait_for_death(self) -> str | None:
+        """Return the ETag of a lock that has not changed for long, None once there is no lock.
+
+        Raises UsageError if it changes.
+        """
+        first = found = self._folder.stat(_LOCK)
+        while found and (found.now - found.put).total_seconds() < _DEAD:
+            time.sleep(1)
+            found = self._folder.stat(_LOCK)
+            if found and first and found.etag != first.etag:
+                raise self._refusal()
+        return found.etag if found else None
+
+    def _refusal(self) -> UsageError:
+        return UsageError(
+            f"{self._folder}: another run writes its outputs here; wait for it, or name another "
+            "prefix with --output-dir"
+        )
+
+
+@contextmanager
+def locked(folder: ObjectFolder, run_id: str) -> Iterator[ObjectLock]:
+    """Keep other runs from writing into a folder within the block, and yield the lock.
+
+    A run that was killed gives no more signs of life, and the next one takes its lock over.
+    """
+    lock, ended = ObjectLock(folder, run_id), Event()
+    lock.take()
+
+    def beat() -> None:
+        while not ended.wait(_BEAT):
+            try:
+                lock.hold()
+            except StorageError:  # `hold` will say so again, before anything is published
+                return
+            except OSError:  # the store may come back
+                continue
+
+    heart = Thread(target=beat, name="lock", daemon=True)
+    heart.start()
+    try:
+        yield lock
+    finally:
+        ended.set()
+        heart.join()
+        with suppress(OSError):  # then the next run sees that this one is dead
+            lock.release()

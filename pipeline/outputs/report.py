@@ -1,0 +1,126 @@
+"""`run_report.json`: the settings, results, times, host and package versions of a run."""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+
+from pipeline import __version__
+from pipeline.csv_text.files import shown
+from pipeline.csv_text.remote import is_remote
+from pipeline.csv_text.sources import Source
+from pipeline.outputs.books import Books
+from pipeline.settings import Settings
+
+_PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "matplotlib", "isal")
+
+
+@dataclass
+class RunLog:
+    """Collects the notes and stage times of a run, and writes its report."""
+
+    settings: Settings
+    run_id: str = field(default_factory=lambda: uuid4().hex)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    notes: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
+    _begin: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self._begin
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage of the run."""
+        begin = time.perf_counter()
+        yield
+        self.stages[name] = round(time.perf_counter() - begin, 3)
+
+    def note_inputs(self, *sources: Source, join: str) -> None:
+        """Note the input files of each table, and the join strategy."""
+        self.notes["join"] = join
+        self.notes["inputs"] = {
+            source.name: [
+                {"file": file.name, "bytes": file.size, "modified": file.modified}
+                for file in source.files
+            ]
+            for source in sources
+        }
+
+    def note_work(self, size: int, records: int, usage: dict[str, int]) -> None:
+        """Note how fast `size` bytes of input became `records`, and what the cluster did for it.
+
+        For `usage`, see `engine.usage`.
+        """
+        self.notes["bytes_per_second"] = round(size / self.seconds)
+        self.notes["records_per_second"] = round(records / self.seconds)
+        self.notes["cluster"] = usage
+
+    def write_complete(self, path: Path, books: Books, summary: pd.DataFrame) -> None:
+        """Write the report of a run that succeeded."""
+        found = {
+            "books": {
+                **{name: value for name, value in asdict(books).items() if name != "lines"},
+                "customers_without_purchases": books.customers_without_purchases,
+                "lines": [
+                    {"what": line.what, **dict(zip(line.sides, line.figures, strict=True))}
+                    for line in books.lines
+                ],
+            },
+            "age_groups": summary.to_dict("records"),
+        }
+        self._write(path, "complete", found)
+
+    def write_failed(self, path: Path, error: BaseException) -> None:
+        """Write the report of a run that failed; ignore an OSError while writing."""
+        with suppress(OSError):
+            self._write(path, "failed", {"error": f"{error}" or type(error).__name__})
+
+    def _write(self, path: Path, status: str, found: dict[str, Any]) -> None:
+        report = {
+            "status": status,
+            "run_id": self.run_id,
+            "started": self.started.isoformat(timespec="milliseconds"),
+            "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "seconds": round(self.seconds, 3),
+            "stages": self.stages,
+            "host": socket.gethostname(),
+            "settings": _told(self.settings),
+            **self.notes,
+            **found,
+            "versions": {
+                "age-group-spending": __version__,
+                "python": platform.python_version(),
+                **{package: version(package) for package in _PACKAGES},
+            },
+        }
+        text = json.dumps(report, indent=2, ensure_ascii=False, default=_plain)
+        path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _told(settings: Settings) -> dict[str, Any]:
+    """Return the settings without the passwords and signatures that URLs may have."""
+    told = asdict(settings)
+    for name in ("customers", "purchases"):
+        told[name] = [shown(path) if is_remote(path) else path for path in told[name]]
+    return told
+
+
+def _plain(value: object) -> str:
+    # Decimals become text: JSON readers parse numbers as floats.
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)

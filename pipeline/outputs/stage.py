@@ -1,0 +1,72 @@
+"""Where the outputs of a run are written before all of them are published, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.csv_text.sources import Block
+from pipeline.engine.objects import is_object_url
+from pipeline.engine.places import Folder, Place
+from pipeline.outputs.object_staging import staged_objects
+from pipeline.outputs.staging import COMBINED, staged_outputs
+from pipeline.settings import Settings
+from pipeline.steps.combined_file import CombinedFile
+from pipeline.steps.write import Target
+
+
+class Stage(Protocol):
+    """The outputs of a run until they are committed."""
+
+    @property
+    def folder(self) -> Path:
+        """A folder on this machine for the small outputs."""
+
+    @property
+    def place(self) -> Place:
+        """Where workers keep temporary data."""
+
+    def __truediv__(self, name: str) -> Path:
+        """Return the path to write a small output to."""
+
+    def combined(self, header: bytes, blocks: Sequence[Block]) -> Target:
+        """Return where workers write the combined table; `blocks` are in output order."""
+
+
+@contextmanager
+def staged(
+    settings: Settings, report_failure: Callable[[Path, BaseException], None]
+) -> Iterator[Stage]:
+    """Yield the stage of a run; commit its outputs if the block succeeds.
+
+    Raises what `staged_outputs` and `staged_objects` raise.
+    """
+    if is_object_url(settings.output_dir):
+        with staged_objects(settings.output_dir, report_failure) as objects:
+            yield objects
+    else:
+        with staged_outputs(settings.output_dir, settings.fsync, report_failure) as folder:
+            yield FolderStage(folder)
+
+
+@dataclass(frozen=True)
+class FolderStage:
+    """The outputs as files in a folder that all workers see."""
+
+    folder: Path
+
+    def __truediv__(self, name: str) -> Path:
+        """Return the path to write an output to."""
+        return self.folder / name
+
+    @property
+    def place(self) -> Folder:
+        """Where workers keep temporary data: the same folder."""
+        return Folder(str(self.folder))
+
+    def combined(self, header: bytes, _: Sequence[Block]) -> CombinedFile:
+        """Return the file that workers write the combined table into."""
+        return CombinedFile(str(self.folder / COMBINED), header)

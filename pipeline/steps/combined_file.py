@@ -1,0 +1,155 @@
+"""The combined table as one file in a folder that all workers see.
+
+If this machine also handled all earlier blocks, the prefix sum of their lengths is a block's
+offset, and it is written there. Otherwise it goes into a part file, which is copied into place at
+the end. Each worker then fills ranges of whole pages: on a network file system, two clients that
+write within one page can corrupt it. The kernel or the file server does the copying.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dask.dataframe as dd
+import pandas as pd
+from distributed import Client
+
+from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.partitions import from_blocks
+from pipeline.engine.prefix_sum import PrefixSum
+from pipeline.engine.shared import shared
+
+_RANGE = 1 << 26  # bytes of the file that one task fills: a multiple of any page size
+_CHUNK = 1 << 20
+# The kernel or the file system does not support copy_file_range here.
+_NO_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class Piece(NamedTuple):
+    """`size` bytes at offset `start` of the file `source`, which belong at offset `place`."""
+
+    source: str
+    start: int
+    place: int
+    size: int
+
+
+@dataclass(frozen=True)
+class CombinedFile:
+    """The combined table as a file at an absolute path, and its first line (see `write.Target`)."""
+
+    path: str
+    header: bytes
+
+    def start(self) -> None:
+        """Create the file with its header."""
+        with open(self.path, "wb") as file:
+            file.write(self.header)
+
+    def for_tasks(self, _: Client) -> CombinedFile:
+        """Return this target: it is small."""
+        return self
+
+    def write(
+        self, block: int, following: int, size: int, texts: Iterator[memoryview]
+    ) -> dict[str, Any]:
+        """Write a block to its place, or into a part file if that is unknown here."""
+        prefix = shared(self.path, lambda: PrefixSum(len(self.header), Path(self.path).parent))
+        place = prefix.place(block, size, following)
+        written = 0
+        with _opened(self.path, None if place is not None else block) as file:
+            for text in texts:
+                while text:
+                    size = os.pwrite(file, text, (place or 0) + written)
+                    text, written = text[size:], written + size
+        return {"place": place, "part_bytes": 0 if place is not None else written}
+
+    def fits(self, _: Sequence[dict[str, Any]]) -> bool:
+        """Return True: any files can be put together."""
+        return True
+
+    def assemble(self, entries: Sequence[dict[str, Any]]) -> list[dd.DataFrame]:
+        """Return lazy tasks that copy all part files into place; none without part files."""
+        sizes = [entry["written_bytes"] for entry in entries]
+        ranges: dict[int, list[Piece]] = defaultdict(list)
+        places = accumulate(sizes, initial=len(self.header))
+        for entry, place in zip(entries, places, strict=False):
+            if entry["place"] is not None:
+                continue
+            entry["place"] = place
+            source = part_file(self.path, entry["block"])
+            start, size = 0, entry["written_bytes"]
+            while start < size:
+                number = (place + start) // _RANGE
+                stop = min(size, (number + 1) * _RANGE - place)
+                ranges[number].append(Piece(source, start, place + start, stop - start))
+                start = stop
+        if not ranges:
+            return []
+        pieces = list(ranges.values())
+        return [from_blocks(_copy, pieces, self.path, meta=NO_ENTRIES, step="assemble")]
+
+    def size(self, _: Sequence[dict[str, Any]]) -> int:
+        """Return the size of the file in bytes."""
+        return os.stat(self.path).st_size
+
+
+def part_file(path: str, block: int) -> str:
+    """Return the path of a block's part file, until it is copied into the file at `path`."""
+    return f"{path}.part-{block}"
+
+
+@contextmanager
+def _opened(path: str, block: int | None) -> Iterator[int]:
+    """Open the file at `path`, or the part file of a block, for writing at any offset."""
+    # Never create the combined file or its folder: a worker that outlives its run must leave
+    # nothing behind. Never truncate a part file: it may be complete, and this worker a late one.
+    new = 0 if block is None else os.O_CREAT
+    path = path if block is None else part_file(path, block)
+    file = os.open(path, os.O_WRONLY | new, 0o666)
+    try:
+        yield file
+    except OSError as error:  # raised for a descriptor: it lacks the file name
+        raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        os.close(file)
+
+
+def _copy(pieces: list[Piece], path: str) -> pd.DataFrame:
+    target = os.open(path, os.O_WRONLY)
+    try:
+        for piece in pieces:
+            source = os.open(piece.source, os.O_RDONLY)
+            try:
+                _copy_piece(piece, source, target)
+            except OSError as error:  # raised for a descriptor: it lacks the file name
+                raise OSError(error.errno, error.strerror, path) from error
+            finally:
+                os.close(source)
+    finally:
+        os.close(target)
+    copied = sum(piece.size for piece in pieces)
+    return as_entry(with_totals(pd.DataFrame(), copied=copied))
+
+
+def _copy_piece(piece: Piece, source: int, target: int) -> None:
+    done = 0
+    while done < piece.size:
+        start, place, left = piece.start + done, piece.place + done, piece.size - done
+        try:
+            copied = os.copy_file_range(source, target, left, start, place)
+        except OSError as error:
+            if error.errno not in _NO_COPY:
+                raise
+            copied = os.pwrite(target, os.pread(source, min(left, _CHUNK), start), place)
+        if not copied:
+            raise OSError(errno.EIO, f"{piece.source} ends before it should")
+        done += copied

@@ -1,0 +1,134 @@
+"""The records of a block in pieces, one for each partition of a shuffle.
+
+Pieces are Arrow record batches: flat columns without Python objects, in small types. They are kept
+in files, one file for each block, or in cells of a dataframe that Dask shuffles, so that it handles
+a few large values in place of many small rows. Read back in the order of blocks, a partition's
+records are in input order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.columns.arrow import NUMBER, TEXT, text_bytes
+from pipeline.columns.keys import plain_integers, trimmed
+
+CELL = pa.large_binary()
+# Arrow's small offsets reach this far.
+_FAR = 1 << 31
+
+
+def partition_numbers(ids: pa.Array, count: int) -> np.ndarray:
+    """Return the number of each record's partition, from 0 to `count` - 1 (int64).
+
+    Equal ids have equal numbers. Missing ids, which match nothing, are spread evenly.
+    """
+    keys = trimmed(ids)
+    integers, plain = plain_integers(keys)
+    numbers = integers % count
+    if not plain.all():
+        texts = keys.filter(pa.array(~plain)).to_numpy(zero_copy_only=False)
+        numbers[~plain] = (pd.util.hash_array(texts) % count).astype(np.int64)
+        missing = keys.is_null().to_numpy(zero_copy_only=False)
+        numbers[missing] = spread(int(missing.sum()), count)
+    return numbers
+
+
+def spread(records: int, count: int) -> np.ndarray:
+    """Return partition numbers that take turns."""
+    return np.arange(records) % count
+
+
+def split(
+    columns: Mapping[str, pa.Array], numbers: np.ndarray, count: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the `count` pieces of a block: the rows of each partition, in their order."""
+    few = numbers.astype(np.min_scalar_type(count))  # sorted by radix if it has 16 bits at most
+    rows = pa.array(np.argsort(few, kind="stable"))
+    block = pa.record_batch({name: _narrow(column) for name, column in columns.items()}).take(rows)
+    sizes = np.bincount(numbers, minlength=count)
+    for start, size in zip((np.cumsum(sizes) - sizes).tolist(), sizes.tolist(), strict=True):
+        yield block.slice(start, size)
+
+
+def gather(pieces: Sequence[pa.RecordBatch], name: str, empty: pa.DataType) -> pa.ChunkedArray:
+    """Return one column of some pieces, in the type it had; `empty` is that of no pieces."""
+    parts = [_widen(piece.column(name)) for piece in pieces]
+    if len({part.type for part in parts}) > 1:  # decimals
+        parts = [part.cast(NUMBER) for part in parts]
+    return pa.chunked_array(parts, parts[0].type if parts else empty)
+
+
+def write_pieces(pieces: Iterator[pa.RecordBatch], folder: Path, block: int) -> int:
+    """Keep the pieces of a block in a file; return its size in bytes.
+
+    It appears whole, whatever was there before.
+    """
+    path = folder / f"{block:020}"
+    unfinished = path.with_name(f"{uuid4().hex}.new")
+    first = next(pieces)
+    try:
+        with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, first.schema) as file:
+            for piece in chain([first], pieces):
+                file.write_batch(piece)
+        unfinished.replace(path)
+        return path.stat().st_size
+    except OSError as error:  # Arrow's errors lack the file name, and have long texts
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, reason, str(folder)) from error
+
+
+def read_pieces(folder: Path, number: int) -> list[pa.RecordBatch]:
+    """Return the pieces of a partition, in the order of blocks; mapped, not read."""
+    pieces = []
+    for path in sorted(folder.glob("*[0-9]")):
+        with pa.memory_map(str(path)) as source:
+            pieces.append(pa.ipc.open_file(source).get_batch(number))
+    return pieces
+
+
+def to_cells(pieces: Iterator[pa.RecordBatch]) -> pa.Array:
+    """Return each piece as bytes, in Arrow's stream format (large_binary)."""
+    ends = [0]
+    with pa.BufferOutputStream() as sink:
+        for piece in pieces:
+            with pa.ipc.new_stream(sink, piece.schema) as stream:
+                stream.write_batch(piece)
+            ends.append(sink.tell())
+        data = sink.getvalue()
+    buffers = [None, pa.py_buffer(np.array(ends)), data]
+    return pa.Array.from_buffers(CELL, len(ends) - 1, buffers)
+
+
+def from_cells(cells: Sequence[pa.Array]) -> list[pa.RecordBatch]:
+    """Return the pieces that `to_cells` packed, without a copy."""
+    return [
+        batch for array in cells for cell in array for batch in pa.ipc.open_stream(cell.as_buffer())
+    ]
+
+
+def _narrow(column: pa.Array) -> pa.Array:
+    """Return a column in a smaller type if its values fit: half of what short texts take."""
+    if column.type == TEXT and len(text_bytes(column)) < _FAR:
+        return column.cast(pa.string())
+    if pa.types.is_decimal128(column.type) and column.type.precision < NUMBER.precision:
+        try:
+            return pc.cast(column, pa.decimal64(18, column.type.scale))
+        except pa.ArrowInvalid:  # a number has 19 digits
+            return column
+    return column
+
+
+def _widen(column: pa.Array) -> pa.Array:
+    if pa.types.is_decimal64(column.type):
+        return pc.cast(column, pa.decimal128(19, column.type.scale))
+    return column.cast(TEXT) if pa.types.is_string(column.type) else column

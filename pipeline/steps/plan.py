@@ -1,0 +1,101 @@
+"""The plan of a run: its inputs, their blocks, the output layout and the join strategy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from distributed import Client
+
+from pipeline.csv_text.ranges import cut_into_ranges
+from pipeline.csv_text.sources import Source, open_source
+from pipeline.engine.cluster import thread_memory, worker_memory
+from pipeline.engine.memory import keep_freed_memory
+from pipeline.engine.places import Place
+from pipeline.engine.preflight import check_cluster
+from pipeline.settings import Settings
+from pipeline.steps.choice import choose_join
+from pipeline.steps.render import Layout, layout
+from pipeline.steps.shuffle import choose_partitions
+
+_LEAST_BLOCK, _LARGEST_BLOCK = 8 << 20, 1 << 30  # bytes
+_MOST_BLOCKS = 20_000
+_TIMES = 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The two tables, the layout of the combined table, the join, and the block size in bytes.
+
+    `partitions` is how many a shuffle would have.
+    """
+
+    customers: Source
+    purchases: Source
+    layout: Layout
+    join: str
+    block_size: int
+    partitions: int
+
+    @property
+    def bytes(self) -> int:
+        """The size of all inputs in bytes."""
+        return self.customers.size + self.purchases.size
+
+    def __str__(self) -> str:
+        """Describe the plan in three lines."""
+        return f"{self.customers}\n{self.purchases}\njoin: {self.join}"
+
+    def describe(self, settings: Settings, outputs: tuple[str, ...]) -> str:
+        """Describe the plan in full: files, their numbers of blocks, columns, outputs."""
+        files = [
+            f"  {file.name}: {file.size:,} bytes, about {-(-file.size // self.block_size)} "
+            f"block(s){'' if file.is_plain else ', to be unpacked'}"
+            for source in (self.customers, self.purchases)
+            for file in source.files
+        ]
+        results = f"outputs in {settings.output_dir}: {', '.join(outputs)}"
+        return "\n".join((str(self), *files, f"columns: {self.layout.header}", results))
+
+
+def make_plan(settings: Settings, client: Client) -> Plan:
+    """Find the inputs and check their headers; write nothing.
+
+    Raises UsageError (a path, a column).
+    """
+    columns, dialect = settings.columns, settings.dialect
+    customers = open_source("customers", settings.customers, columns.of_customers, dialect)
+    purchases = open_source("purchases", settings.purchases, columns.of_purchases, dialect)
+    total = customers.plain_size + purchases.plain_size
+    return Plan(
+        customers,
+        purchases,
+        layout(customers.columns, purchases.columns, columns),
+        choose_join(settings.join, customers.plain_size, worker_memory(client)),
+        settings.block_size or choose_block_size(total, thread_memory(client)),
+        choose_partitions(total, thread_memory(client)),
+    )
+
+
+def choose_block_size(total: int, thread_memory: int | None) -> int:
+    """Return how many of `total` bytes a task reads.
+
+    Each block costs the scheduler a few milliseconds, which limits their number. A thread needs up
+    to about sixteen times the size of a block, which must fit into `thread_memory` (bytes; None:
+    no limit).
+    """
+    few = -(-total // _MOST_BLOCKS)
+    fits = few if thread_memory is None else thread_memory // _TIMES
+    return max(_LEAST_BLOCK, min(few, fits, _LARGEST_BLOCK))
+
+
+def prepare(plan: Plan, client: Client, place: Place, output_dir: str) -> Plan:
+    """Check that the cluster can run a plan, and cut the inputs into byte ranges.
+
+    All workers must be able to write into `place`, a part of `output_dir`. Raises ClusterError (see
+    `check_cluster`).
+    """
+    tables = plan.customers, plan.purchases
+    check_cluster(client, tables, place, output_dir)
+    keep_freed_memory(client)
+    customers, purchases = (cut_into_ranges(table, plan.block_size) for table in tables)
+    return replace(plan, customers=customers, purchases=purchases)

@@ -1,0 +1,127 @@
+"""The layout of the combined table, and each customer's part of a line in it.
+
+Both sides become CSV text before the join, so a customer is rendered once, however many purchases
+it has. The join then moves one text per record instead of many columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.columns.arrow import TEXT, to_arrow, to_text
+from pipeline.columns.totals import Checksum, checksums
+from pipeline.csv_text.quoting import join_fields, quote
+from pipeline.engine.ledger import with_totals
+from pipeline.engine.partitions import on_partitions
+from pipeline.errors import UsageError
+from pipeline.settings import UNKNOWN, Columns
+from pipeline.steps.read import ID, KEY, ORDER, REST
+from pipeline.steps.transform import AGE_GROUP, FULL_NAME, seal_of_transformed
+
+CUSTOMER = "customer"
+PURCHASE_SUFFIX = "_purchase"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of a line of the combined table, as CSV text without a line end.
+
+    `header` names the columns; `no_customer` and `no_purchase` are the text of a missing side, that
+    of a customer with a delimiter on both sides.
+    """
+
+    header: str
+    no_customer: str
+    no_purchase: str
+
+    @property
+    def header_line(self) -> bytes:
+        """The first line of the combined file, with its line end."""
+        return f"{self.header}\n".encode()
+
+
+def layout(customers: Sequence[str], purchases: Sequence[str], columns: Columns) -> Layout:
+    """Return the layout for the columns of both tables, given in input order.
+
+    A purchase column that customers also have gets the suffix `_purchase`. Raises UsageError if
+    two columns of the result would have the same name.
+    """
+    of_customers = [name for name in customers if name != columns.id]
+    of_purchases = [name for name in purchases if name != columns.id]
+    names = [columns.id, *of_customers, FULL_NAME, AGE_GROUP]
+    names += [name + PURCHASE_SUFFIX if name in names else name for name in of_purchases]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(
+            f"the combined table would have two columns '{twice[0]}'; rename the input's column "
+            f"('{FULL_NAME}' and '{AGE_GROUP}' are added, '{PURCHASE_SUFFIX}' marks a purchase's)"
+        )
+    blanks = [""] * (len(of_customers) + 1)
+    no_customer = f",{_row([*blanks, UNKNOWN])},"
+    return Layout(_row(names), no_customer, _row([""] * len(of_purchases)))
+
+
+def render(customers: dd.DataFrame, escape: bool = False) -> dd.DataFrame:
+    """Render lazy customers as their part of an output line (see `render_customers`).
+
+    Control totals: the seal of what `arrived` (see `transform`), and the checksums of the customers
+    as they were `rendered` (see `checksums_of`).
+    """
+    return on_partitions(_render, customers, escape, step="render")
+
+
+def _render(customers: pd.DataFrame, escape: bool) -> pd.DataFrame:
+    rendered = render_customers(customers, escape)
+    totals = {"arrived": seal_of_transformed(customers), "rendered": checksums_of(rendered)}
+    return with_totals(rendered, customers, **totals)
+
+
+def checksums_of(customers: pd.DataFrame) -> tuple[Checksum, ...]:
+    """Return the checksums of rendered customers: of ids, texts, groups and hashes of ids.
+
+    Those of two parts of a table, added one by one, are those of both.
+    """
+    texts = [checksums(to_arrow(customers[name])) for name in (ID, CUSTOMER)]
+    codes, keys = customers[AGE_GROUP].cat.codes.to_numpy(), customers[KEY].to_numpy()
+    numbers = [Checksum.of(np.ascontiguousarray(column)) for column in (codes, keys)]
+    return *texts[0], *texts[1], *numbers
+
+
+def render_customers(customers: pd.DataFrame, escape: bool = False) -> pd.DataFrame:
+    """Return customers as (`customer_id` text, `customer` CSV text, `age_group`, `order`, `key`).
+
+    `customer` holds every column except the id, in input order, then `full_name` and `age_group`,
+    with a delimiter on both sides.
+    For `escape`, see `quoting.quote`.
+    """
+    group = customers[AGE_GROUP].cat
+    labels = quote(pa.array(group.categories, TEXT), escape)
+    edge = pa.scalar("", TEXT)
+    customer = pc.binary_join_element_wise(
+        edge,
+        pc.binary_slice(to_arrow(customers[REST]).cast(pa.large_binary()), 0, -1).cast(TEXT),
+        quote(to_arrow(customers[FULL_NAME]), escape),
+        labels.take(pa.array(group.codes.to_numpy())),
+        edge,
+        pa.scalar(",", TEXT),
+    )
+    return pd.DataFrame(
+        {
+            ID: customers[ID],
+            CUSTOMER: to_text(customer),
+            AGE_GROUP: customers[AGE_GROUP],
+            ORDER: customers[ORDER],
+            KEY: customers[KEY],
+        }
+    )
+
+
+def _row(fields: Sequence[str]) -> str:
+    return join_fields(pa.array([field], TEXT) for field in fields)[0].as_py()

@@ -1,0 +1,273 @@
+"""The shuffle join: the records of an id come together in one partition, and are joined there.
+
+On one machine, workers keep the pieces of each block in files, and each partition is read from
+there. Between machines, Dask's own shuffle moves them. Either way a partition's records are in
+input order, so the result is the same for the same number of partitions.
+
+An id with a large share of the purchases is hot: its purchases are spread over all partitions, and
+copies of its customers go to each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from dask.dataframe.shuffle import partitioning_index
+
+from pipeline.columns.arrow import NUMBER, TEXT, chunks, to_arrow, to_number, to_text
+from pipeline.engine.ledger import entry_of, with_totals
+from pipeline.engine.partitions import from_blocks, on_partitions
+from pipeline.steps.join import AMOUNT, PURCHASE, combined_schema, join_all
+from pipeline.steps.lookup import Lookup
+from pipeline.steps.pieces import (
+    CELL,
+    from_cells,
+    gather,
+    partition_numbers,
+    read_pieces,
+    split,
+    spread,
+    to_cells,
+    write_pieces,
+)
+from pipeline.steps.read import ID, KEY, ORDER, PARSED, REST
+from pipeline.steps.render import CUSTOMER
+from pipeline.steps.skew import is_hot
+from pipeline.steps.transform import AGE_GROUP
+from pipeline.steps.transport import (
+    misplaced,
+    total_of_customers,
+    total_of_purchases,
+    weighed,
+)
+
+_COPY = "copy"
+_LABEL, _BLOCK, _PIECE = "label", "block", "piece"
+
+_LEAST_PARTITION, _LARGEST_PARTITION = 8 << 20, 128 << 20  # bytes of input
+_TIMES = 24
+
+
+def choose_partitions(total: int, thread_memory: int | None) -> int:
+    """Return how many partitions a shuffle of `total` bytes has: a prime number.
+
+    A thread needs up to ten times the input of its partition. With what the process needs besides,
+    it has to keep below the four fifths of its limit at which Dask pauses a worker, so more than
+    twice as much must fit into `thread_memory` (bytes; None: no limit).
+
+    Integers are spread by their remainder: with a prime number, also those that are all multiples
+    of a smaller one.
+    """
+    fits = _LARGEST_PARTITION if thread_memory is None else thread_memory // _TIMES
+    size = max(_LEAST_PARTITION, min(fits, _LARGEST_PARTITION))
+    count = max(1, -(-total // size))
+    while any(count % factor == 0 for factor in range(2, int(count**0.5) + 1)):
+        count += 1
+    return count
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """How two tables are shuffled and joined.
+
+    `count` is the number of partitions, `hot` are the ids to be spread over all of them (see
+    `skew.find_hot`), `no_customer` is the text of a missing customer. `purchases` and `customers`
+    are the schemas of the two tables (see `engine.partitions.schema`).
+    """
+
+    count: int
+    hot: tuple[str, ...]
+    no_customer: str
+    purchases: pd.DataFrame
+    customers: pd.DataFrame
+
+    def split(self, table: dd.DataFrame, folder: Path | None = None) -> dd.DataFrame:
+        """Split each block of a lazy table, read purchases or rendered customers, into pieces.
+
+        With a `folder`, which must exist, the pieces are kept in it, and the result has no rows but
+        control totals, one of them `spilled_bytes`.
+        """
+        where = None if folder is None else str(folder)
+        return on_partitions(_split, table, self, where, step="split", meta=_CELLS.iloc[:0])
+
+    def join_files(self, purchases: Path, customers: Path) -> dd.DataFrame:
+        """Join the pieces in two folders; see `join`."""
+        return from_blocks(
+            _join_files,
+            range(self.count),
+            str(purchases),
+            str(customers),
+            self,
+            meta=self._combined,
+            step="join",
+        )
+
+    def join(self, purchases: dd.DataFrame, customers: dd.DataFrame) -> dd.DataFrame:
+        """Shuffle the pieces of both tables, and join each partition.
+
+        The result has the columns of `Broadcast.join`. A partition has its purchases in input
+        order, then its customers without purchases in input order.
+        """
+        return on_partitions(
+            _join_cells,
+            from_blocks(_number, range(self.count), meta=_number(0), step="partition"),
+            *(table.shuffle(on=_LABEL, npartitions=self.count) for table in (purchases, customers)),
+            self,
+            meta=self._combined,
+            step="join",
+        )
+
+    @property
+    def _combined(self) -> pd.DataFrame:
+        return combined_schema(self.purchases, self.customers, self.no_customer)
+
+
+def _number(number: int) -> pd.DataFrame:
+    return pd.DataFrame({"number": [number]})
+
+
+def _cells(labels: np.ndarray, block: int, pieces: pa.Array) -> pd.DataFrame:
+    cells = pd.array(pieces, dtype=pd.ArrowDtype(CELL))
+    return pd.DataFrame({_LABEL: labels, _BLOCK: np.int64(block), _PIECE: cells})
+
+
+_CELLS = _cells(np.zeros(1), 0, pa.array([b""], CELL))
+
+
+def _labels(count: int) -> np.ndarray:
+    """Return a number for each partition that Dask's hash takes to that partition."""
+    candidates = np.arange(64.0 * count)  # Dask turns integers into floats before it hashes them
+    places = partitioning_index(pd.DataFrame({_LABEL: candidates}), count)
+    found, first = np.unique(places, return_index=True)
+    assert len(found) == count, "Dask's hash is uneven"
+    return candidates[first]
+
+
+def _split(table: pd.DataFrame, shuffle: Shuffle, folder: str | None) -> pd.DataFrame:
+    entry = entry_of(table)
+    if entry.get("undecided") is not None:  # record boundaries unknown: a second pass splits it
+        return with_totals(_CELLS.iloc[:0], table)
+    table = weighed(table)
+    pieces = (_split_purchases if PARSED in table else _split_customers)(table, shuffle)
+    if folder is None:
+        cells = _cells(_labels(shuffle.count), entry["block"], to_cells(pieces))
+        return with_totals(cells, table)
+    size = write_pieces(pieces, Path(folder), entry["block"])
+    return with_totals(_CELLS.iloc[:0], table, spilled_bytes=size)
+
+
+def _split_purchases(purchases: pd.DataFrame, shuffle: Shuffle) -> Iterator[pa.RecordBatch]:
+    columns = {name: to_arrow(purchases[name]) for name in (ID, PARSED, REST)}
+    columns[ORDER] = pa.array(purchases[ORDER].to_numpy())
+    numbers = partition_numbers(columns[ID], shuffle.count)
+    if shuffle.hot:
+        hot = _which_hot(columns[ID], shuffle)
+        numbers[hot] = spread(len(hot), shuffle.count)
+    return split(columns, numbers, shuffle.count)
+
+
+def _split_customers(customers: pd.DataFrame, shuffle: Shuffle) -> Iterator[pa.RecordBatch]:
+    columns = {name: to_arrow(customers[name]) for name in (ID, CUSTOMER)}
+    columns[AGE_GROUP] = pa.array(customers[AGE_GROUP].cat.codes.to_numpy())
+    columns |= {name: pa.array(customers[name].to_numpy()) for name in (KEY, ORDER)}
+    numbers = partition_numbers(columns[ID], shuffle.count)
+    copy = np.zeros(len(numbers), bool)
+    if shuffle.hot:
+        # A copy for each partition but their own.
+        hot = np.repeat(_which_hot(columns[ID], shuffle), shuffle.count)
+        places = spread(len(hot), shuffle.count)
+        away = places != numbers[hot]
+        rows = np.append(np.arange(len(numbers)), hot[away])
+        columns = {name: column.take(pa.array(rows)) for name, column in columns.items()}
+        numbers = np.append(numbers, places[away])
+        copy = np.append(copy, np.ones(len(rows) - len(copy), bool))
+    return split({**columns, _COPY: pa.array(copy)}, numbers, shuffle.count)
+
+
+def _which_hot(ids: pa.Array, shuffle: Shuffle) -> np.ndarray:
+    """Return the rows of hot ids."""
+    return np.flatnonzero(is_hot(ids, shuffle.hot).to_numpy(zero_copy_only=False))
+
+
+def _join_files(number: int, purchases: str, customers: str, shuffle: Shuffle) -> pd.DataFrame:
+    return _join(
+        number,
+        read_pieces(Path(purchases), number),
+        read_pieces(Path(customers), number),
+        shuffle,
+    )
+
+
+def _join_cells(
+    part: pd.DataFrame, purchases: pd.DataFrame, customers: pd.DataFrame, shuffle: Shuffle
+) -> pd.DataFrame:
+    of_purchases, of_customers = (
+        from_cells(chunks(cells.sort_values(_BLOCK)[_PIECE])) for cells in (purchases, customers)
+    )
+    return _join(int(part["number"].item()), of_purchases, of_customers, shuffle)
+
+
+def _join(
+    number: int,
+    purchases: Sequence[pa.RecordBatch],
+    customers: Sequence[pa.RecordBatch],
+    shuffle: Shuffle,
+) -> pd.DataFrame:
+    """Join the pieces of one partition; see `Shuffle.join`."""
+    groups = shuffle.customers[AGE_GROUP].dtype
+    codes = gather(customers, AGE_GROUP, pa.int8()).to_numpy()
+    lookup = Lookup.build(
+        pd.DataFrame(
+            {
+                ID: to_text(gather(customers, ID, TEXT)),
+                CUSTOMER: to_text(gather(customers, CUSTOMER, TEXT)),
+                AGE_GROUP: pd.Categorical.from_codes(codes, dtype=groups),
+                KEY: gather(customers, KEY, pa.uint64()).to_numpy(),
+            }
+        ),
+        shuffle.no_customer,
+        residue=(shuffle.count, number),
+    )
+    # Of the customers of a hot id, the first has purchases for certain, here or elsewhere.
+    buyers = lookup.rows(pa.array(shuffle.hot, TEXT))
+    copies = gather(customers, _COPY, pa.bool_()).to_numpy()
+    table = pd.DataFrame(
+        {
+            ID: to_text(gather(purchases, ID, TEXT).combine_chunks()),
+            PARSED: to_number(gather(purchases, PARSED, NUMBER).combine_chunks()),
+            REST: to_text(gather(purchases, REST, TEXT).combine_chunks()),
+            ORDER: gather(purchases, ORDER, pa.int64()).to_numpy(),
+        }
+    )
+    joined = join_all(table, lookup, buyers, copies)
+    order = gather(customers, ORDER, pa.int64()).to_numpy()
+    own = lookup.part(0, len(lookup)).assign(**{ORDER: order})[~copies]
+    of_purchases = joined.iloc[: len(table)]
+    return with_totals(
+        joined,
+        joined,
+        block=number,
+        next_block=number + 1,
+        purchases_received=total_of_purchases(of_purchases, PURCHASE, AMOUNT),
+        customers_received=total_of_customers(own),
+        misplaced=_misplaced(own, of_purchases, lookup, number, shuffle),
+    )
+
+
+def _misplaced(
+    customers: pd.DataFrame, purchases: pd.DataFrame, lookup: Lookup, number: int, shuffle: Shuffle
+) -> int:
+    """Return how many customers, and purchases that found none, belong into another partition."""
+    rows = to_arrow(purchases[CUSTOMER]).indices.to_numpy()
+    ids = to_arrow(customers[ID]), to_arrow(purchases[ID][rows == len(lookup)])
+    places = shuffle.count, number
+    return sum(
+        misplaced(some, is_hot(some, shuffle.hot).to_numpy(zero_copy_only=False), *places)
+        for some in ids
+    )

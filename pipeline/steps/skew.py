@@ -1,0 +1,72 @@
+"""Finds the ids that have so many purchases that one partition should not get them all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from distributed import Client
+
+from pipeline.columns.arrow import TEXT, to_arrow
+from pipeline.columns.keys import trimmed
+from pipeline.csv_text.sources import Source
+from pipeline.csv_text.unpacked import first_block
+from pipeline.engine.compute import Entry, compute_entries
+from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.partitions import on_partitions
+from pipeline.settings import Dialect
+from pipeline.steps.read import ID
+
+_SAMPLE = 8  # blocks
+
+
+def find_hot(
+    client: Client,
+    purchases: Source,
+    block_size: int,
+    dialect: Dialect,
+    read: Callable[[Source], dd.DataFrame],
+    partitions: int,
+) -> tuple[str, ...]:
+    """Return the ids, without blanks, that would make one of so many `partitions` much larger.
+
+    In a sample of blocks, evenly spaced, each has at least a quarter of a partition's purchases.
+    So each has a purchase for certain. Of files to unpack, the first `block_size` bytes count.
+    """
+    if partitions == 1 or not purchases.blocks:
+        return ()
+    share = 1 / (4 * partitions)
+    blocks = purchases.blocks[:: -(-len(purchases.blocks) // _SAMPLE)]
+    some = tuple(
+        block
+        if block.file.is_plain
+        else client.submit(first_block, block.file, block_size, dialect, pure=False)
+        for block in blocks
+    )
+    counted = on_partitions(
+        _count_ids, read(replace(purchases, blocks=some)), share, step="sample", meta=NO_ENTRIES
+    )
+    entries: list[Entry] = []
+    compute_entries(client, [counted], entries.append)
+    counts = sum((Counter(entry["counts"]) for entry in entries), Counter[str]())
+    least = max(share * sum(entry["sampled"] for entry in entries), 1)
+    return tuple(sorted(id for id, count in counts.items() if count >= least))
+
+
+def _count_ids(purchases: pd.DataFrame, share: float) -> pd.DataFrame:
+    """Return an entry: how many records are `sampled`, and the `counts` of the frequent ids."""
+    ids = trimmed(to_arrow(purchases[ID]))
+    found = pc.value_counts(ids.drop_null())
+    often = found.filter(pc.greater_equal(found.field("counts"), share / 2 * len(ids)))
+    counts = {row["values"]: row["counts"] for row in often.to_pylist()}
+    return as_entry(with_totals(pd.DataFrame(), sampled=len(ids), counts=counts))
+
+
+def is_hot(ids: pa.Array, hot: tuple[str, ...]) -> pa.Array:
+    """Tell which ids are among those that `find_hot` returned (bool)."""
+    return pc.is_in(trimmed(ids), pa.array(hot, TEXT))

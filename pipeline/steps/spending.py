@@ -1,0 +1,118 @@
+"""Sum the spending of each age group, in exact decimal arithmetic."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, localcontext
+from pathlib import Path
+
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.columns.arrow import to_arrow
+from pipeline.columns.totals import EXACT, seal, summable
+from pipeline.engine.ledger import with_totals
+from pipeline.engine.partitions import on_partitions, schema
+from pipeline.settings import AgeGroups
+from pipeline.steps.join import AMOUNT, PURCHASE
+from pipeline.steps.read import ORDER
+from pipeline.steps.transform import AGE_GROUP
+
+Spending = dict[str, tuple[Decimal, int]]
+
+
+def sum_purchases(combined: dd.DataFrame) -> dd.DataFrame:
+    """Sum the purchases in `combined`, the lazy result of a join, by age group.
+
+    Control totals: `spending`, which maps the label of each age group with purchases to the sum of
+    all usable amounts (Decimal) and the number of purchases, with or without an amount; and the
+    seal of the `numbers_summed`.
+    """
+    return on_partitions(_sum_purchases, combined, step="sum", meta=schema(combined))
+
+
+def summarize(
+    spending: Iterable[Spending], customers: Iterable[Mapping[str, int]], groups: AgeGroups
+) -> pd.DataFrame:
+    """Return the table of results, from the control totals of all partitions.
+
+    `spending` comes from `sum_purchases`, `customers` from `transform.transform`.
+
+    One row per age group, youngest first; `Under …` and `Unknown` only if they have records.
+    Columns: `age_group`, `total_spending` (Decimal), `purchases`, `customers` (int64),
+    `spending_per_customer` (Decimal, to the cent; None without customers) and `share_of_total`
+    (Decimal, four places; None if the total is 0).
+    """
+    sums, purchases, counts = Counter[str](), Counter[str](), Counter[str]()
+    with localcontext(EXACT):
+        for part in spending:
+            sums.update({label: amount for label, (amount, _) in part.items()})
+            purchases.update({label: number for label, (_, number) in part.items()})
+        for part_counts in customers:
+            counts.update(part_counts)
+        labels = [
+            label
+            for label in groups.all_labels
+            if label in groups.labels or purchases[label] or counts[label]
+        ]
+        totals = _same_places([Decimal(sums[label]) for label in labels])
+        whole = sum(totals, Decimal(0))
+        return pd.DataFrame(
+            {
+                AGE_GROUP: labels,
+                "total_spending": totals,
+                "purchases": [purchases[label] for label in labels],
+                "customers": [counts[label] for label in labels],
+                "spending_per_customer": [
+                    (total / count).quantize(Decimal("0.01")) if count else None
+                    for total, count in zip(totals, map(counts.get, labels), strict=True)
+                ],
+                "share_of_total": [
+                    (total / whole).quantize(Decimal("0.0001")) if whole else None
+                    for total in totals
+                ],
+            }
+        )
+
+
+def write_spending(summary: pd.DataFrame, path: Path) -> None:
+    """Write the table of results (see `summarize`) as CSV, decimals in plain notation."""
+    plain = summary.map(lambda value: f"{value:f}" if isinstance(value, Decimal) else value)
+    plain.to_csv(path, index=False, lineterminator="\n")
+
+
+def _sum_purchases(combined: pd.DataFrame) -> pd.DataFrame:
+    age_group = combined[AGE_GROUP].cat
+    table = pa.table(
+        {
+            "group": pa.array(age_group.codes.to_numpy()),
+            "amount": summable(to_arrow(combined[AMOUNT])),
+            "purchase": to_arrow(combined[PURCHASE]),
+        }
+    )
+    sums = table.group_by("group", use_threads=False).aggregate(
+        [("amount", "sum"), ("purchase", "count")]
+    )
+    spending = {
+        age_group.categories[code]: (total or Decimal(0), purchases)
+        for code, total, purchases in zip(
+            *(sums[name].to_pylist() for name in ("group", "amount_sum", "purchase_count")),
+            strict=True,
+        )
+        if purchases
+    }
+    return with_totals(
+        combined,
+        combined,
+        spending=spending,
+        numbers_summed=seal(combined[AMOUNT], combined[ORDER]),
+    )
+
+
+def _same_places(totals: Sequence[Decimal]) -> list[Decimal]:
+    """Round totals to the decimal places that the most precise one needs: none, or at least 2."""
+    exponent = min(int(total.normalize().as_tuple().exponent) for total in totals)
+    places = max(-exponent, 2) if exponent < 0 else 0
+    return [total.quantize(Decimal(1).scaleb(-places)) for total in totals]

@@ -1,0 +1,156 @@
+"""Unpack files that can only be read from their front: compressed ones, or those to be recoded.
+
+A worker reads such a file once, and cuts it into blocks, one after the other. Each block stays in
+that worker's memory until it is joined, there or on another worker. A few blocks wait at a time,
+whatever the size of the file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+from uuid import uuid4
+
+import dask.dataframe as dd
+import pandas as pd
+from distributed import Client, Future, Reschedule, get_worker
+
+from pipeline.csv_text.sources import Block, Source, UnpackedBlock
+from pipeline.csv_text.unpacked import BlockStream
+from pipeline.engine.compute import RETRIES, Entry
+from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.partitions import from_blocks
+from pipeline.engine.shared import shared
+from pipeline.errors import UsageError
+from pipeline.settings import Dialect
+
+_REFUSALS = 10
+_OPEN_FILES = 64  # of one process
+
+
+class _Next(NamedTuple):
+    """The next block to unpack of a file, which is `whole`, and the worker that reads the file."""
+
+    whole: Block
+    number: int
+    worker: str | None
+
+
+class Unpacking:
+    """Unpacks the files of a table, and runs their blocks through `steps` as they appear.
+
+    `blocks` are whole files (see `ranges.cut_into_ranges`), `size` is that of the blocks to cut
+    them into. `frames` are the results of `steps` so far.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        source: Source,
+        size: int,
+        dialect: Dialect,
+        steps: Callable[[Source], dd.DataFrame],
+    ) -> None:
+        self.frames: list[dd.DataFrame] = []
+        self._client, self._source, self._steps = client, source, steps
+        self._args = size, dialect, uuid4().hex
+        self._waiting = deque(_Next(whole, whole.number, None) for whole in source.blocks)
+        self._unpacking: dict[int, tuple[Block, Future]] = {}
+        self._unfinished: set[int] = set()  # numbers of unpacked blocks
+
+    def begin(self) -> list[dd.DataFrame]:
+        """Return the first frames to compute."""
+        return self._unpack_more()
+
+    def more(self, entries: Sequence[Entry]) -> list[dd.DataFrame]:
+        """Return what to compute next, given the entries of what has ended."""
+        unpacked = []
+        for entry in entries:
+            if "unpacked" in entry:
+                whole, future = self._unpacking.pop(entry["unpacked"])
+                unpacked.append(future)
+                self._unfinished.add(entry["unpacked"])
+                if not entry["is_last"]:  # first, so that few files are open at a time
+                    following = _Next(whole, entry["unpacked"] + 1, entry["worker"])
+                    self._waiting.appendleft(following)
+            elif entry.get("table") == self._source.name:
+                self._unfinished.discard(entry["block"])
+        frames = []
+        if unpacked:
+            frames = [self._steps(replace(self._source, blocks=tuple(unpacked)))]
+            self.frames += frames
+        return frames + self._unpack_more()
+
+    def _unpack_more(self) -> list[dd.DataFrame]:
+        if not self._waiting:
+            return []
+        threads = sum(self._client.nthreads().values())
+        begun = []
+        while (
+            self._waiting
+            # To unpack a block takes about as long as what follows.
+            and len(self._unpacking) < max(1, threads // 2)
+            and len(self._unpacking) + len(self._unfinished) < 2 * threads
+        ):
+            whole, number, worker = self._waiting.popleft()
+            if number >= whole.next_number:
+                raise UsageError(f"{whole.file.name}: too many blocks; raise --block-size")
+            future = self._client.submit(
+                _unpack,
+                whole,
+                number,
+                *self._args,
+                key=f"unpack-{uuid4().hex}",
+                workers=worker and [worker],
+                allow_other_workers=bool(worker),  # if that one is lost
+                retries=RETRIES,
+                priority=1,
+            )
+            self._unpacking[number] = whole, future
+            begun.append(future)
+        return [from_blocks(_note, begun, meta=NO_ENTRIES, step="unpacked")] if begun else []
+
+
+@dataclass(frozen=True)
+class _Unpacked(UnpackedBlock):
+    """A block, and the worker that has read the file up to its end."""
+
+    worker: str = ""
+
+
+class _Reader:
+    """The stream of blocks of a file in this process."""
+
+    def __init__(self, whole: Block, size: int, dialect: Dialect) -> None:
+        self.stream = BlockStream(whole.file, size, dialect)
+        self._refused = Counter[int]()
+
+    def refuses(self, index: int) -> bool:
+        """Tell whether another worker should unpack a block, because it has read up to there.
+
+        Dask steals tasks for idle workers, whatever a task prefers. If a block comes again and
+        again, the other worker is lost.
+        """
+        if index in (0, self.stream.next):
+            return False
+        self._refused[index] += 1
+        return self._refused[index] <= _REFUSALS
+
+
+def _unpack(whole: Block, number: int, size: int, dialect: Dialect, run: str) -> _Unpacked:
+    name = run, whole.number
+    reader = shared(name, lambda: _Reader(whole, size, dialect), kind="reader", kept=_OPEN_FILES)
+    index = number - whole.number
+    if reader.refuses(index):
+        raise Reschedule
+    block = reader.stream.block(index)
+    following = whole.following if block.is_last else None
+    own = {"number": number, "following": following, "worker": get_worker().address}
+    return _Unpacked(**{**vars(block), **own})
+
+
+def _note(block: _Unpacked) -> pd.DataFrame:
+    totals = {"unpacked": block.number, "is_last": block.is_last, "worker": block.worker}
+    return as_entry(with_totals(pd.DataFrame(), **totals))

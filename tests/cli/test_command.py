@@ -1,0 +1,307 @@
+"""The command line: what it says where, and the exit codes that scripts rely on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.paths import REPOSITORY
+from support.processes import INTERRUPTIBLE, UNINTERRUPTIBLE
+
+from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REPORT, SPENDING
+
+CUSTOMERS = """\
+customer_id,first_name,last_name,age
+1,Ada,Byron,36
+2,Bo,Chu,20
+"""
+PURCHASES = """\
+customer_id,product,price
+1,Lamp,19.90
+2,Cup,1000
+9,Pen,abc
+"""
+TABLE = """\
+age group    total spending  purchases  customers  spending per customer  share of total
+Young              1,000.00          1          1               1,000.00          0.9805
+Middle-aged           19.90          1          1                  19.90          0.0195
+Senior                 0.00          0          0                                 0.0000
+Unknown                0.00          1          0                                 0.0000
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with both inputs, an empty folder, and the outputs of an earlier run."""
+    (tmp_path / "customers.csv").write_text(CUSTOMERS)
+    (tmp_path / "purchases.csv").write_text(PURCHASES)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "outputs").mkdir()
+    for name in OUTPUTS:
+        (tmp_path / "outputs" / name).write_text(f"earlier {name}")
+    return tmp_path
+
+
+@pytest.fixture
+def nobody_there() -> Iterator[str]:
+    """An address at which no scheduler listens: its port is taken, but answers nobody."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def arguments(*options: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "pipeline", "--dashboard-address", "127.0.0.1:0"),
+        *("--customers", "customers.csv", "--purchases", "purchases.csv", *options),
+    ]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
+
+
+def run(folder: Path, *options: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the job in `folder` as a user would."""
+    return subprocess.run(
+        arguments(*options),
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (folder / "outputs").iterdir()}
+
+
+def earlier_outputs() -> dict[str, str]:
+    return {name: f"earlier {name}" for name in OUTPUTS}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (
+            ["--customers", "nowhere.csv"],
+            2,
+            "customers: no file at 'nowhere.csv'; name a file, a glob or a folder of CSV",
+        ),
+        (["--purchases", "empty"], 2, "no *.csv file in the folder 'empty'"),
+        (
+            ["--amount-column", "total"],
+            2,
+            "purchases.csv: purchases need a column 'total'; it has: customer_id, product, price; "
+            "name it with --amount-column",
+        ),
+        (
+            ["--age-groups", "Young=x"],
+            2,
+            "age groups 'Young=x': 'x' is not an age; "
+            "write them youngest first, as Young=18,Middle-aged=30",
+        ),
+        (["--customer", "x"], 2, "No such option '--customer'. Did you mean '--customers'?"),
+        (
+            ["--output-dir", "customers.csv"],
+            2,
+            "customers.csv: outputs cannot be written here: File exists; "
+            "name another folder with --output-dir",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_and_changes_nothing(
+    folder: Path, options: list[str], code: int, message: str
+) -> None:
+    ended = run(folder, "--quiet", *options)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", f"error: {message}\n")
+    assert outputs(folder) == earlier_outputs()
+
+
+def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
+    folder: Path, nobody_there: str
+) -> None:
+    ended = run(
+        folder, "--scheduler", nobody_there, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="200ms"
+    )
+
+    assert (ended.returncode, ended.stdout) == (3, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: no scheduler answers at '{nobody_there}' within ")
+    assert line.endswith("; is it running, can this machine reach it, and is it tcp:// or tls://?")
+    assert "CancelledError" not in line  # a name from the inside, not a reason
+    assert outputs(folder) == earlier_outputs()
+
+
+def test_the_table_goes_to_stdout_and_the_messages_to_stderr(folder: Path) -> None:
+    ended = run(folder)
+
+    assert ended.returncode == 0
+    assert ended.stdout == TABLE
+    first, *_, last = ended.stderr.splitlines()
+    assert first.startswith("dashboard: http://127.0.0.1:")
+    assert last.startswith("done in ")
+    assert "Traceback" not in ended.stderr
+    assert "\r" not in ended.stderr  # nothing moves off a terminal
+    names = {COMBINED, SPENDING, CHART, REPORT}
+    assert {path.name for path in (folder / "outputs").iterdir()} == names
+    assert all(f"outputs/{name}" in last for name in names)
+
+
+def test_a_performance_report_has_the_tasks_of_the_run(folder: Path) -> None:
+    ended = run(folder, "--quiet", "--performance-report", "tasks.html")
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    page = (folder / "tasks.html").read_text()
+    assert "<html" in page
+    assert "read-join-sum-write" in page
+
+
+def test_a_performance_report_that_cannot_be_written_is_told_at_once(folder: Path) -> None:
+    ended = run(folder, "--quiet", "--performance-report", "none/tasks.html")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        "error: --performance-report: 'none/tasks.html' cannot be written: "
+        "No such file or directory\n"
+    )
+    assert outputs(folder) == earlier_outputs()
+
+
+def test_quiet_prints_nothing(folder: Path) -> None:
+    ended = run(folder, "--quiet", "--output-dir", "fresh", "--no-fsync")
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert (folder / "fresh" / REPORT).exists()
+    assert outputs(folder) == earlier_outputs()
+
+
+def test_debug_adds_a_traceback_before_the_line(folder: Path) -> None:
+    ended = run(folder, "--quiet", "--debug", "--age-groups", "Young=x")
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("Traceback (most recent call last):\n")
+    assert ended.stderr.splitlines()[-1].startswith("error: age groups 'Young=x'")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_one_line_and_changes_nothing(folder: Path, sent: signal.Signals) -> None:
+    with (folder / "purchases.csv").open("a") as file:
+        file.writelines(f"{number},Lamp,19.90\n" for number in range(300_000))
+
+    with subprocess.Popen(
+        [*INTERRUPTIBLE, *arguments()],
+        cwd=folder,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("dashboard: ")  # the job begins
+        os.killpg(process.pid, sent)  # all at once, as a terminal does
+        messages = process.stderr.read()
+
+    assert process.returncode == 130
+    assert messages.splitlines()[-1] == "error: interrupted; the outputs are as they were"
+    assert "Traceback" not in messages
+    assert outputs(folder) == earlier_outputs()
+
+
+def test_an_ignored_interrupt_stays_ignored(folder: Path) -> None:
+    """As a shell starts what runs in the background of a script."""
+    with subprocess.Popen(
+        [*UNINTERRUPTIBLE, *arguments()],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("dashboard: ")
+        process.send_signal(signal.SIGINT)
+        messages = process.stderr.read()
+
+    assert process.returncode == 0
+    assert messages.splitlines()[-1].startswith("done in ")
+
+
+@pytest.mark.parametrize("unread", ["stdout", "stdout and stderr"])
+def test_a_reader_that_leaves_neither_ends_nor_fails_the_job(folder: Path, unread: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head -0` does
+    both = unread == "stdout and stderr"
+
+    with os.fdopen(writer) as pipe:
+        ended = subprocess.run(
+            arguments(),
+            cwd=folder,
+            env=environment(),
+            stdout=pipe,
+            stderr=pipe if both else subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert ended.returncode == 0
+    assert both or ended.stderr.splitlines()[-1].startswith("done in ")
+    assert "BrokenPipe" not in (ended.stderr or "")
+    assert '"customers"' in (folder / "outputs" / REPORT).read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            "OSError(28, 'No space left on device', '/tmp/x')",
+            4,
+            "error: a file system failed: OSError: [Errno 28] No space left on device: '/tmp/x'",
+        ),
+        ("OSError(2, 'No such file or directory')", 70, "error: unexpected: FileNotFoundError: "),
+        ("ZeroDivisionError('by zero')", 70, "error: unexpected: ZeroDivisionError: by zero; "),
+        ("StorageError('no room')", 4, "error: no room"),
+    ],
+)
+def test_what_nobody_foresaw_is_no_refused_data(error: str, code: int, line: str) -> None:
+    script = (
+        "from pipeline.cli import command\n"
+        "from pipeline.errors import StorageError\n"
+        "def fail(*_):\n"
+        f"    raise {error}\n"
+        "command.settings_of = fail\n"
+        "command.main()\n"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert ended.stderr.startswith(line)
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_table_that_cannot_be_written_is_a_failed_file_system(folder: Path) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            arguments("--quiet", "--dry-run"),
+            cwd=folder,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    line = "error: a file system failed: OSError: [Errno 28] No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (4, line)

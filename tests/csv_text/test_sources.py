@@ -1,0 +1,105 @@
+"""Paths become files with headers, and those become blocks that end at a record's end."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import fsspec
+import pytest
+from support.cutting import exactly
+
+from pipeline.csv_text.sources import Source, open_source
+from pipeline.errors import UsageError
+from pipeline.settings import Dialect
+
+REQUIRED = {"id": "--id-column", "n": "--amount-column"}
+TABLE = b"id,n\n1,2\n"
+
+
+def opened(*paths: Path | str) -> Source:
+    return open_source("sales", [str(path) for path in paths], REQUIRED, Dialect())
+
+
+def names(source: Source) -> list[str]:
+    return [Path(file.path).name for file in source.files]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with three CSV files, one of them compressed, and other things."""
+    for name in ("b.csv", "a.csv", "notes.txt", "d.parquet"):
+        (tmp_path / name).write_bytes(TABLE)
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(TABLE))
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "e.csv").write_bytes(TABLE)
+    return tmp_path
+
+
+def test_a_folder_gives_its_csv_files_in_the_order_of_their_names(folder: Path) -> None:
+    assert names(opened(folder)) == ["a.csv", "b.csv", "c.csv.gz"]
+
+
+def test_a_glob_gives_its_files_in_the_order_of_their_names(folder: Path) -> None:
+    assert names(opened(folder / "*.csv")) == ["a.csv", "b.csv"]
+    assert names(opened(folder / "**" / "*.csv")) == ["a.csv", "b.csv", "e.csv"]
+
+
+def test_a_list_keeps_its_order(folder: Path) -> None:
+    assert names(opened(folder / "notes.txt", folder / "b.csv", folder / "a*")) == [
+        "notes.txt",
+        "b.csv",
+        "a.csv",
+    ]
+
+
+def test_a_name_with_the_signs_of_a_glob_is_a_name_first(tmp_path: Path) -> None:
+    (tmp_path / "t[1]*.csv").write_bytes(TABLE)
+    (tmp_path / "t1.csv").write_bytes(TABLE)
+
+    assert names(opened(tmp_path / "t[1]*.csv")) == ["t[1]*.csv"]
+    assert names(opened(tmp_path / "t[12].csv")) == ["t1.csv"]
+
+
+def test_a_url_is_read_as_a_path_is(tmp_path: Path) -> None:
+    with fsspec.open("memory://sales/t.csv", "wb") as file:
+        file.write(TABLE + b"3,4\n")
+
+    source = opened("memory://sales/*.csv")
+
+    assert [file.path for file in source.files] == ["memory:///sales/t.csv"]
+    blocks = exactly(source, Dialect(), 4)
+    assert [(block.start, block.stop) for block in blocks] == [(5, 9), (9, 13)]
+
+
+@pytest.mark.parametrize("path", ["none.csv", "none*.csv", "deeper/none/x.csv"])
+def test_a_path_without_a_file_is_refused(folder: Path, path: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        opened(folder / "a.csv", folder / path)
+
+    assert str(caught.value) == (
+        f"sales: no file at '{folder / path}'; name a file, a glob or a folder of CSV"
+    )
+
+
+def test_a_folder_without_csv_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        opened(tmp_path)
+
+    assert str(caught.value) == f"no *.csv file in the folder '{tmp_path}'"
+
+
+def test_a_file_that_is_named_twice_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        opened(folder / "a.csv", folder / "*.csv")
+
+    assert str(caught.value) == (
+        f"sales: '{folder / 'a.csv'}' is named twice; its records would count twice"
+    )
+
+
+def test_a_source_says_what_there_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+    assert str(opened(folder / "a.csv")) == "sales: a.csv, 0.0 MB"
+    assert str(opened(folder)).startswith("sales: 3 files, ")

@@ -1,0 +1,105 @@
+"""Entries come in as partitions end, which are begun in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+from distributed import Client, LocalCluster
+from support.frames import in_blocks
+from support.processes import wait_until
+
+from pipeline.engine.cluster import connect
+from pipeline.engine.compute import compute_entries, ledger_of, start
+from pipeline.engine.ledger import with_totals
+from pipeline.engine.partitions import on_partitions
+from pipeline.errors import ClusterError
+from pipeline.settings import ClusterSettings
+
+NUMBERS = pd.DataFrame({"n": range(200)})
+BEGUN: list[int] = []  # the workers are in this process
+
+
+def noted(frame: pd.DataFrame) -> pd.DataFrame:
+    BEGUN.extend(frame["n"].head(1))
+    return with_totals(frame, frame, total=int(frame["n"].sum()))
+
+
+def failing(frame: pd.DataFrame) -> pd.DataFrame:
+    if len(frame) and frame["n"].iloc[0] == 40:
+        raise ValueError("forty")
+    return frame
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[Client]:
+    with connect(ClusterSettings(threads_per_worker=1, dashboard_address="127.0.0.1:0")) as client:
+        yield client
+
+
+def test_partitions_are_begun_in_their_order(one_thread: Client) -> None:
+    BEGUN.clear()
+    frame = on_partitions(noted, in_blocks(NUMBERS, 100), step="note", meta=NUMBERS.iloc[:0])
+    entries: list[dict[str, Any]] = []
+
+    compute_entries(one_thread, [frame], entries.append)
+
+    assert list(range(0, 200, 2)) == BEGUN
+    assert sorted(entry["block"] for entry in entries) == list(range(100))
+    assert sum(entry["total"] for entry in entries) == NUMBERS["n"].sum()
+
+
+def test_several_ledgers_come_in_and_every_function_gets_each_entry(client: Client) -> None:
+    frames = [in_blocks(NUMBERS, 3), ledger_of(in_blocks(NUMBERS, 2))]
+    first: list[dict[str, Any]] = []
+    second: list[dict[str, Any]] = []
+
+    compute_entries(client, frames, first.append, second.append)
+
+    assert first == second
+    assert sorted(entry["block"] for entry in first) == [0, 0, 1, 1, 2]
+
+
+def test_nothing_to_compute_is_nothing_done(client: Client) -> None:
+    compute_entries(client, [])
+
+
+def test_a_dataframe_that_was_begun_is_not_computed_twice(one_thread: Client) -> None:
+    BEGUN.clear()
+    frame = on_partitions(noted, in_blocks(NUMBERS, 4), step="note", meta=NUMBERS.iloc[:0])
+    begun = start(one_thread, frame)
+
+    compute_entries(one_thread, [begun])
+    compute_entries(one_thread, [begun])
+
+    assert BEGUN == [0, 50, 100, 150]
+
+
+def test_what_a_task_raises_is_raised_here(client: Client) -> None:
+    frame = on_partitions(failing, in_blocks(NUMBERS, 5), step="fail", meta=NUMBERS.iloc[:0])
+
+    with pytest.raises(ValueError, match="forty"):
+        compute_entries(client, [frame])
+
+
+def test_what_a_function_raises_ends_the_computing(client: Client) -> None:
+    def refuse(_: dict[str, Any]) -> None:
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        compute_entries(client, [in_blocks(NUMBERS, 50)], refuse)
+
+
+@pytest.mark.cluster
+def test_a_scheduler_that_was_lost_before_is_not_waited_for() -> None:
+    with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
+        client = Client(cluster.scheduler_address)
+    try:
+        wait_until(lambda: client.status != "running")
+        with pytest.raises(ClusterError, match=r"^the scheduler at '.*' was lost"):
+            compute_entries(client, [in_blocks(NUMBERS, 2)])
+        assert client.status == "connecting"  # Dask gives up later
+    finally:
+        client.close()

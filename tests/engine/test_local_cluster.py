@@ -1,0 +1,64 @@
+"""A cluster that the job starts itself: what it takes of this machine, and who can reach it."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from support.processes import listeners
+
+from pipeline.engine.cluster import connect, dashboard_link, worker_memory
+from pipeline.settings import ClusterSettings
+
+
+# Tornado leaves the socket open that it could not bind.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_dashboard_of_a_local_cluster_listens_on_this_machine_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = ClusterSettings(
+            dashboard_address="127.0.0.1:{1}".format(*taken.getsockname()), threads_per_worker=1
+        )
+        with connect(settings) as client:
+            link = dashboard_link(client, settings)
+            # With its port taken it moves on, and the link is the real one.
+            assert link.startswith("http://127.0.0.1:")
+            assert link != f"http://{settings.dashboard_address}/status"
+            sockets = client.cluster.scheduler.http_server._sockets.values()
+            assert {listener.getsockname()[0] for listener in sockets} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.cluster)])
+def test_nothing_of_a_local_cluster_can_be_reached_from_other_machines(workers: int) -> None:
+    settings = ClusterSettings(
+        workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    )
+    before = listeners()  # of what other tests have started
+    with connect(settings):
+        assert {host for host, _ in listeners() - before} == {"127.0.0.1"}
+
+
+def test_the_least_memory_limit_counts() -> None:
+    settings = ClusterSettings(
+        memory_limit="1GiB", threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    )
+    with connect(settings) as client:
+        assert worker_memory(client) == 1 << 30
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.cluster)])
+def test_the_cores_that_dask_finds_are_shared_out(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.engine.cluster.CPU_COUNT", 6)
+    settings = ClusterSettings(workers=workers, dashboard_address="127.0.0.1:0")
+    with connect(settings) as client:
+        assert set(client.nthreads().values()) == {6 // workers}
+
+
+def test_two_threads_share_a_core_where_they_wait_for_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.engine.cluster.CPU_COUNT", 3)
+    settings = ClusterSettings(dashboard_address="127.0.0.1:0")
+    with connect(settings, waits_for_network=True) as client:
+        assert list(client.nthreads().values()) == [6]

@@ -1,0 +1,187 @@
+"""What is checked on a cluster before a job starts there: on real processes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from support.processes import Processes, bare_python, wait_until
+
+import pipeline
+from pipeline import Settings, run
+from pipeline.engine.cluster import connect
+from pipeline.engine.places import FileProbe, Folder
+from pipeline.engine.preflight import _mark, _misread
+from pipeline.errors import ClusterError
+from pipeline.outputs.staging import COMBINED, FAILED
+from pipeline.settings import ClusterSettings
+
+pytestmark = pytest.mark.cluster
+
+CUSTOMERS = "customer_id,first_name,last_name,age\n1,Ann,Lee,20\n2,Bo,Day,50\n"
+PURCHASES = "customer_id,price\n1,1.50\n2,2\n3,4\n"
+COMBINED_CSV = (
+    "customer_id,first_name,last_name,age,full_name,age_group,price\n"
+    "1,Ann,Lee,20,Ann Lee,Young,1.50\n"
+    "2,Bo,Day,50,Bo Day,Senior,2\n"
+    "3,,,,,Unknown,4\n"
+)
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    folder = tmp_path / "machines"
+    folder.mkdir()
+    with Processes(folder) as processes:
+        yield processes
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "customers.csv").write_text(CUSTOMERS)
+    (tmp_path / "purchases.csv").write_text(PURCHASES)
+    return Settings(
+        (str(tmp_path / "customers.csv"),),
+        (str(tmp_path / "purchases.csv"),),
+        str(tmp_path / "outputs"),
+        fsync=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python with all of Dask and without this package."""
+    python = bare_python(tmp_path_factory.mktemp("bare"))
+    has = subprocess.run([python, "-I", "-c", "import pipeline"], stderr=-1)
+    assert b"No module named 'pipeline'" in has.stderr
+    return python
+
+
+def run_on(processes: Processes, settings: Settings, wait_for_workers: float = 30) -> str:
+    """Run a job there; return its combined table."""
+    cluster = ClusterSettings(processes.address, wait_for_workers=wait_for_workers)
+    with connect(cluster) as client:
+        run(settings, client)
+    return Path(settings.output_dir, COMBINED).read_text()
+
+
+def refusal(processes: Processes, settings: Settings, wait_for_workers: float = 30) -> str:
+    """Run a job that is refused; return the message, one line, after a look at the outputs."""
+    with pytest.raises(ClusterError) as caught:
+        run_on(processes, settings, wait_for_workers)
+    assert [path.name for path in Path(settings.output_dir).iterdir()] == [FAILED]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_without_a_worker_it_ends_in_the_time_that_was_set(
+    processes: Processes, settings: Settings
+) -> None:
+    processes.start_scheduler()
+    begin = time.monotonic()
+    message = refusal(processes, settings, wait_for_workers=1)
+    assert time.monotonic() - begin < 15
+    assert f"the scheduler at '{processes.address}' has no worker after 1 s" in message
+    assert "--wait-for-workers" in message
+
+
+def test_a_worker_that_is_short_of_memory_does_not_count(
+    processes: Processes, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE", "0.001")
+    processes.start_scheduler()
+    processes.start_worker("--memory-limit", "1GiB")
+    with processes.client() as client:
+        wait_until(lambda: statuses(client) == ["paused"])
+    message = refusal(processes, settings, wait_for_workers=1)
+    assert "has no worker after 1 s but 1 short of memory, which have paused;" in message
+    assert "raise their memory limit" in message
+
+
+def statuses(client: Client) -> list[str]:
+    return [worker["status"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+
+
+def test_a_worker_with_another_version_is_named(
+    processes: Processes, settings: Settings, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    (other / "pandas-2.0.0.dist-info").mkdir(parents=True)
+    (other / "pandas-2.0.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: pandas\nVersion: 2.0.0\n"
+    )
+    processes.start_scheduler()
+    processes.start_worker()
+    processes.start_worker(pythonpath=str(other))
+    message = refusal(processes, settings)
+    assert message.startswith("other versions than this client's: worker tcp://127.0.0.1:")
+    assert f"has pandas 2.0.0 for {__import__('pandas').__version__};" in message
+    assert "scripts/constraints.txt" in message
+
+
+def test_the_package_is_sent_where_it_is_missing(
+    processes: Processes, settings: Settings, bare: str
+) -> None:
+    processes.start_scheduler(python=bare)
+    processes.start_worker(python=bare)
+    assert run_on(processes, settings) == COMBINED_CSV
+
+    # A worker that comes later gets it from the scheduler.
+    processes.start_worker(python=bare)
+    assert run_on(processes, settings) == COMBINED_CSV
+
+
+def test_another_state_of_the_package_is_refused(
+    processes: Processes, settings: Settings, bare: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other" / "pipeline"
+    shutil.copytree(Path(pipeline.__file__).parent, other)
+    with (other / "join.py").open("a") as file:
+        file.write("# changed\n")
+    processes.start_scheduler(python=bare)
+    processes.start_worker(python=bare, pythonpath=str(other.parent))
+    message = refusal(processes, settings)
+    assert message.startswith(
+        f"another state of this package than this client's ({pipeline.__version__}, source "
+    )
+    assert "worker tcp://127.0.0.1:" in message
+    assert "docker compose build" in message
+
+
+def test_the_same_package_installed_twice_is_the_same(
+    processes: Processes, settings: Settings, bare: str, tmp_path: Path
+) -> None:
+    """Only the workers have it: the scheduler gets it, and theirs stay in use."""
+    copy = tmp_path / "copy" / "pipeline"
+    shutil.copytree(Path(pipeline.__file__).parent, copy)
+    processes.start_scheduler(python=bare)
+    processes.start_worker(python=bare, pythonpath=str(copy.parent))
+    assert run_on(processes, settings) == COMBINED_CSV
+
+
+def test_inputs_are_compared_by_size(tmp_path: Path) -> None:
+    here = tmp_path / "a.csv"
+    here.write_text("1234")
+    assert _misread({str(here): 4}) == ""
+    assert _misread({str(here): 5}) == f"sees another file at {here}: of 4 bytes, not 5"
+    assert _misread({str(tmp_path / "b.csv"): 4}) == (
+        f"cannot read {tmp_path / 'b.csv'}: No such file or directory"
+    )
+
+
+def test_each_worker_marks_a_place_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "probe"
+    assert _mark(FileProbe(str(file)), 1) == "does not see this folder"
+    assert not file.exists()
+    probe = Folder(str(tmp_path)).start_probe(3)
+    assert _mark(probe, 1) == ""
+    assert [probe.marked(number) for number in range(3)] == [False, True, False]
+    assert _mark(probe, None) == ""
+    assert _mark(FileProbe(str(tmp_path)), 1) == "cannot write here: Is a directory"
+    probe.remove()
+    assert list(tmp_path.iterdir()) == []

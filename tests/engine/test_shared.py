@@ -1,0 +1,52 @@
+"""Threads of a process share what a run made first; runs that have ended are forgotten."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+from pipeline.engine.shared import forget, shared
+
+
+def test_threads_share_what_was_made_once() -> None:
+    name, made = uuid4().hex, []
+
+    def make() -> object:
+        made.append(object())
+        return made[-1]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: shared(name, make), range(100)))
+
+    assert found == [made[0]] * 100
+
+
+def test_what_many_others_came_after_is_made_anew() -> None:
+    name = uuid4().hex
+    first = shared(name, object)
+
+    assert shared(name, object) is first
+    for _ in range(100):
+        shared(uuid4().hex, object)
+    assert shared(name, object) is not first
+
+
+def test_each_kind_has_its_own_limit() -> None:
+    name = uuid4().hex
+    first = shared(name, object, kind="few", kept=2)
+    for _ in range(100):
+        shared(uuid4().hex, object)
+    assert shared(name, object, kind="few", kept=2) is first
+
+    for _ in range(2):
+        shared(uuid4().hex, object, kind="few", kept=2)
+    assert shared(name, object, kind="few", kept=2) is not first
+
+
+def test_what_is_forgotten_is_made_anew() -> None:
+    first = shared("forgotten", object, kind="one")
+
+    forget("forgotten", kind="one")
+    forget("never made", kind="one")
+
+    assert shared("forgotten", object, kind="one") is not first

@@ -1,0 +1,105 @@
+"""The client reads headers; the workers read each byte once, or twice where there are quotes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from support.processes import two_workers
+from support.scale import scaled
+
+from pipeline import Settings, run
+
+SIZE = scaled("MB whose reads are counted", 20, 200) * 1_000_000
+FILES = 2
+COUNTERS = Path("/proc/self/io")
+pytestmark = pytest.mark.skipif(not COUNTERS.exists(), reason="only Linux counts what is read")
+
+
+def bytes_read() -> int:
+    """Return how many bytes this process has read from files so far."""
+    counters = dict(line.split(": ") for line in COUNTERS.read_text().splitlines())
+    return int(counters["rchar"])
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Client]:
+    """Two worker processes, beside that of the client."""
+    with two_workers() as client:
+        yield client
+
+
+def plain(line: Callable[[int], str], folder: Path) -> list[Path]:
+    paths = [folder / f"purchases-{number}.csv" for number in range(FILES)]
+    text = "".join(map(line, range(10_000)))
+    for path in paths:
+        with path.open("w") as file:
+            file.write("customer_id,product,price\n")
+            for _ in range(SIZE // FILES // len(text) + 1):
+                file.write(text)
+    return paths
+
+
+def compressed(line: Callable[[int], str], folder: Path) -> list[Path]:
+    paths = plain(line, folder)
+    for path in paths:
+        path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    return [path.with_suffix(".csv.gz") for path in paths]
+
+
+def simple(row: int) -> str:
+    return f"{row % 500},A lamp that is number {row},{row % 977}.25\n"
+
+
+def quoted(row: int) -> str:
+    return f'{row % 500},"A lamp, that is ""number {row}""",{row % 977}.25\n'
+
+
+def no_chart(*_: object) -> None:
+    """Draw nothing: matplotlib reads fonts."""
+
+
+@pytest.mark.parametrize(
+    ("make", "line", "times"),
+    [(plain, simple, 1.05), (plain, quoted, 2.1), (compressed, simple, 1.05)],
+    ids=["no quotes", "quotes", "gzip"],
+)
+def test_each_byte_is_read_as_often_as_it_has_to_be(
+    make: Callable[[Callable[[int], str], Path], list[Path]],
+    line: Callable[[int], str],
+    times: float,
+    processes: Client,
+    tmp_path: Path,
+) -> None:
+    customers = tmp_path / "customers.csv"
+    customers.write_text("customer_id,first_name,last_name,age\n1,Ada,Byron,36\n")
+    paths = make(line, tmp_path)
+    small = tmp_path / "small.csv"
+    small.write_text("customer_id,product,price\n" + "1,Lamp,19.90\n" * 5_000)
+
+    def job(*purchases: Path, block_size: int | None = None) -> tuple[int, int]:
+        """Return what client and workers read of the input."""
+        settings = Settings(
+            (str(customers),),
+            tuple(map(str, purchases)),
+            str(tmp_path / "outputs"),
+            block_size=block_size,
+            fsync=False,
+        )
+        before = bytes_read(), sum(processes.run(bytes_read).values())
+        run(settings, processes, draw=no_chart)
+        report = json.loads((tmp_path / "outputs" / "run_report.json").read_text())
+        read = bytes_read() - before[0], sum(processes.run(bytes_read).values()) - before[1]
+        parts = (line for line in report["books"]["lines"] if line["what"] == "bytes of part files")
+        of_output = next(parts)["copied"] + report["books"]["bytes_written"]  # it is read back once
+        return read[0], read[1] - of_output
+
+    job(small, block_size=1024)  # all workers import what they need
+    of_client, of_workers = job(*paths)
+
+    assert of_client <= 1_000_000
+    assert of_workers <= times * sum(path.stat().st_size for path in paths) + 1_000_000

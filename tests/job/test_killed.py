@@ -1,0 +1,403 @@
+"""Killed, interrupted, without room: the outputs of a run are those of the run before, or its own.
+
+A process that has everything imported forks once for each kill, so that a hundred are cheap.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.paths import REPOSITORY
+from support.processes import INTERRUPTIBLE
+from support.scale import scaled
+
+from pipeline.outputs.staging import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT, staged_outputs
+
+KILLS = scaled("kills at any moment", 12, 100)
+
+# Reads [FOLDER, INPUTS, HOW] lines; does the work in a fork, and answers with its number, then with
+# how it ended. HOW: `run`, the job; or a number of steps, of a publishing that is killed then.
+DRIVER = """
+import json, os, shutil, signal, sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from pipeline import AgeGroups, Settings
+from pipeline.outputs import staging as publish
+from pipeline.steps.chart import draw_chart
+from pipeline.engine.cluster import connect
+from pipeline.job import run
+from pipeline.settings import ClusterSettings
+from pipeline.steps.spending import summarize
+
+with TemporaryDirectory() as folder:  # the first chart takes a second
+    nothing = summarize([], [], AgeGroups())
+    draw_chart(nothing, AgeGroups(), "", Path(folder, "chart.png"))
+
+def job(folder, inputs):
+    settings = Settings(
+        customers=(f"{inputs}/customers.csv",),
+        purchases=(f"{inputs}/purchases.csv",),
+        output_dir=folder,
+        block_size=4096,
+    )
+    cluster = ClusterSettings(threads_per_worker=2, dashboard_address="")
+    with connect(cluster) as client:
+        run(settings, client)
+
+def publish_until(folder, outputs, steps):
+    left = [steps]
+    def counted(function):
+        def call(*args, **kwargs):
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            return function(*args, **kwargs)
+        return call
+    with publish.staged_outputs(folder, fsync=True) as stage:
+        for file in Path(outputs).iterdir():
+            shutil.copy(file, stage)
+        os.replace = counted(os.replace)
+        for name in ("rename", "unlink", "rmdir", "touch"):
+            setattr(Path, name, counted(getattr(Path, name)))
+
+for line in sys.stdin:
+    folder, inputs, how = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        try:
+            job(folder, inputs) if how == "run" else publish_until(folder, inputs, int(how))
+        except BaseException as error:
+            print("failed:", repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    print(child, flush=True)
+    sys.stdin.readline()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Driver:
+    """A warm process that runs the job in forks of itself."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            text=True,
+            bufsize=1,
+        )
+
+    def run(self, folder: Path, inputs: Path, how: str = "run", delay: float | None = None) -> int:
+        """Run the job; kill it after so many seconds, if it still runs; return how it ended."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([str(folder), str(inputs), how]) + "\n")
+        number = int(process.stdout.readline())
+        if delay is not None:
+            # The moment in the life of the run is what is drawn: there is no event to wait for.
+            time.sleep(delay)
+            os.kill(number, signal.SIGKILL)
+        # Only now does the driver wait for its child: until then nobody else has that number.
+        process.stdin.write("\n")
+        return int(process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    driver = Driver()
+    yield driver
+    driver.close()
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two sets of inputs with different results; only the first has a bad record."""
+    folders = {}
+    for word, price, bad in (("old", "1.00", "1,bad\n"), ("new", "2.00", "")):
+        folder = tmp_path_factory.mktemp(word)
+        (folder / "customers.csv").write_text(
+            "customer_id,first_name,last_name,age\n"
+            + "".join(f"{number},{word},Name,{number % 90}\n" for number in range(100))
+        )
+        (folder / "purchases.csv").write_text(
+            "customer_id,product,price\n"
+            + bad
+            + "".join(f"{number % 120},{word},{price}\n" for number in range(1000))
+        )
+        folders[word] = folder
+    return folders
+
+
+@pytest.fixture(scope="module")
+def finished(
+    driver: Driver, inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The outputs of an undisturbed run on each of the inputs."""
+    folders = {word: tmp_path_factory.mktemp(f"{word}-outputs") for word in inputs}
+    for word, folder in folders.items():
+        assert driver.run(folder, inputs[word]) == 0
+    assert (folders["old"] / REJECTED).exists()
+    assert not (folders["new"] / REJECTED).exists()
+    return folders
+
+
+def state(folder: Path) -> dict[str, str]:
+    """Return what the outputs of a run hold, but for what the time changes."""
+    found = {}
+    for name in OUTPUTS:
+        path = folder / name
+        if path.exists():
+            found[name] = path.read_bytes().hex()
+    if REPORT in found:
+        report = json.loads((folder / REPORT).read_text())
+        assert report["status"] == "complete"
+        found[REPORT] = json.dumps(report["books"])
+    return found
+
+
+def as_before(folder: Path, finished: dict[str, Path]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(finished["old"], folder)
+
+
+def check(folder: Path, finished: dict[str, Path]) -> str:
+    """Check that outputs with a report are all of one run; return of which."""
+    found = state(folder)
+    if REPORT not in found:
+        return "none"
+    word = next((word for word, one in finished.items() if state(one) == found), "mixed")
+    assert word != "mixed", f"{sorted(found)} are of several runs"
+    return word
+
+
+@pytest.mark.timeout(300)
+def test_a_kill_at_any_moment_leaves_one_complete_run(
+    driver: Driver, inputs: dict[str, Path], finished: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "outputs"
+    as_before(folder, finished)
+    durations = []
+    for _ in range(3):
+        start = time.monotonic()
+        assert driver.run(folder, inputs["new"]) == 0
+        durations.append(time.monotonic() - start)
+    rng = random.Random(2024)
+    # One in each part of the run: spread over its whole life.
+    delays = [min(durations) * (part + rng.random()) / KILLS for part in range(KILLS)]
+    rng.shuffle(delays)
+
+    left, ended = [], []
+    for delay in delays:
+        as_before(folder, finished)
+        ended.append(driver.run(folder, inputs["new"], delay=delay))
+        left.append(check(folder, finished))
+
+        if len(left) % (KILLS // 5) == 0:  # the next run clears what was left, and completes
+            assert driver.run(folder, inputs["new"]) == 0
+            assert check(folder, finished) == "new"
+            assert {path.name for path in folder.iterdir()} == set(state(folder))
+
+    assert ended.count(-signal.SIGKILL) >= KILLS // 4
+    assert set(ended) <= {0, -signal.SIGKILL}
+    assert left.count("old") >= KILLS // 4
+
+
+def test_a_kill_between_any_two_steps_of_publishing(
+    driver: Driver, finished: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "outputs"
+    left: list[str] = []
+    next_left: list[str] = []
+    ended = -signal.SIGKILL
+    while ended == -signal.SIGKILL:
+        as_before(folder, finished)
+        ended = driver.run(folder, finished["new"], how=str(len(left)))
+        left.append(check(folder, finished))
+
+        # The next run puts in place what was finished, and clears what was not, before its work.
+        with pytest.raises(RuntimeError), staged_outputs(str(folder), fsync=False):
+            raise RuntimeError
+        next_left.append(check(folder, finished))
+        assert {path.name for path in folder.iterdir()} == set(state(folder))
+
+    assert ended == 0
+    # Five outputs are touched; then come the rename that counts, the removal of the old report,
+    # five outputs to put in place, one of which there is not (two removals), the folder, the report
+    # of an earlier failure and the lock.
+    assert left == ["old"] * 7 + ["none"] * 6 + ["new"] * 4
+    assert next_left == ["old"] * 6 + ["new"] * 11
+
+
+def job(folder: Path, inputs: Path, *options: str) -> subprocess.Popen[str]:
+    """Start the job as a user would."""
+    return subprocess.Popen(
+        [
+            *INTERRUPTIBLE,
+            *(sys.executable, "-m", "pipeline", "--dashboard-address", "127.0.0.1:0"),
+            *("--customers", str(inputs / "customers.csv")),
+            *("--purchases", str(inputs / "purchases.csv")),
+            *("--output-dir", str(folder), *options),
+        ],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_full_disk_is_one_line_and_changes_nothing(
+    small_disk: Path,
+    inputs: dict[str, Path],
+    finished: dict[str, Path],
+    tmp_path: Path,
+    compressed: bool,
+) -> None:
+    folder = small_disk / "outputs"
+    as_before(folder, finished)
+    shutil.copytree(inputs["new"], tmp_path / "large")
+    with (tmp_path / "large" / "purchases.csv").open("a") as file:
+        file.writelines(f"{number},Lamp,19.90\n" for number in range(100_000))
+    if compressed:  # there is no room for the unpacked file
+        subprocess.run(["gzip", str(tmp_path / "large" / "purchases.csv")], check=True)
+        (tmp_path / "large" / "purchases.csv.gz").rename(tmp_path / "large" / "purchases.csv")
+
+    process = job(folder, tmp_path / "large", "--quiet")
+    out, messages = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (4, "")
+    assert len(messages.splitlines()) == 1
+    assert str(folder) in messages
+    assert "No space left on device" in messages
+    assert state(folder) == state(finished["old"])
+    assert {path.name for path in folder.iterdir()} == {*OUTPUTS, FAILED}
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    small_disk: Path, inputs: dict[str, Path], finished: dict[str, Path]
+) -> None:
+    folder = small_disk / "outputs"
+    as_before(folder, finished)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+
+    process = job(folder, inputs["new"], "--quiet")
+    out, messages = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (4, "")
+    assert messages == (
+        f"error: {folder}: outputs cannot be written here: Read-only file system; "
+        "name another folder with --output-dir\n"
+    )
+    assert state(folder) == state(finished["old"])
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_in_the_middle_of_the_work_leaves_no_litter(
+    inputs: dict[str, Path], finished: dict[str, Path], tmp_path: Path, sent: signal.Signals
+) -> None:
+    folder, large = tmp_path / "outputs", tmp_path / "large"
+    as_before(folder, finished)
+    shutil.copytree(inputs["new"], large)
+    with (large / "purchases.csv").open("a") as file:
+        file.writelines(f"{number},Lamp,19.90\n" for number in range(400_000))
+
+    process = job(folder, large, "--block-size", "64KiB")
+    # The header is written: the work runs.
+    while not any(file.stat().st_size for file in folder.glob(f".unfinished-*/{COMBINED}")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.send_signal(sent)
+    _, messages = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert messages.splitlines()[-1] == "error: interrupted; the outputs are as they were"
+    assert state(folder) == state(finished["old"])
+    assert {path.name for path in folder.iterdir()} == set(OUTPUTS)
+
+
+def test_an_interrupt_while_outputs_are_put_in_place_comes_too_late(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from pipeline.outputs import staging as publish\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "put_in_place = publish._put_in_place\n"
+        "def interrupted(folder):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    put_in_place(folder)\n"
+        "publish._put_in_place = interrupted\n"
+        "with publish.staged_outputs(sys.argv[1], fsync=True) as stage:\n"
+        "    (stage / publish.REPORT).write_text('new')\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('as before')\n"
+    )
+
+    ended = subprocess.run(
+        [*INTERRUPTIBLE, sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "as before\n"), ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [REPORT]
+
+
+def test_a_second_run_into_the_same_folder_is_refused(
+    inputs: dict[str, Path], finished: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "outputs"
+    as_before(folder, finished)
+    # The first run is stopped as it holds the folder, and goes on when the second has ended.
+    first = job(folder, inputs["new"], "--quiet", "--block-size", "4096")
+    while not list(folder.glob(".unfinished-*")):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.001)
+    first.send_signal(signal.SIGSTOP)
+    second = job(folder, inputs["new"], "--quiet")
+    out, messages = second.communicate(timeout=60)
+    first.send_signal(signal.SIGCONT)
+    first.communicate(timeout=60)
+
+    assert (second.returncode, out) == (2, "")
+    assert messages == (
+        f"error: {folder}: another run writes its outputs here; wait for it, or name another "
+        "folder with --output-dir\n"
+    )
+    assert first.returncode == 0
+    assert state(folder) == state(finished["new"])

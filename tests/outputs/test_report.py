@@ -1,0 +1,114 @@
+"""The report tells what was asked for, what came of it, when, where and with which versions."""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from support.ledgers import BOOKS, CUSTOMERS, source
+
+from pipeline.outputs.report import RunLog
+from pipeline.settings import AgeGroups, Settings
+from pipeline.steps.spending import summarize
+
+GROUPS = AgeGroups(("Zoë's", "Old"), (Decimal("6.5"), Decimal(60)), "right")
+
+
+def test_a_run_that_has_succeeded(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    summary = summarize([{"Old": (Decimal("0.0000001"), 3)}], [{"Old": 2}], GROUPS)
+    log = RunLog(Settings(customers=("a.csv",), age_groups=GROUPS))
+
+    with log.stage("prepare"):
+        log.note_inputs(source("customers", a=1, b=1), source("purchases", c=1), join="broadcast")
+    log.write_complete(path, BOOKS, summary)
+
+    text = path.read_text(encoding="utf-8")
+    report = json.loads(text)
+    assert text.endswith("}\n")
+    assert "Zoë's" in text
+    assert report["status"] == "complete"
+    assert report["settings"]["customers"] == ["a.csv"]
+    assert report["settings"]["age_groups"] == {
+        "labels": ["Zoë's", "Old"],
+        "bounds": ["6.5", "60"],
+        "closed": "right",
+    }
+    assert report["inputs"] == {
+        "customers": [
+            {"file": "a.csv", "bytes": 500, "modified": None},
+            {"file": "b.csv", "bytes": 500, "modified": None},
+        ],
+        "purchases": [{"file": "c.csv", "bytes": 500, "modified": None}],
+    }
+    assert report["join"] == "broadcast"
+    assert report["host"] == socket.gethostname()
+    assert list(report["stages"]) == ["prepare"]
+    assert 0 <= report["stages"]["prepare"] <= report["seconds"]
+    assert lasted(report) >= 0
+    assert report["books"]["purchases"]["total"] == "99999999999999999999.000000000000000001"
+    assert report["books"]["lines"] == [
+        {"what": "records", "written": 34, "joined": 34},
+        {"what": "sum of the amounts", "in the age groups": "0.10", "read": "0.1"},
+    ]
+    assert report["books"]["customers_without_purchases"] == 4
+    assert report["books"]["customers"]["value_examples"] == CUSTOMERS.value_examples
+    assert report["age_groups"] == [
+        {
+            "age_group": "Zoë's",
+            "total_spending": "0.0000000",
+            "purchases": 0,
+            "customers": 0,
+            "spending_per_customer": None,
+            "share_of_total": "0.0000",
+        },
+        {
+            "age_group": "Old",
+            "total_spending": "0.0000001",
+            "purchases": 3,
+            "customers": 2,
+            "spending_per_customer": "0.00",
+            "share_of_total": "1.0000",
+        },
+    ]
+    assert set(report["versions"]) >= {
+        *("age-group-spending", "python", "dask", "distributed", "pandas", "pyarrow", "matplotlib")
+    }
+    assert all(report["versions"].values())
+
+
+def test_a_run_that_has_failed(tmp_path: Path) -> None:
+    path = tmp_path / "failed.json"
+
+    RunLog(Settings(customers=("a.csv",))).write_failed(path, ValueError("no such thing"))
+
+    report = json.loads(path.read_text())
+    assert (report["status"], report["error"]) == ("failed", "no such thing")
+    assert report["settings"]["customers"] == ["a.csv"]
+    assert lasted(report) >= 0
+
+
+def test_an_error_without_words_is_named(tmp_path: Path) -> None:
+    RunLog(Settings()).write_failed(tmp_path / "failed.json", AssertionError())
+
+    assert json.loads((tmp_path / "failed.json").read_text())["error"] == "AssertionError"
+
+
+def test_that_a_failure_cannot_be_written_is_no_failure_of_its_own(tmp_path: Path) -> None:
+    RunLog(Settings()).write_failed(tmp_path / "nowhere" / "failed.json", ValueError())
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_run_has_an_id_of_its_own() -> None:
+    assert RunLog(Settings()).run_id != RunLog(Settings()).run_id
+
+
+def lasted(report: dict[str, Any]) -> float:
+    """Return the seconds between the start and the end of a run."""
+    start, end = (datetime.fromisoformat(report[name]) for name in ("started", "ended"))
+    return (end - start).total_seconds()

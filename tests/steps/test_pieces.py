@@ -1,0 +1,123 @@
+"""The pieces of a block: every record is in one of them, and comes back as it was."""
+
+from __future__ import annotations
+
+import errno
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.frames import text
+
+from pipeline.columns.arrow import NUMBER, TEXT
+from pipeline.steps.pieces import (
+    from_cells,
+    gather,
+    partition_numbers,
+    read_pieces,
+    split,
+    to_cells,
+    write_pieces,
+)
+
+IDS = st.sampled_from([None, "", " ", "7", "007", " 7", "8", "-1", "x", " x", "1" * 20])
+DECIMALS = {
+    pa.decimal128(19, 2): [Decimal("1.25"), None, Decimal("-3.00")],
+    pa.decimal128(19, 0): [Decimal(10**19 - 1), None, Decimal(-1)],
+    NUMBER: [Decimal("0.000000000000000001"), Decimal(10**20 - 1), None],
+}
+
+
+@given(ids=st.lists(IDS, max_size=30), count=st.integers(1, 300))
+def test_equal_ids_have_the_same_partition(ids: list[str | None], count: int) -> None:
+    numbers = partition_numbers(text(*ids), count).tolist()
+
+    assert all(0 <= number < count for number in numbers)
+    places: dict[str, set[int]] = {}
+    for id, number in zip(ids, numbers, strict=True):
+        if id and id.strip():
+            places.setdefault(id.strip(), set()).add(number)
+    assert all(len(found) == 1 for found in places.values())
+    missing = [number for id, number in zip(ids, numbers, strict=True) if not (id or "").strip()]
+    assert missing == [place % count for place in range(len(missing))]
+
+
+@pytest.mark.parametrize("kept", ["in files", "in cells"])
+@pytest.mark.parametrize("type", DECIMALS, ids=str)
+def test_pieces_come_back_as_they_were(kept: str, type: pa.DataType, tmp_path: Path) -> None:
+    columns = {
+        "text": pa.array(["a", None, "é\n"], TEXT),
+        "number": pa.array(DECIMALS[type], type),
+        "flag": pa.array([True, False, True]),
+    }
+    blocks = [split(columns, np.array([2, 0, 2]), 4) for _ in range(2)]
+
+    if kept == "in files":
+        for block, pieces in enumerate(blocks):
+            write_pieces(pieces, tmp_path, 11 - block)
+        back = [read_pieces(tmp_path, number) for number in range(4)]
+    else:
+        cells = [to_cells(pieces) for pieces in blocks]
+        back = [from_cells([cell.slice(number, 1) for cell in cells]) for number in range(4)]
+
+    for name, column in columns.items():
+        found = [gather(pieces, name, column.type) for pieces in back]
+        assert {part.type for part in found} == {column.type}
+        values = column.to_pylist()
+        assert [part.to_pylist() for part in found] == [
+            [values[1]] * 2,
+            [],
+            [values[0], values[2]] * 2,
+            [],
+        ]
+
+
+def test_blocks_with_decimals_of_different_types_come_together() -> None:
+    pieces = [
+        piece
+        for type, values in DECIMALS.items()
+        for piece in split({"number": pa.array(values, type)}, np.zeros(3, np.int64), 1)
+    ]
+
+    numbers = gather(pieces, "number", NUMBER)
+
+    assert numbers.type == NUMBER
+    assert numbers.to_pylist() == [value for values in DECIMALS.values() for value in values]
+
+
+def test_the_files_of_a_partition_are_in_the_order_of_blocks(tmp_path: Path) -> None:
+    for block in (10, 9, 100, 0):
+        columns = {"number": pa.array([block])}
+        write_pieces(split(columns, np.zeros(1, np.int64), 1), tmp_path, block)
+
+    assert gather(read_pieces(tmp_path, 0), "number", pa.int64()).to_pylist() == [0, 9, 10, 100]
+
+
+def test_a_block_that_is_written_again_replaces_the_first(tmp_path: Path) -> None:
+    for value in (1, 2):
+        columns = {"number": pa.array([value])}
+        write_pieces(split(columns, np.zeros(1, np.int64), 1), tmp_path, 5)
+
+    assert gather(read_pieces(tmp_path, 0), "number", pa.int64()).to_pylist() == [2]
+
+
+def test_small_pieces_stay_small() -> None:
+    ids = pa.array([str(number) for number in range(1000)], TEXT)
+    prices = pa.array([Decimal("1.25")] * 1000, pa.decimal128(19, 2))
+
+    (piece,) = split({"id": ids, "price": prices}, np.zeros(1000, np.int64), 1)
+
+    assert [str(type) for type in piece.schema.types] == ["string", "decimal64(18, 2)"]
+
+
+def test_an_error_names_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+
+    with pytest.raises(OSError) as caught:
+        write_pieces(split({"a": pa.array([1])}, np.zeros(1, np.int64), 1), folder, 0)
+
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, str(folder))

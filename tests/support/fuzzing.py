@@ -1,0 +1,319 @@
+"""Drawn and broken CSV texts, and what must hold for any: the books of the reading.
+
+scripts/fuzz draws texts for a minute.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import click
+import pandas as pd
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from pipeline.csv_text import parse
+from pipeline.csv_text import record_ends as ends
+from pipeline.csv_text.records import Grammar
+from pipeline.csv_text.sources import Source, open_source
+from pipeline.engine.ledger import entry_of
+from pipeline.engine.places import Folder
+from pipeline.outputs.books import table_books
+from pipeline.outputs.rejected import write_rejected
+from pipeline.settings import Dialect
+from pipeline.steps import read
+from support.cutting import cut
+from support.frames import rows_of
+from support.oracle import number
+from support.reference import Span, spans
+
+LARGEST = 1 << 20
+REQUIRED = {"a": "--id-column", "b": "--amount-column"}
+WANTED = read.Wanted("a", read.NumberColumn("b"))
+BATCH = 100
+
+
+class Text(NamedTuple):
+    """The text behind the header `a,b`, its dialect, and sizes to cut it by."""
+
+    body: bytes
+    delimiter: str
+    encoding: str
+    max_size: int
+    block_size: int
+    small: int
+
+
+# Short pieces of what matters, so that they meet each other in every order.
+TOKENS = st.sampled_from(
+    [
+        *(b'"', b'""', b'"""', b",", b";", b"\n", b"\r", b"\r\n", b"\n\n", b',"', b'",', b'"\n'),
+        *(
+            b"a",
+            b"1",
+            b"1.5",
+            b"-2e3",
+            b".-5",
+            b" ",
+            b"'",
+            b"\\",
+            b"\0",
+            b"\xff",
+            b"\xc3",
+            b"\x81",
+            b"\x80",
+        ),
+        *("é".encode(), "ゼ".encode("shift_jis"), b"\xef\xbb\xbf", b"a,b\n", b"1,2\n", b"x" * 30),
+        *(b"1,2\r\n", b"3,4\r", b'5,"6"\n', "\ufeff7,8\n".encode(), b'9"0,z\n', b"\xef\xbb\xbf"),
+        *(b'1,"x\n', b'1,"x"y\n', b'"1","2"\r\n', b"NA", b"\x1a", "\u2028".encode()),
+    ]
+)
+FIELDS = st.one_of(
+    st.sampled_from(["", "1", "x", "12.50", 'say "x"', "a,b", "a\nb", "a\r\nb", "\r", '"', " "]),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4),
+)
+TABLES = st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=8)
+
+
+@st.composite
+def mutated_tables(draw: st.DrawFn) -> bytes:
+    """Write a table as a program would, and break it in a few places."""
+    target = io.StringIO(newline="")
+    writer = csv.writer(
+        target,
+        lineterminator=draw(st.sampled_from(["\n", "\r\n", "\r"])),
+        quoting=draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])),
+    )
+    writer.writerows(draw(TABLES))
+    text = target.getvalue().encode()
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(st.integers(0, len(text)))
+        stop = start + draw(st.sampled_from([0, 0, 1, 2]))
+        text = text[:start] + draw(st.one_of(st.just(b""), TOKENS)) + text[stop:]
+    return text
+
+
+BODIES = st.one_of(
+    st.lists(TOKENS, max_size=20).map(b"".join), mutated_tables(), st.binary(max_size=40)
+)
+TEXTS = st.builds(
+    Text,
+    BODIES,
+    st.sampled_from(",,,;|"),
+    st.sampled_from(["utf-8", "utf-8", "utf-8", "cp1252", "shift_jis"]),
+    st.one_of(st.just(LARGEST), st.integers(4, 9), st.integers(10, 40), st.integers(200, 300)),
+    st.integers(1, 64),
+    st.sampled_from([1, 8, 32, 1 << 16]),
+)
+
+
+def check(text: Text, folder: Path) -> Counter[str]:
+    """Check all that must hold for a text; return what was found in it."""
+    dialect = Dialect(text.delimiter, text.encoding, max_record_size=text.max_size)
+    found = spans(text.body, text.delimiter.encode(), text.max_size)
+    assert b"".join(text.body[span.start : span.stop] for span in found) == text.body
+    check_cuts(text.body, found, Grammar(text.delimiter, text.max_size))
+    (folder / "t.csv").write_bytes(b"a%bb\n" % text.delimiter.encode() + text.body)
+    source = open_source("purchases", [str(folder / "t.csv")], REQUIRED, dialect)
+    if not source.files[0].is_plain:  # its offsets would be those of other bytes
+        return Counter(unpacked=1)
+    good = [span for span in found if span.fields and not _fault(span, text, text.body)]
+    for block_size in (text.block_size, LARGEST):
+        with _small_pieces(text.small):
+            check_read(cut(source, dialect, block_size), dialect, text, found, good)
+    rejected = sum(1 for span in found if _fault(span, text, text.body))
+    if not rejected and text.encoding == "utf-8":
+        check_against_python(text, good)
+    return Counter(
+        records=len(good), rejected=rejected, clean=not rejected, bytes=len(text.body), texts=1
+    )
+
+
+def check_cuts(body: bytes, found: list[Span], grammar: Grammar) -> None:
+    """Cut a text at every block size: its records must be the same, byte for byte."""
+    wanted = [(span.start, span.stop, span.line, span.fault or None) for span in found]
+    wanted = [span for span in wanted if body[span[0] : span[1]].strip(b"\r\n")]
+    starts = {span.start for span in found} | {len(body)}
+    known: dict[tuple[int, int], list[tuple[int, int, int, str | None]]] = {}
+    for block_size in range(1, len(body) + 2):
+        records = []
+        start = line = 0
+        for stop in _stops(body, grammar, block_size):
+            assert stop in starts or body[stop - 1 : stop] in b"\r\n", "cut within a record"
+            block = body[start:stop]
+            if (start, stop) not in known:
+                split = [
+                    (record.offset, record.offset + len(record.raw), record.line, record.fault)
+                    for record in grammar.split(block)
+                ]
+                known[start, stop] = split
+                if grammar.is_regular(block):
+                    assert all(fault is None for *_, fault in split), "not regular"
+                    lines = list(grammar.lines(block, range(len(split))))
+                    assert lines == [at for _, _, at, _ in split]
+            records += [
+                (begin + start, end + start, at + line, fault)
+                for begin, end, at, fault in known[start, stop]
+            ]
+            line += len(block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")) - 1
+            start = stop
+        assert records == wanted, f"at block size {block_size}"
+
+
+def check_read(
+    source: Source, dialect: Dialect, text: Text, found: list[Span], good: list[Span]
+) -> None:
+    """Read all blocks: records, rejects, examples and sums must be those of the spans."""
+    blocks = [
+        read.read_block(block, source.name, source.columns, WANTED, dialect)
+        for block in source.blocks
+    ]
+    records = pd.concat(blocks)
+    entries = [entry_of(block) for block in blocks]
+    rows = [tuple(field.decode(text.encoding) or None for field in span.fields) for span in good]
+    assert rows_of(records, ("a", "b"), "a") == rows
+    assert records[read.ORDER].is_monotonic_increasing
+
+    folder = Path(source.files[0].path).parent
+    (folder / "rejected").unlink(missing_ok=True)
+    write_rejected(folder / "rejected", {source: entries}, Folder(str(folder)))
+    wanted = [
+        (
+            str(span.line + 2),
+            str(span.start + 4),
+            _fault(span, text, text.body),
+            text.body[span.start : span.stop]
+            .rstrip(b"\r\n")
+            .decode(text.encoding, "backslashreplace"),
+        )
+        for span in found
+        if _fault(span, text, text.body)
+    ]
+    assert _rejects(folder / "rejected") == wanted
+
+    numbers = [number(row[1]) for row in rows]
+    unusable = [
+        (span.line + 2, row[1])
+        for span, row, value in zip(good, rows, numbers, strict=True)
+        if row[1] is not None and value is None
+    ]
+    books = table_books(source, entries)
+    assert books.bytes == books.bytes_in_files == len(text.body) + 4
+    assert (books.records, books.rejected) == (len(good), len(wanted))
+    assert books.values_missing == sum(1 for row in rows if row[1] is None)
+    assert books.values_unusable == len(unusable)
+    shown = [(example["line"], example["value"]) for example in books.value_examples]
+    assert shown == unusable[: read.MAX_EXAMPLES]
+    assert books.total == sum((value for value in numbers if value is not None), Decimal(0))
+    moved = b"".join((field or "").encode() for row in rows for field in row)
+    assert books.hash_total == sum(byte for byte in moved if byte not in b"\"'")
+    assert books.hash_total == sum(entry["hash_total_kept"] for entry in entries)
+
+
+def check_against_python(text: Text, good: list[Span]) -> None:
+    """Python's csv module reads a text without a bad record in the same way."""
+    stream = io.StringIO(text.body.decode(), newline="")
+    rows = csv.reader(stream, delimiter=text.delimiter, strict=True)
+    assert [row for row in rows if row] == [
+        [field.decode() for field in span.fields] for span in good
+    ]
+
+
+def _fault(span: Span, text: Text, body: bytes) -> str:
+    """Return why a span is no record of two columns."""
+    raw = body[span.start : span.stop]
+    if span.fault or not span.fields:
+        return span.fault
+    if b"\0" in raw:
+        return "NUL byte"
+    try:
+        raw.decode(text.encoding)
+    except UnicodeDecodeError:
+        return f"not {text.encoding.upper()}"
+    if len(span.fields) == 2:
+        return ""
+    return "too few fields" if len(span.fields) < 2 else "too many fields"
+
+
+def _stops(body: bytes, grammar: Grammar, block_size: int) -> Iterator[int]:
+    """Yield where blocks end, as `sources` cuts a file, but in memory."""
+    start, length = 0, block_size
+    while start < len(body):
+        at_end = start + length >= len(body)
+        block = body[start : start + length]
+        stop = len(body) if at_end else start + grammar.complete_records(block)
+        if stop == start:
+            length *= 2
+            continue
+        yield stop
+        start, length = stop, block_size
+
+
+def _rejects(path: Path) -> list[tuple[str, ...]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            (row[1], row[2], row[3], row[5]) for row in itertools.islice(csv.reader(file), 1, None)
+        ]
+
+
+@contextmanager
+def _small_pieces(size: int) -> Iterator[None]:
+    """Let bad records be searched for, and bitmaps be made, in small pieces."""
+    before = parse._SMALL, ends._CHUNK
+    parse._SMALL, ends._CHUNK = size, 64
+    try:
+        yield
+    finally:
+        parse._SMALL, ends._CHUNK = before
+
+
+def fuzz(first_seed: int, goes_on: Callable[[Counter[str]], bool]) -> Counter[str]:
+    """Check drawn texts while `goes_on(counts)`; raise what the first bad one raises, shrunk.
+
+    Counts `batches`, `texts`, their `records`, those that are `rejected`, and the `clean` texts.
+    """
+    total: Counter[str] = Counter()
+    with TemporaryDirectory() as folder:
+        while goes_on(total):
+
+            @seed(first_seed + total["batches"])
+            @settings(
+                max_examples=BATCH,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate, Phase.shrink],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(TEXTS)
+            def one_batch(text: Text) -> None:
+                total.update(check(text, Path(folder)))
+
+            one_batch()
+            total["batches"] += 1
+    return total
+
+
+@click.command()
+@click.option("--seconds", default=60.0, show_default=True)
+@click.option("--seed", "first_seed", default=0, show_default=True, help="Of the first batch.")
+def main(seconds: float, first_seed: int) -> None:
+    """Read drawn and broken CSV texts until the time is over; fail at the first fault."""
+    stop = time.monotonic() + seconds
+    found = fuzz(first_seed, lambda _: time.monotonic() < stop)
+    click.echo(", ".join(f"{name} {count:,}" for name, count in sorted(found.items())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Servers that tests need and that not every machine has."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any, NoReturn
+
+import pytest
+
+
+def no_server(reason: str) -> NoReturn:
+    """Skip the test; fail it where REQUIRE_SERVERS is set, as on a build server."""
+    if os.environ.get("REQUIRE_SERVERS"):
+        pytest.fail(f"{reason} (REQUIRE_SERVERS is set)", pytrace=False)
+    pytest.skip(reason)
+
+
+class WebServer:
+    """A web server of one file, at `url`, which runs within the `with` block.
+
+    It sends ranges unless told not to. `faults` are what it does to the next requests: `500`, or
+    `drop`: it breaks off in the middle. `sent` counts the bytes it has sent.
+    """
+
+    def __init__(self, data: bytes, ranges: bool = True) -> None:
+        self.data, self.ranges = data, ranges
+        self.faults: deque[str] = deque()
+        self.sent = 0
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self.url = f"http://127.0.0.1:{self._server.server_port}/purchases.csv"
+
+    def __enter__(self) -> WebServer:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def __init__(self, server: WebServer, *args: Any) -> None:
+        self._of = server
+        super().__init__(*args)
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self._of.data)))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        data, status = self._of.data, 200
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if asked and self._of.ranges:
+            start, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
+            place, data, status = f"bytes {start}-{last}/{len(data)}", data[start : last + 1], 206
+        fault = self._of.faults.popleft() if self._of.faults else ""
+        if fault == "500":
+            self.send_error(500)
+            return
+        self.send_response(status)
+        if status == 206:
+            self.send_header("Content-Range", place)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        try:
+            self.wfile.write(data[: len(data) // 2] if fault == "drop" else data)
+            self._of.sent += len(data)
+        except OSError:  # the client has heard enough
+            pass
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Refusing:
+    """A store at `url` that gives its `answers`, a status and a code each, within the `with` block.
+
+    `asked` counts the requests.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, str]] = []
+        self.asked = 0
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Refusal, self))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Refusing:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Refusal(BaseHTTPRequestHandler):
+    def __init__(self, server: Refusing, *args: Any) -> None:
+        self._of = server
+        super().__init__(*args)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, code = self._of.answers[self._of.asked]
+        self._of.asked += 1
+        text = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
+        self.send_response(status)
+        self.send_header("ETag", '"etag"')
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Proxy:
+    """Passes connections on to another server, within the `with` block; it can hang or be lost."""
+
+    def __init__(self, host: str, target: tuple[str, int]) -> None:
+        self._target = target
+        self._server = socket.create_server((host, 0))
+        self.url = f"http://{host}:{self._server.getsockname()[1]}"
+        self._pass = Event()
+        self._pass.set()
+        self._open: list[socket.socket] = []
+        self.passed = 0  # bytes, from client to server
+
+    def __enter__(self) -> Proxy:
+        Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lose()
+
+    def hang(self) -> None:
+        """Pass nothing on until `go_on`."""
+        self._pass.clear()
+
+    def go_on(self) -> None:
+        """Pass on what has come meanwhile."""
+        self._pass.set()
+
+    def lose(self) -> None:
+        """Break all connections off, and accept no more."""
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
+        self._pass.set()
+
+    def cut(self) -> None:
+        """Break all connections off."""
+        for one in self._open:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self._server.accept()
+                there = socket.create_connection(self._target)
+                self._open += [here, there]
+                for pair in ((here, there), (there, here)):
+                    Thread(target=self._copy, args=pair, daemon=True).start()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                self._pass.wait()
+                target.sendall(data)
+                self.passed += len(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+        source.close()

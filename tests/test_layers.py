@@ -1,0 +1,100 @@
+"""The rooms of the package: imports go one way, and none grows too large to find one's way."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.paths import REPOSITORY
+
+PACKAGE = REPOSITORY / "pipeline"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [module.relative_to(PACKAGE).as_posix() for module in MODULES]
+
+# A room imports from itself and from those before it. `pipeline` is the face, `__init__.py`.
+ORDER = [
+    *("errors", "settings", "columns", "csv_text", "engine", "steps", "outputs", "job"),
+    *("pipeline", "cli", "__main__"),
+]
+PRIVATE_DASK = re.compile(r"(dask|distributed)(\.\w+)*\._\w*")
+INTERNALS = "engine/internals.py"  # the one module that may import private modules of Dask
+PARTITIONS = "engine/partitions.py"  # the one module that may use `_meta`
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the full name of all that is imported, also within functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.fullmatch(r"(pipeline|dask|distributed)(\.\w+)+", node.value)
+        ):
+            yield node.value  # a name for importlib
+
+
+def parsed(module: Path) -> ast.Module:
+    return ast.parse(module.read_text("utf-8"))
+
+
+def room(module: Path) -> str:
+    first = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "pipeline" if first == "__init__" else first
+
+
+def room_of_import(name: str) -> str:
+    """Return the room that a name such as `pipeline.steps.read.ID` is of."""
+    first = [*name.split("."), ""][1]
+    is_room = (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file()
+    return first if first and is_room else "pipeline"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_imports_go_one_way(module: Path) -> None:
+    here = ORDER.index(room(module))
+    names = [name for name in imported(parsed(module)) if name.split(".")[0] == "pipeline"]
+    names = [name for name in names if name != "pipeline.__version__"]  # which imports nothing
+    assert [name for name in names if ORDER.index(room_of_import(name)) > here] == []
+
+
+def test_every_room_has_its_place() -> None:
+    assert {room(module) for module in MODULES} <= set(ORDER)
+
+
+def test_the_top_level_can_be_read_at_a_glance() -> None:
+    assert len([path for path in PACKAGE.iterdir() if path.name != "__pycache__"]) <= 12
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_no_module_is_long(module: Path) -> None:
+    assert len(module.read_text("utf-8").splitlines()) < 400
+
+
+@pytest.mark.parametrize(
+    "module",
+    [module for module in MODULES if module.name == "__init__.py"],
+    ids=lambda module: module.parent.name,
+)
+def test_a_package_says_in_short_what_lives_there(module: Path) -> None:
+    text = ast.get_docstring(parsed(module))
+    assert text
+    if module.parent != PACKAGE:  # the face shows how it is used
+        assert len(text.splitlines()) <= 4
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_private_modules_of_dask_are_imported_in_one_place(module: Path) -> None:
+    name = module.relative_to(PACKAGE).as_posix()
+    tree = parsed(module)
+    if name != INTERNALS:
+        assert [name for name in imported(tree) if PRIVATE_DASK.match(name)] == []
+    if name not in (INTERNALS, PARTITIONS):
+        used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+        assert [node.lineno for node in used if node.attr in ("_meta", "_expr")] == []
