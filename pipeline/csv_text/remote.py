@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 import fsspec
 
 from pipeline.csv_text.remote_errors import remote_error
-from pipeline.errors import UsageError, is_storage_fault
+from pipeline.errors import UsageError
 
 T = TypeVar("T")
 
 _WAITS = (1, 2, 4, 8, 16)  # seconds, at most, before a request is tried again
+_PASSING = errno.EIO, errno.ETIMEDOUT  # a quota does not pass
+_PATIENCE = 60  # seconds; a request that fails later is not tried again
+CONNECT, ANSWER = 10, 60  # seconds until a server that keeps silent counts as lost
 _NO_RANGES = "the server sends no ranges of a file, so workers cannot share it; download it first"
 _AHEAD = 8 << 20  # bytes of a stream that are read at once
 
@@ -42,13 +45,27 @@ def file_system(path: str) -> tuple[Any, str]:
         return fsspec.url_to_fs(path)
     try:
         # Without a cache: a worker lives for many runs, and files change.
-        return fsspec.url_to_fs(path, use_listings_cache=False)
+        system, inner = fsspec.url_to_fs(path, use_listings_cache=False, **_limits(path))
+        system.retries = 1  # of s3fs, which would try in vain what `again` tries
+        return system, inner
     except (ImportError, ValueError) as error:
         scheme = path.partition("://")[0]
         raise UsageError(
             f"{scheme}:// cannot be opened: {error}; for s3://, "
             "pip install -c scripts/constraints.txt -e '.[s3]'"
         ) from error
+
+
+def _limits(path: str) -> dict[str, Any]:
+    """Return how long a file system waits; it tries each request once, and `again` repeats it."""
+    if path.startswith("s3://"):
+        times = {"connect_timeout": CONNECT, "read_timeout": ANSWER}
+        return {"config_kwargs": {**times, "retries": {"total_max_attempts": 1}}}
+    if is_web(path):
+        from aiohttp import ClientTimeout
+
+        return {"client_kwargs": {"timeout": ClientTimeout(sock_connect=CONNECT, sock_read=ANSWER)}}
+    return {}
 
 
 @contextmanager
@@ -62,17 +79,34 @@ def told(path: str) -> Iterator[None]:
         raise meant from None  # an answer may hold an access key
 
 
+def again(path: str, action: Callable[[], T]) -> T:
+    """Return what a request about the URL `path` returns; try it again while the server fails.
+
+    Six times, and not after a minute: a server that keeps silent is asked once. Raises OSError.
+    """
+    end = time.monotonic() + _PATIENCE
+    for wait in (*_WAITS, None):
+        try:
+            with told(path):
+                return action()
+        except OSError as error:
+            if wait is None or time.monotonic() > end or error.errno not in _PASSING:
+                raise
+        time.sleep(random.uniform(0, wait))
+    raise AssertionError("the last try returns or raises")
+
+
 def read_range(path: str, start: int, stop: int) -> bytes:
     """Return bytes `start` to `stop` of the file at a URL, fewer only at its end.
 
-    Tries again, for half a minute at most, while the server fails; then raises OSError.
+    Raises OSError (see `again`).
     """
     if stop <= start:
         return b""
     system, inner = file_system(path)
     if is_web(path):
-        return _again(path, lambda: _from_web(system, inner, start, stop))
-    return _again(path, lambda: bytes(system.cat_file(inner, start=start, end=stop)))
+        return again(path, lambda: _from_web(system, inner, start, stop))
+    return again(path, lambda: bytes(system.cat_file(inner, start=start, end=stop)))
 
 
 def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
@@ -85,25 +119,13 @@ def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
             raise OSError(errno.EINVAL, _NO_RANGES, url) from error
 
 
-def _again(path: str, action: Callable[[], T]) -> T:
-    for wait in (*_WAITS, None):
-        try:
-            with told(path):
-                return action()
-        except OSError as error:
-            if wait is None or not is_storage_fault(error):
-                raise
-        time.sleep(random.uniform(0, wait))
-    raise AssertionError("the last try returns or raises")
-
-
 class RemoteFile(io.RawIOBase):
     """The file at a URL. Where it is read from the front, the next bytes are read meanwhile."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         system, inner = file_system(path)
-        size = _again(path, lambda: system.info(inner)["size"])
+        size = again(path, lambda: system.info(inner)["size"])
         if size is None:
             raise OSError(errno.EINVAL, _NO_RANGES, path)
         self._size, self._place, self._end = int(size), 0, -1

@@ -2,15 +2,15 @@
 
 Each process finds credentials and endpoint by the usual chain (environment, profile, role of the
 machine); what travels between processes holds neither. All errors are OSErrors that name the
-object (see `csv_text.remote_errors`). botocore retries what may pass: throttling, errors of the
-server and lost connections.
+object (see `csv_text.remote_errors`). What may pass is tried again (see `csv_text.remote.again`):
+throttling, errors of the server and lost connections.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -18,7 +18,7 @@ from functools import cache
 from mimetypes import guess_type
 from typing import Any, NamedTuple
 
-from pipeline.csv_text.remote_errors import remote_error
+from pipeline.csv_text.remote import ANSWER, CONNECT, again
 from pipeline.errors import UsageError
 
 LEAST_PART = 5 << 20  # bytes; only the last part of an object may have fewer
@@ -26,9 +26,6 @@ MOST_PARTS = 10_000
 LARGEST_PART = 5 << 30  # bytes
 
 _SCHEME = "s3://"
-# A request is tried so often, after up to 1, 2, 4, 8 and 16 s, unless AWS_MAX_ATTEMPTS is set.
-_ATTEMPTS = 6
-_CONNECT, _READ = 10, 60  # seconds until a silent store counts as lost
 _CONNECTIONS = 64
 _PAGE = 1000  # keys that one request deletes
 
@@ -92,26 +89,21 @@ class ObjectFolder:
         `instead_of`.
         """
         only = {"IfNoneMatch": "*"} if new else {"IfMatch": instead_of} if instead_of else {}
-        with _told(self.url(name)):
-            answer = _client().put_object(
-                **self._at(name), Body=data, ContentType=_media(name), **only
-            )
-            return _etag(answer)
+        what = {**self._at(name), "Body": data, "ContentType": _media(name), **only}
+        return _etag(_ask(self.url(name), "put_object", what))
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return bytes `start` to `stop` of an object, fewer at its end."""
         if stop is not None and stop <= start:
             return b""
         last = "" if stop is None else stop - 1
-        with _told(self.url(name)):
-            answer = _client().get_object(**self._at(name), Range=f"bytes={start}-{last}")
-            return bytes(answer["Body"].read())
+        what = {**self._at(name), "Range": f"bytes={start}-{last}"}
+        return again(self.url(name), lambda: bytes(_client().get_object(**what)["Body"].read()))
 
     def stat(self, name: str) -> Stat | None:
         """Return what the store knows of an object; None if there is none."""
         try:
-            with _told(self.url(name)):
-                found = _client().head_object(**self._at(name))
+            found = _ask(self.url(name), "head_object", self._at(name))
         except FileNotFoundError:
             return None
         now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
@@ -119,27 +111,21 @@ class ObjectFolder:
 
     def copy(self, name: str, target: ObjectFolder) -> str:
         """Copy an object to the same name in another folder, within the store; return its ETag."""
-        with _told(target.url(name)):
-            source = {"Bucket": self.bucket, "Key": f"{self.prefix}{name}"}
-            answer = _client().copy_object(**target._at(name), CopySource=source)
-            return _etag(answer["CopyObjectResult"])
+        what = {**target._at(name), "CopySource": self._at(name)}
+        return _etag(_ask(target.url(name), "copy_object", what)["CopyObjectResult"])
 
     def names(self) -> list[str]:
         """Return the names of all objects in this folder, also of those in folders below."""
-        with _told(str(self)):
-            pages = _client().get_paginator("list_objects_v2")
-            found = pages.paginate(Bucket=self.bucket, Prefix=self.prefix)
-            keys = [item["Key"] for page in found for item in page.get("Contents", ())]
-        return [key.removeprefix(self.prefix) for key in keys]
+        what = {"Bucket": self.bucket, "Prefix": self.prefix}
+        found = _list(str(self), "list_objects_v2", "Contents", what)
+        return [item["Key"].removeprefix(self.prefix) for item in found]
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; one that does not exist is no error."""
         for first in range(0, len(names), _PAGE):
             keys = [{"Key": self.prefix + name} for name in names[first : first + _PAGE]]
-            with _told(str(self)):
-                answer = _client().delete_objects(
-                    Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True}
-                )
+            what = {"Bucket": self.bucket, "Delete": {"Objects": keys, "Quiet": True}}
+            answer = _ask(str(self), "delete_objects", what)
             if failed := answer.get("Errors"):
                 raise OSError(errno.EACCES, f"cannot be deleted: {failed[0]['Code']}", str(self))
 
@@ -149,8 +135,8 @@ class ObjectFolder:
 
     def start_upload(self, name: str) -> Upload:
         """Start a multipart upload of an object, which is not changed before it is completed."""
-        with _told(self.url(name)):
-            answer = _client().create_multipart_upload(**self._at(name), ContentType=_media(name))
+        what = {**self._at(name), "ContentType": _media(name)}
+        answer = _ask(self.url(name), "create_multipart_upload", what)
         return Upload(self, name, answer["UploadId"])
 
     def uploads(self, begin: str) -> list[Upload]:
@@ -158,13 +144,10 @@ class ObjectFolder:
 
         Only those of objects whose names begin with `begin`.
         """
-        with _told(self.url(begin)):
-            pages = _client().get_paginator("list_multipart_uploads")
-            found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}{begin}")
-            uploads = [item for page in found for item in page.get("Uploads", ())]
+        what = {"Bucket": self.bucket, "Prefix": f"{self.prefix}{begin}"}
+        found = _list(self.url(begin), "list_multipart_uploads", "Uploads", what)
         return [
-            Upload(self, item["Key"].removeprefix(self.prefix), item["UploadId"])
-            for item in uploads
+            Upload(self, item["Key"].removeprefix(self.prefix), item["UploadId"]) for item in found
         ]
 
     def start_probe(self, count: int) -> ObjectProbe:
@@ -185,36 +168,32 @@ class Upload:
 
     def put(self, number: int, data: bytes) -> Part:
         """Upload a part; one that is uploaded again replaces the one before."""
-        with self._told():
-            answer = _client().upload_part(**self._at(), PartNumber=number, Body=data)
+        what = {**self._at(), "PartNumber": number, "Body": data}
+        answer = _ask(self._url, "upload_part", what)
         return Part(number, _etag(answer), len(data))
 
     def parts(self) -> list[Part]:
         """Return the parts that the store has, by number."""
-        with self._told():
-            pages = _client().get_paginator("list_parts").paginate(**self._at())
-            found = [item for page in pages for item in page.get("Parts", ())]
+        found = _list(self._url, "list_parts", "Parts", self._at())
         return [Part(item["PartNumber"], _etag(item), item["Size"]) for item in found]
 
     def complete(self, parts: Sequence[Part]) -> None:
         """Make the object of all parts, which are given by number."""
         named = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
-        with self._told():
-            _client().complete_multipart_upload(**self._at(), MultipartUpload={"Parts": named})
+        what = {**self._at(), "MultipartUpload": {"Parts": named}}
+        _ask(self._url, "complete_multipart_upload", what)
 
     def abort(self) -> None:
         """Drop all parts; an upload that is completed or aborted already stays so."""
-        try:
-            with self._told():
-                _client().abort_multipart_upload(**self._at())
-        except FileNotFoundError:
-            pass
+        with suppress(FileNotFoundError):
+            _ask(self._url, "abort_multipart_upload", self._at())
 
     def _at(self) -> dict[str, str]:
         return {**self.folder._at(self.name), "UploadId": self.id}
 
-    def _told(self) -> Any:
-        return _told(self.folder.url(self.name))
+    @property
+    def _url(self) -> str:
+        return self.folder.url(self.name)
 
 
 @dataclass(frozen=True)
@@ -248,27 +227,29 @@ def _client() -> Any:
             "s3:// needs packages that are not installed; "
             "pip install -c scripts/constraints.txt -e '.[s3]'"
         ) from error
-    session = get_session()
-    configured = session.get_config_variable("max_attempts")
     config = Config(
-        connect_timeout=_CONNECT,
-        read_timeout=_READ,
+        connect_timeout=CONNECT,
+        read_timeout=ANSWER,
         max_pool_connections=_CONNECTIONS,
-        retries={"mode": "standard", "total_max_attempts": int(configured or _ATTEMPTS)},
+        retries={"total_max_attempts": 1},
     )
-    return session.create_client("s3", config=config)
+    return get_session().create_client("s3", config=config)
 
 
-@contextmanager
-def _told(where: str) -> Iterator[None]:
-    """Raise what a store says as an OSError about the object at the URL `where`."""
-    try:
-        yield
-    except Exception as error:
-        told = remote_error(error, where)
-        if told is None:
-            raise
-        raise told from None  # an answer of the store may hold an access key
+def _ask(where: str, operation: str, what: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to a request about the object at the URL `where`."""
+    answer: dict[str, Any] = again(where, lambda: getattr(_client(), operation)(**what))
+    return answer
+
+
+def _list(where: str, operation: str, kind: str, what: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all items of one kind in the pages of an answer."""
+
+    def pages() -> list[dict[str, Any]]:
+        found = _client().get_paginator(operation).paginate(**what)
+        return [item for page in found for item in page.get(kind, ())]
+
+    return again(where, pages)
 
 
 def _media(name: str) -> str:

@@ -45,6 +45,19 @@ def test_a_range_is_all_there_though_the_server_fails(server: WebServer, faults:
     assert read_range(server.url, 5, 5) == b""
 
 
+def test_a_server_that_keeps_silent_is_asked_once(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "ANSWER", 0.2)
+    monkeypatch.setattr(remote, "_PATIENCE", 0.2)
+    server.faults.extend(["silence"] * 2)
+
+    with pytest.raises(OSError, match="does not answer, or breaks off"):
+        read_range(server.url, 1000, 70_000)
+
+    assert len(server.faults) == 1
+
+
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("faults", "message"),

@@ -10,6 +10,7 @@ import pytest
 from support.servers import Refusing
 from support.store import Prefix
 
+from pipeline.csv_text import remote
 from pipeline.engine import objects
 from pipeline.engine.objects import ObjectFolder
 
@@ -56,6 +57,19 @@ def test_throttling_is_waited_for(refusing: Refusing) -> None:
     assert [ObjectFolder("bucket", "").put("name", b"data") for _ in range(2)] == ["etag", "etag"]
 
     assert refusing.asked == 4
+
+
+def test_a_store_that_keeps_silent_is_asked_once(
+    refusing: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "ANSWER", 0.2)
+    monkeypatch.setattr(remote, "_PATIENCE", 0.2)
+    refusing.answers = [(0, ""), (200, "")]
+
+    with pytest.raises(OSError, match="the store does not answer"):
+        ObjectFolder("bucket", "").put("name", b"data")
+
+    assert refusing.asked == 1
 
 
 def test_a_wrong_clock_is_told(prefix: Prefix, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,14 +25,16 @@ def no_server(reason: str) -> NoReturn:
 class WebServer:
     """A web server of one file, at `url`, which runs within the `with` block.
 
-    It sends ranges unless told not to. `faults` are what it does to the next requests: `500`, or
-    `drop`: it breaks off in the middle. `sent` counts the bytes it has sent.
+    It sends ranges unless told not to. `faults` are what it does to the next requests: `500`,
+    `drop` (it breaks off in the middle) or `silence` (it never answers). `sent` counts the bytes it
+    has sent.
     """
 
     def __init__(self, data: bytes, ranges: bool = True) -> None:
         self.data, self.ranges = data, ranges
         self.faults: deque[str] = deque()
         self.sent = 0
+        self.end = Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self.url = f"http://127.0.0.1:{self._server.server_port}/purchases.csv"
 
@@ -41,6 +43,7 @@ class WebServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -65,6 +68,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "500":
             self.send_error(500)
             return
+        if fault == "silence":
+            self._of.end.wait()
+            return
         self.send_response(status)
         if status == 206:
             self.send_header("Content-Range", place)
@@ -83,12 +89,13 @@ class _Handler(BaseHTTPRequestHandler):
 class Refusing:
     """A store at `url` that gives its `answers`, a status and a code each, within the `with` block.
 
-    `asked` counts the requests.
+    Status 0 is no answer at all. `asked` counts the requests.
     """
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, str]] = []
         self.asked = 0
+        self.end = Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Refusal, self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -97,6 +104,7 @@ class Refusing:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -110,6 +118,9 @@ class _Refusal(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         status, code = self._of.answers[self._of.asked]
         self._of.asked += 1
+        if not status:
+            self._of.end.wait()
+            return
         text = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
         self.send_response(status)
         self.send_header("ETag", '"etag"')
