@@ -94,7 +94,7 @@ def _buffers(column: pd.Series) -> Iterable[Any]:
 def hashes(text: pa.Array) -> np.ndarray:
     """Return a 64-bit hash of each string (uint64); 0 for one that is empty or missing.
 
-    Different texts of up to 8 bytes have different hashes, others but for a chance of 2**-64.
+    Different texts have different hashes, but for a chance of 2**-64.
     """
     stops = bounds(text)
     # Eight bytes from any place on, read as one number.
@@ -114,8 +114,10 @@ def hashes(text: pa.Array) -> np.ndarray:
 
 def _hashes(words: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     found = words[starts]
+    short = np.minimum(sizes, _WORD)
     # Shifts out what is beyond the text; a shift by all bits leaves 0.
-    found <<= ((_WORD - np.minimum(sizes, _WORD)) << 3).view(np.uint64)
+    found <<= ((_WORD - short) << 3).view(np.uint64)
+    found ^= _OF_SIZE.take(short)  # zero bytes count too
     longest = min(int(sizes.max()), _WORD * _MOST_WORDS)
     if longest > _WORD:
         last = np.maximum(sizes - _WORD, 0)
@@ -147,6 +149,9 @@ def mixed(values: np.ndarray) -> np.ndarray:
         values *= factor
         values ^= values >> _HALF
     return values
+
+
+_OF_SIZE = mixed(np.arange(_WORD + 1))
 
 
 def pairing(order: np.ndarray, keys: np.ndarray) -> int:

@@ -9,6 +9,7 @@ throttling, errors of the server and lost connections.
 from __future__ import annotations
 
 import errno
+from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from mimetypes import guess_type
 from typing import Any, NamedTuple
+
+from isal.isal_zlib import crc32
 
 from pipeline.csv_text.remote import ANSWER, CONNECT, again
 from pipeline.errors import UsageError
@@ -45,11 +48,15 @@ class Stat(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A part of a multipart upload: its number from 1, its ETag, its size in bytes."""
+    """A part of a multipart upload: its number from 1, its ETag, its size in bytes.
+
+    `crc` is the CRC-32 that the store has of it, in its spelling; None if it keeps none.
+    """
 
     number: int
     etag: str
     size: int
+    crc: str | None
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class ObjectFolder:
 
     def start_upload(self, name: str) -> Upload:
         """Start a multipart upload of an object, which is not changed before it is completed."""
-        what = {**self._at(name), "ContentType": _media(name)}
+        what = {**self._at(name), "ContentType": _media(name), "ChecksumAlgorithm": "CRC32"}
         answer = _ask(self.url(name), "create_multipart_upload", what)
         return Upload(self, name, answer["UploadId"])
 
@@ -168,18 +175,27 @@ class Upload:
 
     def put(self, number: int, data: bytes) -> Part:
         """Upload a part; one that is uploaded again replaces the one before."""
-        what = {**self._at(), "PartNumber": number, "Body": data}
+        # Stores that keep checksums refuse a part that has changed on the way.
+        crc = b64encode(crc32(data).to_bytes(4, "big")).decode()
+        what = {**self._at(), "PartNumber": number, "Body": data, "ChecksumCRC32": crc}
         answer = _ask(self._url, "upload_part", what)
-        return Part(number, _etag(answer), len(data))
+        return Part(number, _etag(answer), len(data), answer.get("ChecksumCRC32"))
 
     def parts(self) -> list[Part]:
         """Return the parts that the store has, by number."""
         found = _list(self._url, "list_parts", "Parts", self._at())
-        return [Part(item["PartNumber"], _etag(item), item["Size"]) for item in found]
+        return [
+            Part(item["PartNumber"], _etag(item), item["Size"], item.get("ChecksumCRC32"))
+            for item in found
+        ]
 
     def complete(self, parts: Sequence[Part]) -> None:
         """Make the object of all parts, which are given by number."""
-        named = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        named = [
+            {"PartNumber": part.number, "ETag": part.etag}
+            | ({"ChecksumCRC32": part.crc} if part.crc else {})
+            for part in parts
+        ]
         what = {**self._at(), "MultipartUpload": {"Parts": named}}
         _ask(self._url, "complete_multipart_upload", what)
 

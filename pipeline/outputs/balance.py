@@ -124,14 +124,25 @@ def _shuffled(read: Sequence[Entry], written: Sequence[Entry]) -> Iterator[Line]
         sent, received = f"{name}_sent", f"{name}_received"
         if any(received in entry for entry in written):
             figures = _modulo(sent, read), _modulo(received, written)
-            yield Line(f"total of shuffled {name}", ("sent", "received"), figures)
-    places = [entry["misplaced"] for entry in written if "misplaced" in entry]
-    if places:
-        yield Line(
-            "shuffled records in a partition that is not theirs",
-            ("allowed", "found"),
-            (0, sum(places)),
-        )
+            yield Line(f"total of the pieces of {name}", ("sent", "received"), figures)
+    joined = [entry for entry in written if "received" in entry]
+    if not joined:
+        return
+    yield Line(
+        "records split for the shuffle",
+        ("read", "found again in the pieces"),
+        (sum_of("records", read), sum(entry.get("split", 0) for entry in read)),
+    )
+    yield Line(
+        "records of a shuffle",
+        ("in the pieces", "joined as they were in the pieces"),
+        (sum_of("received", joined), sum_of("kept_whole", joined)),
+    )
+    yield Line(
+        "shuffled records in a partition that is not theirs",
+        ("allowed", "found"),
+        (0, sum_of("misplaced", joined)),
+    )
 
 
 def _paired(purchases: Sequence[Entry], written: Sequence[Entry]) -> Iterator[Line]:

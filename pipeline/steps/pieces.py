@@ -1,16 +1,16 @@
 """The records of a block in pieces, one for each partition of a shuffle.
 
-Pieces are Arrow record batches: flat columns without Python objects, in small types. They are kept
-in files, one file for each block, or in cells of a dataframe that Dask shuffles, so that it handles
-a few large values in place of many small rows. Read back in the order of blocks, a partition's
-records are in input order.
+Pieces are Arrow record batches: flat columns without Python objects, in small types. Each is packed
+into a cell of bytes. Cells are kept in files, one file for each block, or are values of a dataframe
+that Dask shuffles, so that it handles a few large values in place of many small rows. Read back in
+the order of blocks, a partition's records are in input order.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +23,7 @@ from pipeline.columns.arrow import NUMBER, TEXT, text_bytes
 from pipeline.columns.keys import plain_integers, trimmed
 
 CELL = pa.large_binary()
+_CELLS = "cells"
 # Arrow's small offsets reach this far.
 _FAR = 1 << 31
 
@@ -50,14 +51,49 @@ def spread(records: int, count: int) -> np.ndarray:
 
 def split(
     columns: Mapping[str, pa.Array], numbers: np.ndarray, count: int
-) -> Iterator[pa.RecordBatch]:
-    """Yield the `count` pieces of a block: the rows of each partition, in their order."""
+) -> tuple[pa.Array, bool]:
+    """Return the `count` cells of a block: the rows of each partition, in their order.
+
+    And whether the cells, taken apart again, hold the columns as they were.
+    """
     few = numbers.astype(np.min_scalar_type(count))  # sorted by radix if it has 16 bits at most
-    rows = pa.array(np.argsort(few, kind="stable"))
-    block = pa.record_batch({name: _narrow(column) for name, column in columns.items()}).take(rows)
-    sizes = np.bincount(numbers, minlength=count)
-    for start, size in zip((np.cumsum(sizes) - sizes).tolist(), sizes.tolist(), strict=True):
-        yield block.slice(start, size)
+    rows = np.argsort(few, kind="stable")
+    block = pa.record_batch({name: _narrow(column) for name, column in columns.items()})
+    cells = _to_cells(block.take(pa.array(rows)), np.bincount(numbers, minlength=count).tolist())
+    return cells, _holds(cells, columns, rows)
+
+
+def _to_cells(block: pa.RecordBatch, sizes: Sequence[int]) -> pa.Array:
+    """Return pieces of these sizes as bytes, in Arrow's stream format (large_binary)."""
+    starts = accumulate(sizes, initial=0)
+    ends = [0]
+    with pa.BufferOutputStream() as sink:
+        for start, size in zip(starts, sizes, strict=False):
+            with pa.ipc.new_stream(sink, block.schema) as stream:
+                stream.write_batch(block.slice(start, size))
+            ends.append(sink.tell())
+        data = sink.getvalue()
+    buffers = [None, pa.py_buffer(np.array(ends)), data]
+    return pa.Array.from_buffers(CELL, len(sizes), buffers)
+
+
+def from_cells(cells: Sequence[pa.Array]) -> list[pa.RecordBatch]:
+    """Return the pieces in some cells, without a copy."""
+    return [
+        batch for array in cells for cell in array for batch in pa.ipc.open_stream(cell.as_buffer())
+    ]
+
+
+def _holds(cells: pa.Array, columns: Mapping[str, pa.Array], rows: np.ndarray) -> bool:
+    """Tell whether cells hold these columns; `rows` are the places of their records in them."""
+    pieces = from_cells([cells])
+    places = np.empty_like(rows)
+    places[rows] = np.arange(len(rows))
+    back = pa.array(places)
+    return all(
+        _widen(pa.concat_arrays([piece.column(name) for piece in pieces]).take(back)).equals(column)
+        for name, column in columns.items()
+    )
 
 
 def gather(pieces: Sequence[pa.RecordBatch], name: str, empty: pa.DataType) -> pa.ChunkedArray:
@@ -68,18 +104,17 @@ def gather(pieces: Sequence[pa.RecordBatch], name: str, empty: pa.DataType) -> p
     return pa.chunked_array(parts, parts[0].type if parts else empty)
 
 
-def write_pieces(pieces: Iterator[pa.RecordBatch], folder: Path, block: int) -> int:
-    """Keep the pieces of a block in a file; return its size in bytes.
+def write_cells(cells: pa.Array, folder: Path, block: int) -> int:
+    """Keep the cells of a block in a file; return its size in bytes.
 
     It appears whole, whatever was there before.
     """
     path = folder / f"{block:020}"
     unfinished = path.with_name(f"{uuid4().hex}.new")
-    first = next(pieces)
+    batch = pa.record_batch({_CELLS: cells})
     try:
-        with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, first.schema) as file:
-            for piece in chain([first], pieces):
-                file.write_batch(piece)
+        with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as file:
+            file.write_batch(batch)
         unfinished.replace(path)
         return path.stat().st_size
     except OSError as error:  # Arrow's errors lack the file name, and have long texts
@@ -87,33 +122,17 @@ def write_pieces(pieces: Iterator[pa.RecordBatch], folder: Path, block: int) -> 
         raise OSError(error.errno, reason, str(folder)) from error
 
 
-def read_pieces(folder: Path, number: int) -> list[pa.RecordBatch]:
-    """Return the pieces of a partition, in the order of blocks; mapped, not read."""
-    pieces = []
-    for path in sorted(folder.glob("*[0-9]")):
+def read_cells(folder: Path, number: int) -> tuple[list[int], list[pa.Array]]:
+    """Return the blocks in a folder, in order, and each one's cell of a partition.
+
+    Cells are mapped, not read.
+    """
+    paths = sorted(folder.glob("*[0-9]"))
+    cells = []
+    for path in paths:
         with pa.memory_map(str(path)) as source:
-            pieces.append(pa.ipc.open_file(source).get_batch(number))
-    return pieces
-
-
-def to_cells(pieces: Iterator[pa.RecordBatch]) -> pa.Array:
-    """Return each piece as bytes, in Arrow's stream format (large_binary)."""
-    ends = [0]
-    with pa.BufferOutputStream() as sink:
-        for piece in pieces:
-            with pa.ipc.new_stream(sink, piece.schema) as stream:
-                stream.write_batch(piece)
-            ends.append(sink.tell())
-        data = sink.getvalue()
-    buffers = [None, pa.py_buffer(np.array(ends)), data]
-    return pa.Array.from_buffers(CELL, len(ends) - 1, buffers)
-
-
-def from_cells(cells: Sequence[pa.Array]) -> list[pa.RecordBatch]:
-    """Return the pieces that `to_cells` packed, without a copy."""
-    return [
-        batch for array in cells for cell in array for batch in pa.ipc.open_stream(cell.as_buffer())
-    ]
+            cells.append(pa.ipc.open_file(source).get_batch(0).column(_CELLS).slice(number, 1))
+    return [int(path.name) for path in paths], cells
 
 
 def _narrow(column: pa.Array) -> pa.Array:

@@ -10,7 +10,7 @@ copies of its customers go to each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,25 +30,29 @@ from pipeline.steps.pieces import (
     from_cells,
     gather,
     partition_numbers,
-    read_pieces,
+    read_cells,
     split,
     spread,
-    to_cells,
-    write_pieces,
+    write_cells,
 )
 from pipeline.steps.read import ID, KEY, ORDER, PARSED, REST
 from pipeline.steps.render import CUSTOMER
 from pipeline.steps.skew import is_hot
 from pipeline.steps.transform import AGE_GROUP
-from pipeline.steps.transport import (
-    misplaced,
-    total_of_customers,
-    total_of_purchases,
-    weighed,
-)
+from pipeline.steps.transport import misplaced, sealed_again, total_of_cells
 
 _COPY = "copy"
 _LABEL, _BLOCK, _PIECE = "label", "block", "piece"
+# The columns of pieces, and their types where there is no piece.
+_PURCHASES = {ID: TEXT, PARSED: NUMBER, REST: TEXT, ORDER: pa.int64()}
+_CUSTOMERS = {
+    ID: TEXT,
+    CUSTOMER: TEXT,
+    AGE_GROUP: pa.int8(),
+    KEY: pa.uint64(),
+    _COPY: pa.bool_(),
+}
+_Cells = tuple[list[int], list[pa.Array]]  # the block of each cell, and the cells
 
 _LEAST_PARTITION, _LARGEST_PARTITION = 8 << 20, 128 << 20  # bytes of input
 _TIMES = 24
@@ -153,26 +157,36 @@ def _split(table: pd.DataFrame, shuffle: Shuffle, folder: str | None) -> pd.Data
     entry = entry_of(table)
     if entry.get("undecided") is not None:  # record boundaries unknown: a second pass splits it
         return with_totals(_CELLS.iloc[:0], table)
-    table = weighed(table)
-    pieces = (_split_purchases if PARSED in table else _split_customers)(table, shuffle)
+    is_purchases = PARSED in table
+    columns, numbers = (_purchases if is_purchases else _customers)(table, shuffle)
+    cells, are_whole = split(columns, numbers, shuffle.count)
+    block, all_numbers = entry["block"], range(shuffle.count)
+    totals = {
+        **sealed_again(table),
+        "split": len(table) if are_whole else 0,
+        "purchases_sent" if is_purchases else "customers_sent": total_of_cells(
+            [cells], [block] * shuffle.count, all_numbers
+        ),
+    }
     if folder is None:
-        cells = _cells(_labels(shuffle.count), entry["block"], to_cells(pieces))
-        return with_totals(cells, table)
-    size = write_pieces(pieces, Path(folder), entry["block"])
-    return with_totals(_CELLS.iloc[:0], table, spilled_bytes=size)
+        return with_totals(_cells(_labels(shuffle.count), block, cells), table, **totals)
+    size = write_cells(cells, Path(folder), block)
+    return with_totals(_CELLS.iloc[:0], table, spilled_bytes=size, **totals)
 
 
-def _split_purchases(purchases: pd.DataFrame, shuffle: Shuffle) -> Iterator[pa.RecordBatch]:
+def _purchases(purchases: pd.DataFrame, shuffle: Shuffle) -> tuple[dict[str, pa.Array], np.ndarray]:
+    """Return the columns of purchases to split, and the number of each one's partition."""
     columns = {name: to_arrow(purchases[name]) for name in (ID, PARSED, REST)}
     columns[ORDER] = pa.array(purchases[ORDER].to_numpy())
     numbers = partition_numbers(columns[ID], shuffle.count)
     if shuffle.hot:
         hot = _which_hot(columns[ID], shuffle)
         numbers[hot] = spread(len(hot), shuffle.count)
-    return split(columns, numbers, shuffle.count)
+    return columns, numbers
 
 
-def _split_customers(customers: pd.DataFrame, shuffle: Shuffle) -> Iterator[pa.RecordBatch]:
+def _customers(customers: pd.DataFrame, shuffle: Shuffle) -> tuple[dict[str, pa.Array], np.ndarray]:
+    """Return the columns of customers to split, with copies, and each one's partition."""
     columns = {name: to_arrow(customers[name]) for name in (ID, CUSTOMER)}
     columns[AGE_GROUP] = pa.array(customers[AGE_GROUP].cat.codes.to_numpy())
     columns |= {name: pa.array(customers[name].to_numpy()) for name in (KEY, ORDER)}
@@ -183,11 +197,13 @@ def _split_customers(customers: pd.DataFrame, shuffle: Shuffle) -> Iterator[pa.R
         hot = np.repeat(_which_hot(columns[ID], shuffle), shuffle.count)
         places = spread(len(hot), shuffle.count)
         away = places != numbers[hot]
-        rows = np.append(np.arange(len(numbers)), hot[away])
-        columns = {name: column.take(pa.array(rows)) for name, column in columns.items()}
+        rows = pa.array(hot[away])
+        columns = {
+            name: pa.concat_arrays([column, column.take(rows)]) for name, column in columns.items()
+        }
         numbers = np.append(numbers, places[away])
-        copy = np.append(copy, np.ones(len(rows) - len(copy), bool))
-    return split({**columns, _COPY: pa.array(copy)}, numbers, shuffle.count)
+        copy = np.append(copy, np.ones(len(rows), bool))
+    return {**columns, _COPY: pa.array(copy)}, numbers
 
 
 def _which_hot(ids: pa.Array, shuffle: Shuffle) -> np.ndarray:
@@ -196,68 +212,92 @@ def _which_hot(ids: pa.Array, shuffle: Shuffle) -> np.ndarray:
 
 
 def _join_files(number: int, purchases: str, customers: str, shuffle: Shuffle) -> pd.DataFrame:
-    return _join(
-        number,
-        read_pieces(Path(purchases), number),
-        read_pieces(Path(customers), number),
-        shuffle,
-    )
+    of_purchases, of_customers = (read_cells(Path(path), number) for path in (purchases, customers))
+    return _join(number, of_purchases, of_customers, shuffle)
 
 
 def _join_cells(
     part: pd.DataFrame, purchases: pd.DataFrame, customers: pd.DataFrame, shuffle: Shuffle
 ) -> pd.DataFrame:
+    ordered = (cells.sort_values(_BLOCK) for cells in (purchases, customers))
     of_purchases, of_customers = (
-        from_cells(chunks(cells.sort_values(_BLOCK)[_PIECE])) for cells in (purchases, customers)
+        (cells[_BLOCK].tolist(), chunks(cells[_PIECE])) for cells in ordered
     )
     return _join(int(part["number"].item()), of_purchases, of_customers, shuffle)
 
 
-def _join(
-    number: int,
-    purchases: Sequence[pa.RecordBatch],
-    customers: Sequence[pa.RecordBatch],
-    shuffle: Shuffle,
-) -> pd.DataFrame:
+def _join(number: int, purchases: _Cells, customers: _Cells, shuffle: Shuffle) -> pd.DataFrame:
     """Join the pieces of one partition; see `Shuffle.join`."""
-    groups = shuffle.customers[AGE_GROUP].dtype
-    codes = gather(customers, AGE_GROUP, pa.int8()).to_numpy()
-    lookup = Lookup.build(
-        pd.DataFrame(
-            {
-                ID: to_text(gather(customers, ID, TEXT)),
-                CUSTOMER: to_text(gather(customers, CUSTOMER, TEXT)),
-                AGE_GROUP: pd.Categorical.from_codes(codes, dtype=groups),
-                KEY: gather(customers, KEY, pa.uint64()).to_numpy(),
-            }
-        ),
-        shuffle.no_customer,
-        residue=(shuffle.count, number),
-    )
+    pieces = from_cells(purchases[1])
+    of_purchases = {name: gather(pieces, name, type) for name, type in _PURCHASES.items()}
+    pieces = from_cells(customers[1])
+    of_customers = {name: gather(pieces, name, type) for name, type in _CUSTOMERS.items()}
+    lookup = _lookup(of_customers, number, shuffle)
     # Of the customers of a hot id, the first has purchases for certain, here or elsewhere.
     buyers = lookup.rows(pa.array(shuffle.hot, TEXT))
-    copies = gather(customers, _COPY, pa.bool_()).to_numpy()
+    copies = of_customers[_COPY].to_numpy()
     table = pd.DataFrame(
         {
-            ID: to_text(gather(purchases, ID, TEXT).combine_chunks()),
-            PARSED: to_number(gather(purchases, PARSED, NUMBER).combine_chunks()),
-            REST: to_text(gather(purchases, REST, TEXT).combine_chunks()),
-            ORDER: gather(purchases, ORDER, pa.int64()).to_numpy(),
+            ID: to_text(of_purchases[ID].combine_chunks()),
+            PARSED: to_number(of_purchases[PARSED].combine_chunks()),
+            REST: to_text(of_purchases[REST].combine_chunks()),
+            ORDER: of_purchases[ORDER].to_numpy(),
         }
     )
     joined = join_all(table, lookup, buyers, copies)
-    order = gather(customers, ORDER, pa.int64()).to_numpy()
-    own = lookup.part(0, len(lookup)).assign(**{ORDER: order})[~copies]
-    of_purchases = joined.iloc[: len(table)]
+    first = joined.iloc[: len(table)]
+    are_whole = _are_in(of_purchases, first, lookup, of_customers)
+    own = len(copies) - int(np.count_nonzero(copies))
     return with_totals(
         joined,
         joined,
         block=number,
         next_block=number + 1,
-        purchases_received=total_of_purchases(of_purchases, PURCHASE, AMOUNT),
-        customers_received=total_of_customers(own),
-        misplaced=_misplaced(own, of_purchases, lookup, number, shuffle),
+        purchases_received=_total(purchases, number),
+        customers_received=_total(customers, number),
+        received=len(table) + own,
+        kept_whole=(len(table) + own) if are_whole else 0,
+        misplaced=_misplaced(lookup.part(0, len(lookup))[~copies], first, lookup, number, shuffle),
     )
+
+
+def _total(cells: _Cells, number: int) -> int:
+    blocks, arrays = cells
+    return total_of_cells(arrays, blocks, [number] * len(blocks))
+
+
+def _lookup(customers: Mapping[str, pa.ChunkedArray], number: int, shuffle: Shuffle) -> Lookup:
+    codes = customers[AGE_GROUP].to_numpy()
+    frame = pd.DataFrame(
+        {
+            ID: to_text(customers[ID]),
+            CUSTOMER: to_text(customers[CUSTOMER]),
+            AGE_GROUP: pd.Categorical.from_codes(codes, dtype=shuffle.customers[AGE_GROUP].dtype),
+            KEY: customers[KEY].to_numpy(),
+        }
+    )
+    return Lookup.build(frame, shuffle.no_customer, residue=(shuffle.count, number))
+
+
+def _are_in(
+    purchases: Mapping[str, pa.ChunkedArray],
+    joined: pd.DataFrame,
+    lookup: Lookup,
+    customers: Mapping[str, pa.ChunkedArray],
+) -> bool:
+    """Tell whether joined purchases, and the customers in the lookup, are those in the pieces."""
+    amounts = to_arrow(joined[AMOUNT])
+    pairs = [
+        (purchases[ID], to_arrow(joined[ID])),
+        (purchases[PARSED].cast(amounts.type), amounts),
+        (purchases[REST], to_arrow(joined[PURCHASE])),
+        (purchases[ORDER], pa.array(joined[ORDER].to_numpy())),
+        (customers[ID], lookup.ids),
+        (customers[CUSTOMER], lookup.customer[:-1]),
+        (customers[AGE_GROUP], pa.array(lookup.age_group.codes[:-1])),
+        (customers[KEY], pa.array(lookup.keys[:-1])),
+    ]
+    return all(received.equals(pa.chunked_array([found])) for received, found in pairs)
 
 
 def _misplaced(

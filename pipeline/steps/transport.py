@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.columns.arrow import to_arrow
 from pipeline.columns.keys import key_hashes
-from pipeline.columns.totals import hashes, low_words, mixed, pairing, seal
-from pipeline.engine.ledger import with_totals
+from pipeline.columns.totals import Checksum, mixed, seal, total_of
 from pipeline.steps.pieces import partition_numbers
-from pipeline.steps.read import KEY, ORDER, PARSED, REST, seal_of_text
-from pipeline.steps.render import CUSTOMER, checksums_of
-from pipeline.steps.transform import AGE_GROUP
+from pipeline.steps.read import ORDER, PARSED, seal_of_text
+from pipeline.steps.render import checksums_of
 
 
-def weighed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return read purchases or rendered customers with their totals before a shuffle.
+def sealed_again(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the seals of read purchases or rendered customers that the step before took, again.
 
-    Control totals: `purchases_sent` or `customers_sent`, and the seals that the step before took,
-    again: `text_sent` and `numbers_sent`, or `rendered_sent`.
+    Control totals: `text_sent` and `numbers_sent`, or `rendered_sent`.
     """
     if PARSED in table:
-        return with_totals(
-            table,
-            table,
-            purchases_sent=total_of_purchases(table, REST, PARSED),
-            text_sent=seal_of_text(table),
-            numbers_sent=seal(table[PARSED], table[ORDER]),
-        )
-    totals = {"customers_sent": total_of_customers(table), "rendered_sent": checksums_of(table)}
-    return with_totals(table, table, **totals)
+        numbers = seal(table[PARSED], table[ORDER])
+        return {"text_sent": seal_of_text(table), "numbers_sent": numbers}
+    return {"rendered_sent": checksums_of(table)}
 
 
-def total_of_purchases(purchases: pd.DataFrame, text: str, amount: str) -> int:
-    """Return a total of the texts and amounts of purchases, each with its `order`."""
-    hashed = hashes(to_arrow(purchases[text])) ^ mixed(low_words(to_arrow(purchases[amount])))
-    return pairing(purchases[ORDER].to_numpy(), mixed(hashed))
-
-
-def total_of_customers(customers: pd.DataFrame) -> int:
-    """Return a total of the texts, groups and hashes of ids of customers, each with its `order`."""
-    codes = customers[AGE_GROUP].cat.codes.to_numpy().astype(np.uint64)
-    hashed = mixed(hashes(to_arrow(customers[CUSTOMER])) ^ codes) ^ customers[KEY].to_numpy()
-    return pairing(customers[ORDER].to_numpy(), mixed(hashed))
+def total_of_cells(
+    cells: Iterable[pa.Array], blocks: Sequence[int], partitions: Sequence[int]
+) -> int:
+    """Return a total of the bytes of cells, each with the numbers of its block and partition."""
+    found = [Checksum.of(cell.as_buffer()) for array in cells for cell in array]
+    values = np.array([one.value | one.size << 32 for one in found], np.uint64)
+    places = np.array(blocks, np.uint64) << np.uint64(32) | np.array(partitions, np.uint64)
+    return total_of(mixed(mixed(places + np.uint64(1)) ^ values))
 
 
 def misplaced(ids: pa.Array, spread: np.ndarray, count: int, number: int) -> int:

@@ -20,6 +20,7 @@ from support.containers import (
     Stack,
     address,
     docker,
+    host_address,
     inspect,
     local_bytes,
     need_docker,
@@ -173,7 +174,7 @@ for port in map(int, sys.argv[2:]):
         python = ["--entrypoint", "python", IMAGE, "-c", script]
         return docker("run", "--rm", "--network", network, *python, host, *map(str, ports)).split()
 
-    inside, gateway = f"{stack.name}_cluster", _gateway("bridge")
+    inside, gateway = f"{stack.name}_cluster", host_address("bridge")
     assert reach(inside, address(scheduler), 8786, 8787) == ["yes", "yes"]
     assert reach("bridge", address(scheduler), 8786, 8787) == ["no", "no"]
     assert reach("bridge", gateway, stack.dashboard_port, 8786) == ["no", "no"]
@@ -319,7 +320,3 @@ def test_the_image_says_nothing_of_the_machine_that_built_it(stack: Stack) -> No
     assert not {name for name in names if "PROXY" in name.upper() or "INDEX" in name.upper()}
     history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", IMAGE)
     assert os.uname().nodename not in history.split()
-
-
-def _gateway(network: str) -> str:
-    return docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", network)

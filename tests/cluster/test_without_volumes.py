@@ -11,6 +11,7 @@ from support.containers import (
     SAME_BYTES,
     Stack,
     docker,
+    host_address,
     inspect,
     is_healthy,
     local_bytes,
@@ -26,8 +27,6 @@ from support.watch import Watch
 from pipeline.outputs.staging import FAILED, REPORT
 
 pytestmark = pytest.mark.container
-
-ADDRESS = "{{(index .IPAM.Config 0).Gateway}}"  # this machine, as containers see it
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +46,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, bucket: Bucket) -> Iterator[
     """A cluster whose containers reach the store, and nothing of this machine's disk."""
     need_docker()
     files = "docker-compose.yml", "scripts/cluster/object-store.yml"
-    host = docker("network", "inspect", "bridge", "--format", ADDRESS)
     with (
-        proxy(host) as server,
+        proxy(host_address("bridge")) as server,
         Stack(tmp_path_factory.mktemp("clone"), *files, AWS_ENDPOINT_URL=server.url) as stack,
     ):
         stack.build()

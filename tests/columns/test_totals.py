@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.columns.arrow import NUMBER, TEXT, to_dictionary, to_number, to_text
@@ -76,8 +76,10 @@ def test_a_hash_total_is_the_sum_of_all_bytes_but_quotes_and_apostrophes(
 
 
 @given(
-    st.lists(st.text() | st.text("ab", max_size=40), max_size=30, unique=True), st.integers(0, 5)
+    st.lists(st.text() | st.text("ab\0", max_size=40), max_size=30, unique=True),
+    st.integers(0, 5),
 )
+@example(["\0", "\0\0", "a", "\0a", "a\0", "\0" * 8, "\0" * 9], 0)
 def test_texts_that_differ_have_other_hashes(values: list[str], start: int) -> None:
     column = pa.array([None, *values, *values], TEXT)[start:]
 

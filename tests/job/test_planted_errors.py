@@ -80,8 +80,8 @@ BYTES = "bytes of the combined table: in the file "
 IN_FILE = "blocks of the combined table: written "
 CHECKSUM = "checksum of the combined table: written"
 # In a broadcast join, and in a shuffle.
-LOOKUP = "checksums of the customers' ids, texts and groups: |total of shuffled customers: "
-SHUFFLED = "total of shuffled purchases: "
+LOOKUP = "checksums of the customers' ids, texts and groups: |records of a shuffle: "
+SHUFFLED = "records of a shuffle: "
 TEXT_JOINED = f"{TEXT}|{SHUFFLED}"
 
 

@@ -44,7 +44,7 @@ def written(target: CombinedObject, sizes: dict[int, int]) -> list[dict[str, Any
             "block": block,
             "place": None,
             "written_bytes": size,
-            "part": Part(number, "etag", size)
+            "part": Part(number, "etag", size, None)
             if (number := target.numbers.of(block)) is not None and size >= LEAST_PART
             else None,
         }

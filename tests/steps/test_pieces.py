@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from support.frames import text
 
 from pipeline.columns.arrow import NUMBER, TEXT
+from pipeline.steps import pieces as pieces_module
 from pipeline.steps.pieces import (
     from_cells,
     gather,
     partition_numbers,
-    read_pieces,
+    read_cells,
     split,
-    to_cells,
-    write_pieces,
+    write_cells,
 )
 
 IDS = st.sampled_from([None, "", " ", "7", "007", " 7", "8", "-1", "x", " x", "1" * 20])
@@ -30,6 +30,17 @@ DECIMALS = {
     pa.decimal128(19, 0): [Decimal(10**19 - 1), None, Decimal(-1)],
     NUMBER: [Decimal("0.000000000000000001"), Decimal(10**20 - 1), None],
 }
+
+
+def one_cell(columns: dict[str, pa.Array]) -> pa.Array:
+    """Return the cell of a block that goes into one partition."""
+    size = len(next(iter(columns.values())))
+    return split(columns, np.zeros(size, np.int64), 1)[0]
+
+
+def one_piece(columns: dict[str, pa.Array]) -> list[pa.RecordBatch]:
+    """Return the piece in that cell."""
+    return from_cells([one_cell(columns)])
 
 
 @given(ids=st.lists(IDS, max_size=30), count=st.integers(1, 300))
@@ -54,15 +65,17 @@ def test_pieces_come_back_as_they_were(kept: str, type: pa.DataType, tmp_path: P
         "number": pa.array(DECIMALS[type], type),
         "flag": pa.array([True, False, True]),
     }
-    blocks = [split(columns, np.array([2, 0, 2]), 4) for _ in range(2)]
+    (first, is_whole), (second, _) = (split(columns, np.array([2, 0, 2]), 4) for _ in range(2))
+    assert is_whole
 
     if kept == "in files":
-        for block, pieces in enumerate(blocks):
-            write_pieces(pieces, tmp_path, 11 - block)
-        back = [read_pieces(tmp_path, number) for number in range(4)]
+        write_cells(first, tmp_path, 11)
+        write_cells(second, tmp_path, 10)
+        cells = [read_cells(tmp_path, number) for number in range(4)]
+        assert [blocks for blocks, _ in cells] == [[10, 11]] * 4
+        back = [from_cells(arrays) for _, arrays in cells]
     else:
-        cells = [to_cells(pieces) for pieces in blocks]
-        back = [from_cells([cell.slice(number, 1) for cell in cells]) for number in range(4)]
+        back = [from_cells([first.slice(at, 1), second.slice(at, 1)]) for at in range(4)]
 
     for name, column in columns.items():
         found = [gather(pieces, name, column.type) for pieces in back]
@@ -80,7 +93,7 @@ def test_blocks_with_decimals_of_different_types_come_together() -> None:
     pieces = [
         piece
         for type, values in DECIMALS.items()
-        for piece in split({"number": pa.array(values, type)}, np.zeros(3, np.int64), 1)
+        for piece in one_piece({"number": pa.array(values, type)})
     ]
 
     numbers = gather(pieces, "number", NUMBER)
@@ -91,25 +104,41 @@ def test_blocks_with_decimals_of_different_types_come_together() -> None:
 
 def test_the_files_of_a_partition_are_in_the_order_of_blocks(tmp_path: Path) -> None:
     for block in (10, 9, 100, 0):
-        columns = {"number": pa.array([block])}
-        write_pieces(split(columns, np.zeros(1, np.int64), 1), tmp_path, block)
+        write_cells(one_cell({"number": pa.array([block])}), tmp_path, block)
 
-    assert gather(read_pieces(tmp_path, 0), "number", pa.int64()).to_pylist() == [0, 9, 10, 100]
+    blocks, cells = read_cells(tmp_path, 0)
+
+    assert blocks == [0, 9, 10, 100]
+    assert gather(from_cells(cells), "number", pa.int64()).to_pylist() == blocks
 
 
 def test_a_block_that_is_written_again_replaces_the_first(tmp_path: Path) -> None:
     for value in (1, 2):
-        columns = {"number": pa.array([value])}
-        write_pieces(split(columns, np.zeros(1, np.int64), 1), tmp_path, 5)
+        write_cells(one_cell({"number": pa.array([value])}), tmp_path, 5)
 
-    assert gather(read_pieces(tmp_path, 0), "number", pa.int64()).to_pylist() == [2]
+    blocks, cells = read_cells(tmp_path, 0)
+
+    assert blocks == [5]
+    assert gather(from_cells(cells), "number", pa.int64()).to_pylist() == [2]
+
+
+def test_records_that_change_as_they_are_split_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {"text": pa.array(["a", "b", "c"], TEXT)}
+    numbers = np.array([1, 0, 1])
+    wrong = {"text": pa.array(["a", "b", "d"], TEXT)}
+    cells = split(wrong, numbers, 2)[0]
+    assert split(columns, numbers, 2)[1]
+
+    monkeypatch.setattr(pieces_module, "_to_cells", lambda *_: cells)
+
+    assert not split(columns, numbers, 2)[1]
 
 
 def test_small_pieces_stay_small() -> None:
     ids = pa.array([str(number) for number in range(1000)], TEXT)
     prices = pa.array([Decimal("1.25")] * 1000, pa.decimal128(19, 2))
 
-    (piece,) = split({"id": ids, "price": prices}, np.zeros(1000, np.int64), 1)
+    (piece,) = one_piece({"id": ids, "price": prices})
 
     assert [str(type) for type in piece.schema.types] == ["string", "decimal64(18, 2)"]
 
@@ -118,6 +147,6 @@ def test_an_error_names_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
 
     with pytest.raises(OSError) as caught:
-        write_pieces(split({"a": pa.array([1])}, np.zeros(1, np.int64), 1), folder, 0)
+        write_cells(one_cell({"a": pa.array([1])}), folder, 0)
 
     assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, str(folder))

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import uuid
 import zlib
+from ipaddress import ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,6 +49,7 @@ class Stack:
         self.name = f"test-{uuid.uuid4().hex[:8]}"
         self.outputs = folder / "outputs"
         self.dashboard_port, self.scheduler_port = _free_ports()
+        self._jobs: list[subprocess.Popen[str]] = []
         self._files = [word for file in files for word in ("-f", file)]
         self._environment = {
             **os.environ,
@@ -73,6 +75,9 @@ class Stack:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for job in self._jobs:  # of a test that failed
+            job.kill()
+            job.communicate()
         if error is not None:
             print(self.compose("logs", "--no-color", "--tail=50", check=False).stdout)
         self.compose("down", "--volumes", "--remove-orphans", "--timeout=1")
@@ -111,7 +116,7 @@ class Stack:
 
     def start_job(self, *options: str) -> subprocess.Popen[str]:
         """Start a job in a container of its own."""
-        return subprocess.Popen(
+        job = subprocess.Popen(
             self._command(*self._job(*options)),
             cwd=self.folder,
             env=self._environment,
@@ -119,6 +124,8 @@ class Stack:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._jobs.append(job)
+        return job
 
     def ids(self, service: str) -> list[str]:
         """Return the containers of a service that run."""
@@ -183,6 +190,13 @@ def address(container: str) -> str:
     """Return a container's address in its network."""
     (network,) = inspect(container)["NetworkSettings"]["Networks"].values()
     return str(network["IPAddress"])
+
+
+def host_address(network: str) -> str:
+    """Return the address of this machine in a network of containers."""
+    facts = json.loads(docker("network", "inspect", network))[0]["IPAM"]["Config"][0]
+    # An engine that was just installed tells no gateway: it is the first address.
+    return facts.get("Gateway") or str(ip_network(facts["Subnet"])[1])
 
 
 def local_bytes(folder: Path, data: Path = REPOSITORY / "data") -> dict[str, bytes]:
