@@ -136,7 +136,7 @@ def _shuffled(read: Sequence[Entry], written: Sequence[Entry]) -> Iterator[Line]
     yield Line(
         "records of a shuffle",
         ("in the pieces", "joined as they were in the pieces"),
-        (sum_of("received", joined), sum_of("kept_whole", joined)),
+        (sum_of("received", joined), sum_of("unchanged", joined)),
     )
     yield Line(
         "shuffled records in a partition that is not theirs",

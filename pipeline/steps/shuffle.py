@@ -10,7 +10,7 @@ copies of its customers go to each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -228,26 +228,14 @@ def _join_cells(
 
 def _join(number: int, purchases: _Cells, customers: _Cells, shuffle: Shuffle) -> pd.DataFrame:
     """Join the pieces of one partition; see `Shuffle.join`."""
-    pieces = from_cells(purchases[1])
-    of_purchases = {name: gather(pieces, name, type) for name, type in _PURCHASES.items()}
-    pieces = from_cells(customers[1])
-    of_customers = {name: gather(pieces, name, type) for name, type in _CUSTOMERS.items()}
-    lookup = _lookup(of_customers, number, shuffle)
+    lookup, copies, has_all = _lookup(customers[1], number, shuffle)
+    table, is_whole = _table(purchases[1])
     # Of the customers of a hot id, the first has purchases for certain, here or elsewhere.
     buyers = lookup.rows(pa.array(shuffle.hot, TEXT))
-    copies = of_customers[_COPY].to_numpy()
-    table = pd.DataFrame(
-        {
-            ID: to_text(of_purchases[ID].combine_chunks()),
-            PARSED: to_number(of_purchases[PARSED].combine_chunks()),
-            REST: to_text(of_purchases[REST].combine_chunks()),
-            ORDER: of_purchases[ORDER].to_numpy(),
-        }
-    )
     joined = join_all(table, lookup, buyers, copies)
     first = joined.iloc[: len(table)]
-    are_whole = _are_in(of_purchases, first, lookup, of_customers)
-    own = len(copies) - int(np.count_nonzero(copies))
+    are_kept = has_all and is_whole and _are_in(first, table)
+    own = lookup.part(0, len(lookup))[~copies]
     return with_totals(
         joined,
         joined,
@@ -255,9 +243,9 @@ def _join(number: int, purchases: _Cells, customers: _Cells, shuffle: Shuffle) -
         next_block=number + 1,
         purchases_received=_total(purchases, number),
         customers_received=_total(customers, number),
-        received=len(table) + own,
-        kept_whole=(len(table) + own) if are_whole else 0,
-        misplaced=_misplaced(lookup.part(0, len(lookup))[~copies], first, lookup, number, shuffle),
+        received=len(table) + len(own),
+        unchanged=(len(table) + len(own)) if are_kept else 0,
+        misplaced=_misplaced(own, first, lookup, number, shuffle),
     )
 
 
@@ -266,38 +254,56 @@ def _total(cells: _Cells, number: int) -> int:
     return total_of_cells(arrays, blocks, [number] * len(blocks))
 
 
-def _lookup(customers: Mapping[str, pa.ChunkedArray], number: int, shuffle: Shuffle) -> Lookup:
-    codes = customers[AGE_GROUP].to_numpy()
-    frame = pd.DataFrame(
+def _lookup(
+    cells: Sequence[pa.Array], number: int, shuffle: Shuffle
+) -> tuple[Lookup, np.ndarray, bool]:
+    """Return the lookup of a partition's customers, and which are copies (bool).
+
+    And whether all are in it as they are in the cells.
+    """
+    pieces = from_cells(cells)
+    columns = {name: gather(pieces, name, type) for name, type in _CUSTOMERS.items()}
+    groups = pd.Categorical.from_codes(
+        columns[AGE_GROUP].to_numpy(), dtype=shuffle.customers[AGE_GROUP].dtype
+    )
+    texts = {name: to_text(columns[name]) for name in (ID, CUSTOMER)}
+    frame = pd.DataFrame({**texts, AGE_GROUP: groups, KEY: columns[KEY].to_numpy()})
+    lookup = Lookup.build(frame, shuffle.no_customer, residue=(shuffle.count, number))
+    kept = {
+        ID: lookup.ids,
+        CUSTOMER: lookup.customer[:-1],
+        AGE_GROUP: pa.array(lookup.age_group.codes[:-1]),
+        KEY: pa.array(lookup.keys[:-1]),
+    }
+    has_all = all(columns[name].equals(pa.chunked_array([one])) for name, one in kept.items())
+    return lookup, columns[_COPY].to_numpy(), has_all
+
+
+def _table(cells: Sequence[pa.Array]) -> tuple[pd.DataFrame, bool]:
+    """Return the purchases of a partition, and whether they are as they are in the cells."""
+    pieces = from_cells(cells)
+    columns, is_whole = dict[str, pa.Array](), True
+    for name, type in _PURCHASES.items():
+        parts = gather(pieces, name, type)
+        columns[name] = parts.combine_chunks()
+        is_whole &= parts.equals(pa.chunked_array([columns[name]]))
+    table = pd.DataFrame(
         {
-            ID: to_text(customers[ID]),
-            CUSTOMER: to_text(customers[CUSTOMER]),
-            AGE_GROUP: pd.Categorical.from_codes(codes, dtype=shuffle.customers[AGE_GROUP].dtype),
-            KEY: customers[KEY].to_numpy(),
+            ID: to_text(columns[ID]),
+            PARSED: to_number(columns[PARSED]),
+            REST: to_text(columns[REST]),
+            ORDER: columns[ORDER].to_numpy(),
         }
     )
-    return Lookup.build(frame, shuffle.no_customer, residue=(shuffle.count, number))
+    return table, is_whole
 
 
-def _are_in(
-    purchases: Mapping[str, pa.ChunkedArray],
-    joined: pd.DataFrame,
-    lookup: Lookup,
-    customers: Mapping[str, pa.ChunkedArray],
-) -> bool:
-    """Tell whether joined purchases, and the customers in the lookup, are those in the pieces."""
-    amounts = to_arrow(joined[AMOUNT])
-    pairs = [
-        (purchases[ID], to_arrow(joined[ID])),
-        (purchases[PARSED].cast(amounts.type), amounts),
-        (purchases[REST], to_arrow(joined[PURCHASE])),
-        (purchases[ORDER], pa.array(joined[ORDER].to_numpy())),
-        (customers[ID], lookup.ids),
-        (customers[CUSTOMER], lookup.customer[:-1]),
-        (customers[AGE_GROUP], pa.array(lookup.age_group.codes[:-1])),
-        (customers[KEY], pa.array(lookup.keys[:-1])),
-    ]
-    return all(received.equals(pa.chunked_array([found])) for received, found in pairs)
+def _are_in(joined: pd.DataFrame, table: pd.DataFrame) -> bool:
+    """Tell whether joined purchases are those of a table."""
+    names = {ID: ID, AMOUNT: PARSED, PURCHASE: REST}
+    return np.array_equal(joined[ORDER].to_numpy(), table[ORDER].to_numpy()) and all(
+        to_arrow(joined[name]).equals(to_arrow(table[before])) for name, before in names.items()
+    )
 
 
 def _misplaced(
