@@ -21,7 +21,7 @@ pytest.importorskip("botocore")
 def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Refusing]:
     """A store that refuses; the only one that this process knows until the test ends."""
     with Refusing() as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
             monkeypatch.setenv(name, "anything")
         objects._client.cache_clear()

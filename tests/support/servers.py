@@ -6,11 +6,12 @@ import os
 import re
 import socket
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 
@@ -22,23 +23,15 @@ def no_server(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-class WebServer:
-    """A web server of one file, at `url`, which runs within the `with` block.
+class _Server:
+    """A web server at `address`, which runs within the `with` block; `end` is set at its end."""
 
-    It sends ranges unless told not to. `faults` are what it does to the next requests: `500`,
-    `drop` (it breaks off in the middle) or `silence` (it never answers). `sent` counts the bytes it
-    has sent.
-    """
-
-    def __init__(self, data: bytes, ranges: bool = True) -> None:
-        self.data, self.ranges = data, ranges
-        self.faults: deque[str] = deque()
-        self.sent = 0
+    def __init__(self, handler: Callable[..., BaseHTTPRequestHandler]) -> None:
         self.end = Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self.url = f"http://127.0.0.1:{self._server.server_port}/purchases.csv"
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> WebServer:
+    def __enter__(self) -> Self:
         Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
@@ -46,6 +39,22 @@ class WebServer:
         self.end.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+class WebServer(_Server):
+    """A web server of one file, at `url`.
+
+    It sends ranges unless told not to. `faults` are what it does to the next requests: `500`,
+    `drop` (it breaks off in the middle) or `silence` (it never answers). `sent` counts the bytes it
+    has sent.
+    """
+
+    def __init__(self, data: bytes, ranges: bool = True) -> None:
+        super().__init__(partial(_Handler, self))
+        self.data, self.ranges = data, ranges
+        self.faults: deque[str] = deque()
+        self.sent = 0
+        self.url = f"{self.address}/purchases.csv"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -86,27 +95,16 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Refusing:
-    """A store at `url` that gives its `answers`, a status and a code each, within the `with` block.
+class Refusing(_Server):
+    """A store that gives its `answers`, a status and a code each.
 
     Status 0 is no answer at all. `asked` counts the requests.
     """
 
     def __init__(self) -> None:
+        super().__init__(partial(_Refusal, self))
         self.answers: list[tuple[int, str]] = []
         self.asked = 0
-        self.end = Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Refusal, self))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Refusing:
-        Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end.set()
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class _Refusal(BaseHTTPRequestHandler):
