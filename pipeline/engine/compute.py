@@ -111,8 +111,9 @@ def compute_entries(
         if isinstance(error.__cause__, OSError):
             raise _of_file(error.__cause__) from error
         raise ClusterError(
-            f"Dask's shuffle failed, most likely because workers came or went: "
-            f"{error.__cause__ or error}; run the job again"
+            "Dask's shuffle failed, because workers came or went, or the disk that they shuffle on "
+            f"is full: {error.__cause__ or error}; run the job again, or point "
+            "DASK_TEMPORARY_DIRECTORY of the workers at a larger disk"
         ) from error
 
 

@@ -145,7 +145,7 @@ def check(
     closed=st.sampled_from(["left", "right"]),
 )
 @settings(
-    max_examples=scaled("drawn tables", 25, 500),
+    max_examples=scaled("drawn tables", 25, 300),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @pytest.mark.timeout(900)

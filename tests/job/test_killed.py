@@ -1,4 +1,4 @@
-"""Killed, interrupted, without room: the outputs of a run are those of the run before, or its own."""
+"""Killed, interrupted, without room: the outputs are those of the run before, or of this one."""
 
 from __future__ import annotations
 
