@@ -66,7 +66,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def large(cluster: Stack) -> None:
     """Tables of several partitions, in `data/large`."""
     target = cluster.folder / "data" / "large"
-    make_data(target, customers=600_000, purchases=4_000_000, odd=0.001)
+    make_data(target, customers=300_000, purchases=2_000_000, odd=0.001)
     Stack.own(target)
 
 

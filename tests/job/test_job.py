@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ from pipeline.settings import ClusterSettings
 CUSTOMERS = ["customer_id", "first_name", "last_name", "email", "age"]
 PURCHASES = ["customer_id", "product", "price", "email"]
 SAMPLE = REPOSITORY / "outputs"
+TABLES = int(os.environ.get("TABLES", "150"))  # drawn with --all
 
 MISSING = st.none()
 TEXT = st.one_of(
@@ -145,7 +147,7 @@ def check(
     closed=st.sampled_from(["left", "right"]),
 )
 @settings(
-    max_examples=scaled("drawn tables", 25, 300),
+    max_examples=scaled("drawn tables", 25, TABLES),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @pytest.mark.timeout(900)
