@@ -44,6 +44,14 @@ services:
   worker: *impatient
 """
 
+# The pieces of a shuffle need several times as much.
+SMALL_DISK = """
+services:
+  worker:
+    environment: {DASK_TEMPORARY_DIRECTORY: /tmp}
+    tmpfs: !override ["/tmp:mode=1777,size=8m"]
+"""
+
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
@@ -166,8 +174,7 @@ def test_a_worker_cut_off_during_a_shuffle(
 
 def test_a_full_disk_ends_a_shuffle(cluster: Stack, large: None) -> None:
     """Workers shuffle on a disk that is too small."""
-    small = "services: {worker: {environment: {DASK_TEMPORARY_DIRECTORY: /tmp}}}"
-    (cluster.folder / "small.yml").write_text(small)
+    (cluster.folder / "small.yml").write_text(SMALL_DISK)
     cluster.compose("-f", "small.yml", "up", "--detach", "--wait", "worker")
     before = earlier_outputs(cluster)
     done = cluster.job(*TO_SHUFFLE)
