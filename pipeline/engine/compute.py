@@ -99,6 +99,11 @@ def compute_entries(
             "the job again (how long it waits: --wait-for-workers)"
         ) from error
     except (CancelledError, CommClosedError) as error:
+        if isinstance(error, CancelledError) and client.status == "running":
+            raise ClusterError(
+                f"the scheduler at '{client.scheduler.address}' has given up tasks of the job: "
+                f"{str(error).rstrip('.')}; run the job again"
+            ) from error
         raise ClusterError(
             f"the scheduler at '{client.scheduler.address}' was lost while the job ran; start it, "
             "and the job again"

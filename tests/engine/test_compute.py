@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, futures_of
 from support.frames import in_blocks
 from support.processes import wait_until
 
@@ -90,6 +90,14 @@ def test_what_a_function_raises_ends_the_computing(client: Client) -> None:
 
     with pytest.raises(ValueError, match="enough"):
         compute_entries(client, [in_blocks(NUMBERS, 50)], refuse)
+
+
+def test_what_the_scheduler_gives_up_is_told(one_thread: Client) -> None:
+    begun = start(one_thread, in_blocks(NUMBERS, 2))
+    one_thread.cancel(futures_of(begun), force=True)
+
+    with pytest.raises(ClusterError, match=r"^the scheduler at '.*' has given up tasks.*; run the"):
+        compute_entries(one_thread, [begun])
 
 
 @pytest.mark.cluster
