@@ -9,7 +9,8 @@ the order of blocks, a partition's records are in input order.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from uuid import uuid4
@@ -23,7 +24,7 @@ from pipeline.columns.arrow import NUMBER, TEXT, text_bytes
 from pipeline.columns.keys import plain_integers, trimmed
 
 CELL = pa.large_binary()
-_CELLS = "cells"
+_END = np.dtype(np.int64)  # the type of the places where cells end
 # Arrow's small offsets reach this far.
 _FAR = 1 << 31
 
@@ -107,32 +108,48 @@ def gather(pieces: Sequence[pa.RecordBatch], name: str, empty: pa.DataType) -> p
 def write_cells(cells: pa.Array, folder: Path, block: int) -> int:
     """Keep the cells of a block in a file; return its size in bytes.
 
-    It appears whole, whatever was there before.
+    It appears whole, whatever was there before. The cells are followed by the places where they
+    end (int64), so each can be read by itself.
     """
     path = folder / f"{block:020}"
     unfinished = path.with_name(f"{uuid4().hex}.new")
-    batch = pa.record_batch({_CELLS: cells})
-    try:
-        with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as file:
-            file.write_batch(batch)
+    _, ends, data = cells.buffers()
+    with _errors_named(folder):
+        with pa.OSFile(str(unfinished), "wb") as sink:
+            sink.write(data)
+            sink.write(ends)
         unfinished.replace(path)
         return path.stat().st_size
-    except OSError as error:  # Arrow's errors lack the file name, and have long texts
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(error.errno, reason, str(folder)) from error
 
 
-def read_cells(folder: Path, number: int) -> tuple[list[int], list[pa.Array]]:
-    """Return the blocks in a folder, in order, and each one's cell of a partition.
+def read_cells(folder: Path, number: int, count: int) -> tuple[list[int], list[pa.Array]]:
+    """Return the blocks in a folder, in order, and each one's cell of a partition of `count`.
 
-    Cells are mapped, not read.
+    Cells are read, not mapped: a kernel may map several times as many pages around them, and all of
+    those count as the worker's memory.
     """
     paths = sorted(folder.glob("*[0-9]"))
-    cells = []
-    for path in paths:
-        with pa.memory_map(str(path)) as source:
-            cells.append(pa.ipc.open_file(source).get_batch(0).column(_CELLS).slice(number, 1))
-    return [int(path.name) for path in paths], cells
+    with _errors_named(folder):
+        return [int(path.name) for path in paths], [_cell(path, number, count) for path in paths]
+
+
+def _cell(path: Path, number: int, count: int) -> pa.Array:
+    with pa.OSFile(str(path), "rb") as source:
+        source.seek(source.size() + _END.itemsize * (number - count - 1))
+        start, end = np.frombuffer(source.read(2 * _END.itemsize), _END)
+        source.seek(start)
+        data = source.read_buffer(end - start)
+    return pa.Array.from_buffers(CELL, 1, [None, pa.py_buffer(np.array([0, end - start])), data])
+
+
+@contextmanager
+def _errors_named(folder: Path) -> Iterator[None]:
+    """Have Arrow's errors name the folder, with a short text."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, reason, str(folder)) from error
 
 
 def _narrow(column: pa.Array) -> pa.Array:

@@ -212,7 +212,9 @@ def _which_hot(ids: pa.Array, shuffle: Shuffle) -> np.ndarray:
 
 
 def _join_files(number: int, purchases: str, customers: str, shuffle: Shuffle) -> pd.DataFrame:
-    of_purchases, of_customers = (read_cells(Path(path), number) for path in (purchases, customers))
+    of_purchases, of_customers = (
+        read_cells(Path(path), number, shuffle.count) for path in (purchases, customers)
+    )
     return _join(number, of_purchases, of_customers, shuffle)
 
 

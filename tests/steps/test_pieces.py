@@ -71,7 +71,7 @@ def test_pieces_come_back_as_they_were(kept: str, type: pa.DataType, tmp_path: P
     if kept == "in files":
         write_cells(first, tmp_path, 11)
         write_cells(second, tmp_path, 10)
-        cells = [read_cells(tmp_path, number) for number in range(4)]
+        cells = [read_cells(tmp_path, number, 4) for number in range(4)]
         assert [blocks for blocks, _ in cells] == [[10, 11]] * 4
         back = [from_cells(arrays) for _, arrays in cells]
     else:
@@ -106,7 +106,7 @@ def test_the_files_of_a_partition_are_in_the_order_of_blocks(tmp_path: Path) -> 
     for block in (10, 9, 100, 0):
         write_cells(one_cell({"number": pa.array([block])}), tmp_path, block)
 
-    blocks, cells = read_cells(tmp_path, 0)
+    blocks, cells = read_cells(tmp_path, 0, 1)
 
     assert blocks == [0, 9, 10, 100]
     assert gather(from_cells(cells), "number", pa.int64()).to_pylist() == blocks
@@ -116,10 +116,19 @@ def test_a_block_that_is_written_again_replaces_the_first(tmp_path: Path) -> Non
     for value in (1, 2):
         write_cells(one_cell({"number": pa.array([value])}), tmp_path, 5)
 
-    blocks, cells = read_cells(tmp_path, 0)
+    blocks, cells = read_cells(tmp_path, 0, 1)
 
     assert blocks == [5]
     assert gather(from_cells(cells), "number", pa.int64()).to_pylist() == [2]
+
+
+def test_files_of_pieces_are_not_mapped(tmp_path: Path) -> None:
+    write_cells(one_cell({"number": pa.array(range(1000))}), tmp_path, 0)
+
+    _, cells = read_cells(tmp_path, 0, 1)
+
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    assert gather(from_cells(cells), "number", pa.int64()).to_pylist() == list(range(1000))
 
 
 def test_records_that_change_as_they_are_split_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,63 @@
+"""A worker is lost in the midst of a run: the others do again what it held, and no more."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from distributed import Client, Scheduler
+from support.data import make_data
+from support.processes import Processes, wait_until
+
+from pipeline import Settings, run
+from pipeline.engine.cluster import connect
+from pipeline.outputs.staging import COMBINED
+from pipeline.settings import ClusterSettings
+
+BLOCK = "read-join-sum-write"  # what Dask calls the task of a block
+
+
+@pytest.mark.cluster
+def test_a_lost_worker_has_few_blocks_done_again(tmp_path: Path) -> None:
+    make_data(tmp_path, customers=2_000, purchases=30_000, odd=0.01)
+    inputs = (str(tmp_path / "customers.csv"),), (str(tmp_path / "purchases.csv"),)
+    settings = Settings(*inputs, block_size=1024, join="broadcast", fsync=False)
+    with Processes(tmp_path) as processes:
+        processes.start_scheduler()
+        victim, _ = processes.start_worker(), processes.start_worker()
+        with processes.client() as client:
+            expected = combined(processes, settings, tmp_path / "before")
+            blocks = blocks_done(client)
+
+            def kill() -> None:
+                wait_until(lambda: blocks_done(client) > 1.5 * blocks)
+                victim.kill()
+
+            killer = threading.Thread(target=kill)
+            killer.start()
+            found = combined(processes, settings, tmp_path / "after")
+            killer.join()
+            again = blocks_done(client) - 2 * blocks
+            assert len(Processes.workers(client)) == 1
+    assert blocks > 500
+    assert 0 <= again <= blocks / 10
+    assert found == expected
+
+
+def combined(processes: Processes, settings: Settings, folder: Path) -> bytes:
+    """Run the job on the processes; return what it has joined."""
+    with connect(ClusterSettings(processes.address)) as client:
+        run(replace(settings, output_dir=str(folder)), client)
+    return (folder / COMBINED).read_bytes()
+
+
+def blocks_done(client: Client) -> int:
+    """Return how many blocks were done so far; those done twice count twice."""
+
+    def count(dask_scheduler: Scheduler) -> int:
+        prefix = dask_scheduler.task_prefixes.get(BLOCK)
+        return prefix.state_counts["memory"] if prefix else 0
+
+    return int(client.run_on_scheduler(count))
