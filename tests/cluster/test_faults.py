@@ -115,7 +115,7 @@ def test_a_worker_killed_in_any_phase_changes_no_byte(
         victim = chance.choice(watch.wait_for_phase())
         docker("kill", "--signal", "KILL", victim)
         assert job.poll() is None
-        watch.wait_for_workers(1)
+        watch.wait_for_loss(victim)
     _, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
     assert stack.bytes() == expected
@@ -134,7 +134,7 @@ def test_a_worker_killed_while_a_file_is_unpacked_changes_no_byte(
         job = stack.start_job(*MANY_BLOCKS, "--purchases", "data/purchases.csv.gz")
         victim = random.Random(seed).choice(watch.wait_for_phase())
         docker("kill", "--signal", "KILL", victim)
-        watch.wait_for_workers(1)
+        watch.wait_for_loss(victim)
     _, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
     assert stack.bytes() == expected
@@ -149,8 +149,9 @@ def test_a_worker_killed_during_a_shuffle_loses_no_record(
     before = earlier_outputs(stack)
     with Watch(stack, phase, share=0.2) as watch:
         job = stack.start_job(*TO_SHUFFLE, "--wait-for-workers", "20")
-        docker("kill", "--signal", "KILL", watch.wait_for_phase()[0])
-        watch.wait_for_workers(1)
+        victim = watch.wait_for_phase()[0]
+        docker("kill", "--signal", "KILL", victim)
+        watch.wait_for_loss(victim)
     _, errors = job.communicate(timeout=180)
     check_whole_or_refused(stack, job, errors, before, shuffled)
 
@@ -164,7 +165,7 @@ def test_a_worker_cut_off_during_a_shuffle(
         job = stack.start_job(*TO_SHUFFLE, "--wait-for-workers", "20")
         victim = watch.wait_for_phase()[0]
         set_link(victim, "down")
-        watch.wait_for_workers(1)
+        watch.wait_for_loss(victim)
         _, errors = job.communicate(timeout=180)
         check_whole_or_refused(stack, job, errors, before, shuffled)
         wait_until(lambda: is_running(victim))
@@ -229,7 +230,7 @@ def test_a_worker_cut_off_from_the_network_and_back(
         job = stack.start_job(*MANY_BLOCKS)
         victim = watch.wait_for_phase()[0]
         set_link(victim, "down")
-        watch.wait_for_workers(1)
+        watch.wait_for_loss(victim)
         _, errors = job.communicate(timeout=120)
         assert job.returncode == 0, errors
         assert stack.bytes() == expected

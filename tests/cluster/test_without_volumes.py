@@ -115,8 +115,9 @@ def test_a_worker_that_is_lost_while_it_reads_changes_nothing(
     two_workers(stack)
     with Watch(stack, phase, share=0.2) as watch:
         job = stack.start_job(*options(inputs, prefix.url, block_size="2KiB"))
-        docker("kill", watch.wait_for_phase()[0])
-        watch.wait_for_workers(1)
+        victim = watch.wait_for_phase()[0]
+        docker("kill", victim)
+        watch.wait_for_loss(victim)
 
     _, messages = job.communicate(timeout=300)
     assert job.returncode == 0, messages

@@ -20,7 +20,7 @@ PHASES = {
 }
 
 # Runs beside the scheduler: tells which workers are busy once `share` of the phase's tasks are
-# done, and then how many workers there are, each time that changes.
+# done, and then which workers there are, each time that changes.
 WATCH = """
 import json, sys, time
 from distributed import Client
@@ -38,7 +38,7 @@ while True:
         if prefix == word
     )
     most = max(most, left)
-    busy = [worker for worker, tasks in client.processing().items() if tasks]
+    busy = sorted(worker for worker, tasks in client.processing().items() if tasks)
     if 0 < left <= (1 - share) * most and busy:
         break
     if time.monotonic() > deadline:
@@ -47,9 +47,9 @@ while True:
 print(json.dumps(busy), flush=True)
 before = None
 while True:
-    workers = client.sync(client.scheduler.identity, n_workers=0)["n_workers"]
+    workers = sorted(client.sync(client.scheduler.identity, n_workers=-1)["workers"])
     if workers != before:
-        print(workers, flush=True)
+        print(json.dumps(workers), flush=True)
         before = workers
     time.sleep(0.02)
 """
@@ -67,12 +67,14 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
 
 
 class Watch:
-    """Follows a job at the scheduler until it is in a phase, and the number of workers then."""
+    """Follows a job at the scheduler until it is in a phase, and the cluster's workers then."""
 
     def __init__(self, stack: Stack, phase: str, share: float) -> None:
         (scheduler,) = stack.ids("scheduler")
         script = ["python", "-c", WATCH, PHASES[phase], str(share)]
-        self._workers = {address(worker): worker for worker in stack.ids("worker")}
+        self._containers = {address(worker): worker for worker in stack.ids("worker")}
+        self._busy: dict[str, str] = {}
+        self._workers: list[str] = []
         self._process = subprocess.Popen(
             ["docker", "exec", scheduler, *script], stdout=subprocess.PIPE, text=True
         )
@@ -86,19 +88,30 @@ class Watch:
 
     def wait_for_phase(self) -> list[str]:
         """Return the containers of the workers that are busy then."""
-        busy = json.loads(self._line())
-        return [self._workers[worker.split("//")[1].split(":")[0]] for worker in sorted(busy)]
+        for worker in self._line():
+            self._busy[self._containers[worker.split("//")[1].split(":")[0]]] = worker
+        self._workers = self._line()
+        return list(self._busy)
+
+    def wait_for_loss(self, container: str) -> None:
+        """Return when the scheduler has given up the worker that was busy in a container.
+
+        The container may be started again, with a new worker, before or after that.
+        """
+        while self._busy[container] in self._workers:
+            self._workers = self._line()
 
     def wait_for_workers(self, count: int) -> None:
         """Return when the scheduler knows of so many workers."""
-        while int(self._line()) != count:
-            pass
+        while len(self._workers) != count:
+            self._workers = self._line()
 
-    def _line(self) -> str:
+    def _line(self) -> list[str]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the scheduler has ended, or the phase was missed"
-        return line
+        workers: list[str] = json.loads(line)
+        return workers
 
 
 def set_link(container: str, state: str) -> None:
