@@ -31,7 +31,7 @@ COMPRESSIONS = {
     ".zst": ("zstd", re.compile(rb"\x28\xb5\x2f\xfd")),
     ".zip": ("zip", re.compile(rb"PK(?:\x03\x04|\x05\x06)")),
 }
-# Errors raised by reading a damaged file.
+# Errors raised by reading a damaged file; NotImplementedError by a zip of an unknown method.
 _UNREADABLE = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError),
     *(zipfile.BadZipFile, NotImplementedError, ValueError),
@@ -81,7 +81,7 @@ def modified(path: str) -> str | None:
     system, inner = file_system(path)
     try:
         return str(system.modified(inner).isoformat())
-    except (NotImplementedError, OSError):
+    except (NotImplementedError, OSError):  # not every file system knows it
         return None
 
 

@@ -116,7 +116,7 @@ class Grammar:
         ends = self._ends(text)
         if ends is not None:
             return not ends.is_open
-        last = self._skip(text, 0)
+        last = self._sure_end(text, 0)
         return last == len(text) or self._next(text, last) == (len(text), None)
 
     def lines(self, text: bytes, records: Sequence[int]) -> Iterator[int]:
@@ -152,7 +152,7 @@ class Grammar:
         # Judged by its own line alone: how far the text continues depends on the block.
         return line.end(), self._fault(text, offset, line.end())
 
-    def _skip(self, text: bytes, offset: int) -> int:
+    def _sure_end(self, text: bytes, offset: int) -> int:
         """Return the end of the surely complete, well-formed records at `offset`."""
         while True:
             quote = text.find(b'"', offset)
@@ -203,12 +203,12 @@ class Grammar:
         )
 
     def _complete_irregular_records(self, text: bytes) -> int:
-        offset = self._skip(text, 0)
+        offset = self._sure_end(text, 0)
         while offset < len(text):
             stop, fault = self._next(text, offset)
             if self._may_go_on(text, offset, stop, fault):
                 break
-            offset = self._skip(text, stop)
+            offset = self._sure_end(text, stop)
         return offset
 
     def _may_go_on(self, text: bytes, offset: int, stop: int, fault: str | None) -> bool:
