@@ -142,6 +142,17 @@ def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
     assert outputs(folder) == earlier_outputs()
 
 
+def test_records_set_aside_are_told(folder: Path) -> None:
+    with (folder / "customers.csv").open("a") as file:
+        file.write("3,Cy\n4,Di,Eng,40,5\n")
+
+    ended = run(folder)
+
+    assert ended.returncode == 0
+    told = "customers: records that could not be read: 2; rejected_rows.csv has them, with reasons"
+    assert f"warning: {told}\n" in ended.stderr
+
+
 def test_the_table_goes_to_stdout_and_the_messages_to_stderr(folder: Path) -> None:
     ended = run(folder)
 
@@ -150,6 +161,10 @@ def test_the_table_goes_to_stdout_and_the_messages_to_stderr(folder: Path) -> No
     first, *_, last = ended.stderr.splitlines()
     assert first.startswith("dashboard: http://127.0.0.1:")
     assert last.startswith("done in ")
+    assert [line for line in ended.stderr.splitlines() if line.startswith("warning: ")] == [
+        "warning: purchases: values of price that are no usable numbers and count as missing: 1; "
+        "the first: 'abc' (purchases.csv, line 4)"
+    ]
     assert "Traceback" not in ended.stderr
     assert "\r" not in ended.stderr  # nothing moves off a terminal
     names = {COMBINED, SPENDING, CHART, REPORT}
