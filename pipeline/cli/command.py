@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
+from pipeline.cli.interrupts import interruptible
 from pipeline.cli.options import OPTIONS, settings_of
 from pipeline.cli.streams import outlive_readers
 from pipeline.cli.themes import ThemedCommand
@@ -93,7 +93,7 @@ def command(
 
 def main(prog_name: str | None = None) -> None:
     """Run the command and exit with its exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interruptible()
     outlive_readers()
     debug = "--debug" in sys.argv
     try:

@@ -1,0 +1,36 @@
+"""Interrupts: SIGINT and SIGTERM end the command wherever they arrive."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+_AGAIN = 0.05  # seconds
+
+
+def interruptible() -> None:
+    """Raise `KeyboardInterrupt` on SIGTERM as on SIGINT, also where Python would ignore it.
+
+    Python prints and drops an exception that a destructor or a callback of a weak reference
+    raises, and Dask's futures have both. An interrupt that arrives there is sent again.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = _send_interrupts_again
+
+
+def _send_interrupts_again(dropped: sys.UnraisableHookArgs) -> None:
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        # Sent at once, it would be raised here, and be dropped once more.
+        timer = threading.Timer(_AGAIN, _interrupt_main_thread)
+        timer.daemon = True
+        timer.start()
+    else:
+        sys.__unraisablehook__(dropped)
+
+
+def _interrupt_main_thread() -> None:
+    # To the thread itself: a wait for a lock ends by a signal that arrives there.
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM)
