@@ -77,7 +77,8 @@ def command(
 
         progress = Progress() if quiet else ConsoleProgress(sys.stderr)
         paths = *settings.customers, *settings.purchases, settings.output_dir
-        with connect(cluster, debug, waits_for_network=any(map(is_remote, paths))) as client:
+        waits = any(map(is_remote, paths))
+        with connect(cluster, debug, waits, profiled=performance_report is not None) as client:
             progress.say(f"dashboard: {dashboard_link(client, cluster)}")
             if dry_run:
                 click.echo(make_plan(settings, client).describe(settings, OUTPUTS))

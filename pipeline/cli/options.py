@@ -151,7 +151,7 @@ OPTIONS = {
         _option(
             "--performance-report",
             metavar="FILE",
-            help="Write Dask's report on the tasks of this run: a page of HTML.",
+            help="Write Dask's report on this run, with its tasks and a profile: a page of HTML.",
         ),
         _option(
             "--join",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
+import dask
 import pytest
 from support.processes import listeners
 
 from pipeline.engine.cluster import connect, dashboard_link, worker_memory
 from pipeline.settings import ClusterSettings
+
+SMALL = ClusterSettings(threads_per_worker=1, dashboard_address="127.0.0.1:0")
 
 
 # Tornado leaves the socket open that it could not bind.
@@ -62,3 +66,20 @@ def test_two_threads_share_a_core_where_they_wait_for_the_network(
     settings = ClusterSettings(dashboard_address="127.0.0.1:0")
     with connect(settings, waits_for_network=True) as client:
         assert list(client.nthreads().values()) == [6]
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.cluster)])
+def test_threads_are_sampled_only_if_asked_for(workers: int) -> None:
+    for profiled in (False, True, False):
+        with connect(replace(SMALL, workers=workers), profiled=profiled) as client:
+            found = client.run(dask.config.get, "distributed.worker.profile.enabled")
+        assert list(found.values()) == [profiled] * workers
+
+
+def test_what_the_user_has_configured_stays() -> None:
+    with (
+        dask.config.set({"distributed.admin.tick.interval": "30 ms"}),
+        connect(SMALL) as client,
+    ):
+        found = client.run(dask.config.get, "distributed.admin.tick.interval")
+    assert list(found.values()) == ["30 ms"]
