@@ -25,17 +25,23 @@ Entry = dict[str, Any]
 
 _LOOK_EVERY = 1.0  # seconds
 _NEEDED = 1 << 32  # a priority above that of any other partition
+# Partitions that the scheduler has at least, while there are more: a few for each thread of a large
+# cluster. Each takes some 10 KiB of its memory.
+_AHEAD = 1 << 11
 RETRIES = 2  # a file system may fail once and then recover
 
 
-def start(client: Client, frame: dd.DataFrame, is_needed: bool = False) -> dd.DataFrame:
+def start(
+    client: Client, frame: dd.DataFrame, is_needed: bool = False, after: int = 0
+) -> dd.DataFrame:
     """Start computing a lazy dataframe on the cluster; return it backed by futures.
 
-    Partitions start in order, which Dask alone does not ensure. So blocks are written in place (see
-    `prefix_sum`), and files are read from the front. If tasks of other dataframes wait for this one
-    while they run (`is_needed`), it comes before them, also when it is computed again.
+    Partitions start in order, `after` so many of other dataframes, which Dask alone does not
+    ensure. So blocks are written in place (see `prefix_sum`), and files are read from the front. If
+    tasks of other dataframes wait for this one while they run (`is_needed`), it comes before them,
+    also when it is computed again.
     """
-    first = _NEEDED if is_needed else 0
+    first = _NEEDED if is_needed else -after
     return client.persist(
         frame.optimize(),  # here, so that a partition's steps are one task, named after them
         # A lambda is pickled by value, so the scheduler need not have this package.
@@ -64,17 +70,17 @@ def compute_entries(
 ) -> None:
     """Compute the ledgers of lazy dataframes; pass every entry to each function of `each`.
 
-    Entries come in any order, each as soon as its partition is done. So a lost worker loses only
-    what it is working on. `more` gets the entries that came in together, and returns what else to
-    compute. Raises ClusterError if workers or the scheduler are lost for good, StorageError if a
-    worker's file system fails, UsageError if a worker is denied a file, and whatever else a task,
-    `each` or `more` raises.
+    The dataframes start one after the other, each when few partitions are left of those before: the
+    scheduler never has all of a large table. Entries come in any order, each as soon as its
+    partition is done. So a lost worker loses only what it is working on. `more` gets the entries
+    that came in together, and returns what else to compute. Raises ClusterError if workers or the
+    scheduler are lost for good, StorageError if a worker's file system fails, UsageError if a
+    worker is denied a file, and whatever else a task, `each` or `more` raises.
     """
     limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
     patience = no_workers_timeout()
     try:
-        with _Computing(client, patience) as computing:
-            computing.add(frames)
+        with _Computing(client, patience, frames) as computing:
             while entries := computing.next_entries():
                 for entry in entries:
                     for function in each:
@@ -141,8 +147,9 @@ class _WorkersLostError(Exception):
 class _Computing:
     """Ledgers that are being computed, and a watch over the workers meanwhile."""
 
-    def __init__(self, client: Client, patience: float) -> None:
+    def __init__(self, client: Client, patience: float, frames: Iterable[dd.DataFrame]) -> None:
         self._client, self._patience = client, patience
+        self._frames, self._started = iter(frames), 0
         self._done = as_completed(loop=client.loop)
 
     def __enter__(self) -> _Computing:
@@ -152,11 +159,12 @@ class _Computing:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._client.sync(self._end, cancel=kind is not None)
 
-    def add(self, frames: Iterable[dd.DataFrame]) -> None:
+    def add(self, frames: Iterable[dd.DataFrame], after: int = 0) -> None:
         """Start computing lazy dataframes; raise CommClosedError if the scheduler is lost."""
         if self._client.status != "running":  # what is started now waits for it, half a minute
             raise CommClosedError
-        self._done.update(futures_of([start(self._client, ledger_of(frame)) for frame in frames]))
+        started = [start(self._client, ledger_of(frame), after=after) for frame in frames]
+        self._done.update(futures_of(started))
 
     def next_entries(self) -> list[Entry]:
         """Return the entries computed since the last call: none only if all are computed.
@@ -164,6 +172,9 @@ class _Computing:
         Raises _WorkersLostError after `patience` seconds without a working worker: the scheduler
         would wait forever, unless its own configuration says otherwise.
         """
+        while self._done.count() < _AHEAD and (frame := next(self._frames, None)) is not None:
+            self.add([frame], after=self._started)
+            self._started += frame.npartitions
         return [] if self._done.is_empty() else self._client.sync(self._next_entries)
 
     async def _watch(self) -> asyncio.Future[None]:

@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import dask.dataframe as dd
@@ -21,6 +21,8 @@ from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
 from pipeline.engine.partitions import from_blocks
 from pipeline.settings import Dialect
 from pipeline.steps.unpack import Unpacking
+
+_AT_ONCE = 1 << 10  # blocks of one dataframe
 
 
 def in_passes(
@@ -39,10 +41,17 @@ def in_passes(
     """
     plain, packed = _parted(source)
     unpacking = Unpacking(client, packed, block_size, dialect, steps)
-    frames = [steps(plain)] if plain.blocks else []
+    frames: list[dd.DataFrame] = []
+
+    def in_turn() -> Iterator[dd.DataFrame]:
+        yield from unpacking.begin()
+        for first in range(0, len(plain.blocks), _AT_ONCE):
+            blocks = plain.blocks[first : first + _AT_ONCE]
+            frames.append(steps(replace(source, blocks=blocks)))
+            yield frames[-1]
+
     entries: list[Entry] = []
-    begun = [*frames, *unpacking.begin()]
-    compute_entries(client, begun, entries.append, *each, more=unpacking.more)
+    compute_entries(client, in_turn(), entries.append, *each, more=unpacking.more)
     frames += unpacking.frames
     blocks = _decided(client, plain, dialect, entries)
     undecided = {entry["block"] for entry in entries if entry.get("undecided") is not None}

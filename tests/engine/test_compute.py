@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import dask.dataframe as dd
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster, futures_of
 from support.frames import in_blocks
 from support.processes import wait_until
 
+from pipeline.engine import compute
 from pipeline.engine.cluster import connect
 from pipeline.engine.compute import compute_entries, ledger_of, start
 from pipeline.engine.ledger import with_totals
@@ -49,6 +51,28 @@ def test_partitions_are_begun_in_their_order(one_thread: Client) -> None:
     assert list(range(0, 200, 2)) == BEGUN
     assert sorted(entry["block"] for entry in entries) == list(range(100))
     assert sum(entry["total"] for entry in entries) == NUMBERS["n"].sum()
+
+
+def test_dataframes_start_in_their_order_when_few_partitions_are_left(
+    one_thread: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute, "_AHEAD", 5)
+    BEGUN.clear()
+    started: list[int] = []
+    entries: list[dict[str, Any]] = []
+
+    def in_turn() -> Iterator[dd.DataFrame]:
+        for first in range(0, 200, 20):
+            part = in_blocks(NUMBERS[first : first + 20], 10)
+            started.append(len(entries))
+            yield on_partitions(noted, part, step="note", meta=NUMBERS.iloc[:0])
+
+    compute_entries(one_thread, in_turn(), entries.append)
+
+    assert list(range(0, 200, 2)) == BEGUN
+    assert len(entries) == 100
+    left = [10 * number - done for number, done in enumerate(started)]
+    assert all(0 <= partitions < 5 for partitions in left)
 
 
 def test_several_ledgers_come_in_and_every_function_gets_each_entry(client: Client) -> None:

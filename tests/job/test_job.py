@@ -19,9 +19,11 @@ from support.paths import REPOSITORY
 from support.scale import scaled
 
 from pipeline import AgeGroups, Settings, run
+from pipeline.engine import compute
 from pipeline.engine.cluster import connect
 from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
 from pipeline.settings import ClusterSettings
+from pipeline.steps import cut
 
 CUSTOMERS = ["customer_id", "first_name", "last_name", "email", "age"]
 PURCHASES = ["customer_id", "product", "price", "email"]
@@ -261,6 +263,15 @@ def test_the_bytes_do_not_depend_on_the_block_size(
     client: Client, tmp_path: Path, block_size: int
 ) -> None:
     run(sample(tmp_path, block_size), client)
+    assert (tmp_path / COMBINED).read_bytes() == (SAMPLE / COMBINED).read_bytes()
+
+
+def test_the_bytes_do_not_depend_on_how_many_blocks_start_at_once(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut, "_AT_ONCE", 7)
+    monkeypatch.setattr(compute, "_AHEAD", 10)
+    run(sample(tmp_path, 5000), client)
     assert (tmp_path / COMBINED).read_bytes() == (SAMPLE / COMBINED).read_bytes()
 
 
