@@ -61,9 +61,12 @@ def connect(
         logging.getLogger(name).setLevel(level)
     with dask.config.set({NO_WORKERS_TIMEOUT: f"{settings.wait_for_workers} s"}):
         if settings.scheduler == "local":
-            _set_timers(profiled)
             threads = CPU_COUNT * (2 if waits_for_network else 1)
-            with _local_cluster(settings, threads, level) as cluster, Client(cluster) as client:
+            with (
+                dask.config.set(_rare_timers(profiled)),
+                _local_cluster(settings, threads, level) as cluster,
+                Client(cluster) as client,
+            ):
                 yield client
         else:
             with _remote_client(settings) as client:
@@ -133,14 +136,18 @@ def thread_memory(client: Client) -> int | None:
     return min((limit for limit in limits if limit), default=None)
 
 
-def _set_timers(profiled: bool) -> None:
-    """Let Dask interrupt the threads that work less often, unless the user has configured it.
+def _rare_timers(profiled: bool) -> dict[str, object]:
+    """Return what makes Dask interrupt the threads that work less often; the user's own wins.
 
     By default, it samples every thread 100 times a second and times its event loops 50 times a
     second: 10 % of the CPU of a run on two processes.
     """
-    samples, ticks = {"profile": {"enabled": profiled}}, {"tick": {"interval": "500ms"}}
-    dask.config.update_defaults({"distributed": {"worker": samples, "admin": ticks}})
+    timers = {
+        "distributed.worker.profile.enabled": profiled,
+        "distributed.admin.tick.interval": "500ms",
+    }
+    own = dask.config.collect()  # of files and environment
+    return {key: value for key, value in timers.items() if dask.config.get(key, None, own) is None}
 
 
 def _local_cluster(settings: ClusterSettings, threads: int, level: int) -> LocalCluster:
