@@ -77,7 +77,8 @@ def test_threads_are_sampled_only_if_asked_for(workers: int) -> None:
 
 
 def test_what_the_user_has_configured_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "True")
-    with connect(SMALL) as client:
-        found = client.run(dask.config.get, "distributed.worker.profile.enabled")
-    assert list(found.values()) == [True]
+    monkeypatch.setenv("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "30ms")
+    # Dask reads the environment when it is imported.
+    with dask.config.set({"distributed.admin.tick.interval": "30ms"}), connect(SMALL) as client:
+        found = client.run(dask.config.get, "distributed.admin.tick.interval")
+    assert list(found.values()) == ["30ms"]
