@@ -22,8 +22,10 @@ from pipeline.settings import Dialect
 _LF = ord("\n")
 _LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\n|\r|\Z)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-# Possessive quantifiers: text matches in one way only, so malformed text fails at once.
-_QUOTED = re.compile(rb'"(?:[^"]++|"")*+"')
+# Possessive quantifiers and atomic groups: text matches in one way only, so malformed text fails at
+# once. Not `(…)*+` where alternatives are within: before Python 3.11.5, that matched too little
+# (python/cpython#106052).
+_QUOTED = re.compile(rb'"[^"]*+(?:""[^"]*+)*+"')
 
 _UNCLOSED = "unclosed quote"
 
@@ -60,12 +62,12 @@ class Grammar:
         comma = re.escape(self._delimiter)
         plain = rb'[^"\r\n%b][^\r\n%b]*+' % (comma, comma)
         field = rb"(?:%b|%b|)" % (_QUOTED.pattern, plain)
-        self._record = re.compile(rb"%b(?:%b%b)*+(?P<end>\r\n|\n|\r|\Z)" % (field, comma, field))
+        self._record = re.compile(rb"%b(?>(?:%b%b)*)(?P<end>\r\n|\n|\r|\Z)" % (field, comma, field))
         self._fields = re.compile(rb"(?:^|%b)%b" % (comma, field))
         # A CR at the end of the window does not match: its LF may follow.
         end = rb"(?:\r\n|\n|\r(?!\Z))"
-        self._run = re.compile(rb"(?:(?:%b%b)*+%b%b)*+" % (field, comma, field, end))
-        self._good_fields = re.compile(rb"(?:%b%b)*+" % (field, comma))
+        self._run = re.compile(rb"(?>(?:(?>(?:%b%b)*)%b%b)*)" % (field, comma, field, end))
+        self._good_fields = re.compile(rb"(?>(?:%b%b)*)" % (field, comma))
 
     def split(self, text: bytes) -> Iterator[Record]:
         """Yield the records of `text` in order, including malformed ones but not blank lines."""
