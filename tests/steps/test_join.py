@@ -80,8 +80,9 @@ def joined(
         )
         for lazy in lazies:
             computed = start(client, lazy)
-            frames += [part.compute() for part in computed.partitions]
-            entries += entries_in(ledger_of(computed).compute())
+            # By this client: another one that is open may be Dask's default.
+            frames += [client.compute(part, sync=True) for part in computed.partitions]
+            entries += entries_in(client.compute(ledger_of(computed), sync=True))
     frame = pd.concat(frames, ignore_index=True)
     texts = frame[TEXTS].astype(object)
     return Result(
