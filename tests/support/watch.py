@@ -19,39 +19,69 @@ PHASES = {
     "join": "partition-join-sum-write",
 }
 
-# Runs beside the scheduler: tells which workers are busy once `share` of the phase's tasks are
-# done, and then which workers there are, each time that changes.
+# Runs beside the scheduler, until its input ends. Tells that it listens; then which workers are
+# busy, once `share` of the phase's tasks are done; and from then on which workers there are, each
+# time that changes. The scheduler tells it of every task, so no phase is too short to be seen.
 WATCH = """
-import json, sys, time
+import json, sys, threading
 from distributed import Client
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.utils import key_split
 
-word, share = sys.argv[1], float(sys.argv[2])
+class Phase(SchedulerPlugin):
+    name = "phase"
+
+    def __init__(self, prefix, share):
+        self.prefix, self.share = prefix, share
+        self.left, self.done, self.reached = set(), set(), False
+
+    async def start(self, scheduler):
+        self.scheduler = scheduler
+
+    def transition(self, key, start, finish, *args, **kwargs):
+        if self.reached or key_split(key) != self.prefix:
+            return
+        if finish in ("waiting", "queued", "processing"):
+            self.left.add(key)
+        else:  # what is done may be forgotten at once
+            self.left.discard(key)
+            self.done.add(key)
+        busy = sorted(at for at, worker in self.scheduler.workers.items() if worker.processing)
+        enough = len(self.done) >= self.share * len(self.left | self.done)
+        if enough and self.left and busy:
+            self.reached = True
+            self.tell(busy)
+            self.tell_workers()
+
+    def add_worker(self, scheduler, worker):
+        self.tell_workers()
+
+    def remove_worker(self, scheduler, worker, **kwargs):
+        self.tell_workers()
+
+    def tell_workers(self):
+        if self.reached:
+            self.tell(sorted(self.scheduler.workers))
+
+    def tell(self, workers):
+        self.scheduler.log_event("phase", workers)
+
+listens = threading.Event()
+
+def hear(event):
+    if event[1] == "listens":
+        listens.set()
+    else:
+        print(json.dumps(event[1]), flush=True)
+
 client = Client("tcp://127.0.0.1:8786")
-most = 0
-deadline = time.monotonic() + 60
-while True:
-    states = client.sync(client.scheduler.get_task_prefix_states)
-    # What is done may be forgotten at once.
-    left = sum(
-        sum(counts.get(state, 0) for state in ("waiting", "queued", "processing"))
-        for prefix, counts in states.items()
-        if prefix == word
-    )
-    most = max(most, left)
-    busy = sorted(worker for worker, tasks in client.processing().items() if tasks)
-    if 0 < left <= (1 - share) * most and busy:
-        break
-    if time.monotonic() > deadline:
-        sys.exit("it has not come to this phase")
-    time.sleep(0.005)
-print(json.dumps(busy), flush=True)
-before = None
-while True:
-    workers = sorted(client.sync(client.scheduler.identity, n_workers=-1)["workers"])
-    if workers != before:
-        print(json.dumps(workers), flush=True)
-        before = workers
-    time.sleep(0.02)
+client.subscribe_topic("phase", hear)
+while not listens.wait(0.1):
+    client.log_event("phase", "listens")
+client.register_plugin(Phase(sys.argv[1], float(sys.argv[2])))
+print("listens", flush=True)
+sys.stdin.read()
+client.unregister_scheduler_plugin("phase")
 """
 
 # Runs in a worker's network: a cable pulled out and put in again.
@@ -76,21 +106,26 @@ class Watch:
         self._busy: dict[str, str] = {}
         self._workers: list[str] = []
         self._process = subprocess.Popen(
-            ["docker", "exec", scheduler, *script], stdout=subprocess.PIPE, text=True
+            ["docker", "exec", "--interactive", scheduler, *script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def __enter__(self) -> Watch:
+        """Return when the scheduler tells of its tasks: before that, a phase would be missed."""
+        assert self._line() == "listens"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        """End the script in the container, too: it sees the end of its input."""
         self._process.communicate()
 
     def wait_for_phase(self) -> list[str]:
         """Return the containers of the workers that are busy then."""
-        for worker in self._line():
+        for worker in json.loads(self._line()):
             self._busy[self._containers[worker.split("//")[1].split(":")[0]]] = worker
-        self._workers = self._line()
+        self._workers = json.loads(self._line())
         return list(self._busy)
 
     def wait_for_loss(self, container: str) -> None:
@@ -99,19 +134,18 @@ class Watch:
         The container may be started again, with a new worker, before or after that.
         """
         while self._busy[container] in self._workers:
-            self._workers = self._line()
+            self._workers = json.loads(self._line())
 
     def wait_for_workers(self, count: int) -> None:
         """Return when the scheduler knows of so many workers."""
         while len(self._workers) != count:
-            self._workers = self._line()
+            self._workers = json.loads(self._line())
 
-    def _line(self) -> list[str]:
+    def _line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the scheduler has ended, or the phase was missed"
-        workers: list[str] = json.loads(line)
-        return workers
+        assert line, "the scheduler has ended"
+        return line.rstrip()
 
 
 def set_link(container: str, state: str) -> None:
