@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import dask.dataframe as dd
 from distributed import Client, KilledWorker, as_completed, futures_of
@@ -22,8 +23,10 @@ from pipeline.engine.partitions import on_partitions, schema
 from pipeline.errors import ClusterError, StorageError, UsageError, is_storage_fault
 
 Entry = dict[str, Any]
+Answer = TypeVar("Answer")
 
 _LOOK_EVERY = 1.0  # seconds
+_ASK_FOR = 5.0  # seconds
 _NEEDED = 1 << 32  # a priority above that of any other partition
 # Partitions that the scheduler has at least, while there are more: a few for each thread of a large
 # cluster. Each takes some 10 KiB of its memory.
@@ -126,6 +129,22 @@ def compute_entries(
             f"is full: {error.__cause__ or error}; run the job again, or point "
             "DASK_TEMPORARY_DIRECTORY of the workers at a larger disk"
         ) from error
+
+
+def ask(client: Client, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
+    """Return what a coroutine of the client answers, or None if the scheduler is lost.
+
+    A client may not know yet that its scheduler is lost. It would wait for it for half a minute, or
+    forever if the scheduler's machine has stopped.
+    """
+
+    async def answer() -> Answer:
+        return await asyncio.wait_for(question(), _ASK_FOR)
+
+    if client.status == "running":
+        with suppress(OSError):  # a timeout is one, too
+            return client.sync(answer)
+    return None
 
 
 def _of_file(error: OSError) -> StorageError | UsageError:

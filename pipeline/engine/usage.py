@@ -7,6 +7,7 @@ from typing import NamedTuple
 from distributed import Client, Scheduler
 
 from pipeline.engine.by_value import by_value
+from pipeline.engine.compute import ask
 
 
 class _State(NamedTuple):
@@ -36,9 +37,9 @@ class Usage:
         those of the last moment may be missing, and those of other runs may be counted. Returns
         nothing if the scheduler is lost by now, which does not undo what a run has written.
         """
-        if self._client.status != "running":  # it would be waited for, half a minute
+        before = self._before
+        if before is None or (now := self._state(since=before.time)) is None:
             return {}
-        before, now = self._before, self._state(since=self._before.time)
         return {
             "workers_seen": len(before.seen | now.seen),
             "workers_lost": len(now.lost),
@@ -46,9 +47,13 @@ class Usage:
             "bytes_spilled": now.spilled - before.spilled + spilled,
         }
 
-    def _state(self, since: float) -> _State:
+    def _state(self, since: float) -> _State | None:
+        """Return None if the scheduler is lost."""
         with by_value(__name__):
-            return _State(*self._client.run_on_scheduler(_state_of_scheduler, since))
+            found = ask(
+                self._client, lambda: self._client.run_on_scheduler(_state_of_scheduler, since)
+            )
+        return None if found is None else _State(*found)
 
 
 def _state_of_scheduler(

@@ -15,6 +15,7 @@ import pandas as pd
 from distributed import Client, get_worker, rejoin, secede, worker_client
 
 from pipeline.engine.cluster import no_workers_timeout
+from pipeline.engine.compute import ask
 from pipeline.engine.internals import fetch
 from pipeline.engine.shared import forget, shared
 from pipeline.steps.lookup import Lookup
@@ -56,8 +57,8 @@ class Parts:
         return self
 
     def forget(self, client: Client) -> None:
-        """Free the lookups of all workers."""
-        client.run(forget, self.name, _KIND, on_error="ignore")
+        """Free the lookups of all workers; if the scheduler is lost, they end without it."""
+        ask(client, lambda: client.run(forget, self.name, _KIND, on_error="ignore"))
 
     def _build(self, held: _Held) -> None:
         parts = self._here()

@@ -13,7 +13,6 @@ purchases.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -102,10 +101,7 @@ class Broadcast:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # If the scheduler is lost, its workers end too; asking for them would take half a minute.
-        if self.client.status == "running":
-            with suppress(OSError):
-                self.held.forget(self.client)
+        self.held.forget(self.client)
 
     def joined(self, entry: dict[str, Any]) -> None:
         """Free the memory of the partitions once they are in the only lookup that is needed.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask.dataframe as dd
@@ -10,11 +12,11 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster, futures_of
 from support.frames import in_blocks
-from support.processes import wait_until
+from support.processes import Processes, wait_until
 
 from pipeline.engine import compute
 from pipeline.engine.cluster import connect
-from pipeline.engine.compute import compute_entries, ledger_of, start
+from pipeline.engine.compute import ask, compute_entries, ledger_of, start
 from pipeline.engine.ledger import with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.errors import ClusterError
@@ -122,6 +124,28 @@ def test_what_the_scheduler_gives_up_is_told(one_thread: Client) -> None:
 
     with pytest.raises(ClusterError, match=r"^the scheduler at '.*' has given up tasks.*; run the"):
         compute_entries(one_thread, [begun])
+
+
+@pytest.mark.cluster
+def test_a_scheduler_that_has_stopped_is_not_asked_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machine hangs, so no connection ends: the client takes it for running."""
+    with Processes(tmp_path) as processes:
+        scheduler = processes.start_scheduler()
+        processes.start_worker()
+        with processes.client() as client:
+            answers = ask(client, lambda: client.run(abs, -1))
+            assert answers is not None
+            assert list(answers.values()) == [1]
+
+            monkeypatch.setattr(compute, "_ASK_FOR", 0.2)
+            scheduler.send_signal(signal.SIGSTOP)
+            try:
+                assert ask(client, lambda: client.run(abs, -1)) is None
+                assert client.status == "running"
+            finally:
+                scheduler.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.cluster

@@ -19,9 +19,9 @@ PHASES = {
     "join": "partition-join-sum-write",
 }
 
-# Runs beside the scheduler, until its input ends. Tells that it listens; then which workers are
-# busy, once `share` of the phase's tasks are done; and from then on which workers there are, each
-# time that changes. The scheduler tells it of every task, so no phase is too short to be seen.
+# Runs beside the scheduler, until its input ends. Tells which workers there are, then and each time
+# that changes, and once which are busy, when `share` of the phase's tasks are done. The scheduler
+# tells it of every task, so no phase is too short to be seen.
 WATCH = """
 import json, sys, threading
 from distributed import Client
@@ -33,13 +33,14 @@ class Phase(SchedulerPlugin):
 
     def __init__(self, prefix, share):
         self.prefix, self.share = prefix, share
-        self.left, self.done, self.reached = set(), set(), False
+        self.left, self.done, self.is_reached = set(), set(), False
 
     async def start(self, scheduler):
+        self.add_worker(scheduler, None)
         self.scheduler = scheduler
 
     def transition(self, key, start, finish, *args, **kwargs):
-        if self.reached or key_split(key) != self.prefix:
+        if self.is_reached or key_split(key) != self.prefix:
             return
         if finish in ("waiting", "queued", "processing"):
             self.left.add(key)
@@ -49,37 +50,32 @@ class Phase(SchedulerPlugin):
         busy = sorted(at for at, worker in self.scheduler.workers.items() if worker.processing)
         enough = len(self.done) >= self.share * len(self.left | self.done)
         if enough and self.left and busy:
-            self.reached = True
-            self.tell(busy)
-            self.tell_workers()
+            self.is_reached = True
+            self.scheduler.log_event("phase", ["busy", busy])
 
     def add_worker(self, scheduler, worker):
-        self.tell_workers()
+        scheduler.log_event("phase", ["workers", sorted(scheduler.workers)])
 
     def remove_worker(self, scheduler, worker, **kwargs):
-        self.tell_workers()
+        self.add_worker(scheduler, worker)
 
-    def tell_workers(self):
-        if self.reached:
-            self.tell(sorted(self.scheduler.workers))
-
-    def tell(self, workers):
-        self.scheduler.log_event("phase", workers)
-
-listens = threading.Event()
+listens, is_reached = threading.Event(), threading.Event()
 
 def hear(event):
     if event[1] == "listens":
         listens.set()
-    else:
-        print(json.dumps(event[1]), flush=True)
+        return
+    print(json.dumps(event[1]), flush=True)
+    if event[1][0] == "busy":
+        is_reached.set()
 
 client = Client("tcp://127.0.0.1:8786")
 client.subscribe_topic("phase", hear)
 while not listens.wait(0.1):
     client.log_event("phase", "listens")
 client.register_plugin(Phase(sys.argv[1], float(sys.argv[2])))
-print("listens", flush=True)
+if not is_reached.wait(60):
+    sys.exit("it has not come to this phase")
 sys.stdin.read()
 client.unregister_scheduler_plugin("phase")
 """
@@ -97,14 +93,14 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
 
 
 class Watch:
-    """Follows a job at the scheduler until it is in a phase, and the cluster's workers then."""
+    """Follows a job at the scheduler until it is in a phase, and the cluster's workers."""
 
     def __init__(self, stack: Stack, phase: str, share: float) -> None:
         (scheduler,) = stack.ids("scheduler")
         script = ["python", "-c", WATCH, PHASES[phase], str(share)]
-        self._containers = {address(worker): worker for worker in stack.ids("worker")}
-        self._busy: dict[str, str] = {}
+        self._stack = stack
         self._workers: list[str] = []
+        self._busy: dict[str, str] = {}
         self._process = subprocess.Popen(
             ["docker", "exec", "--interactive", scheduler, *script],
             stdin=subprocess.PIPE,
@@ -113,8 +109,12 @@ class Watch:
         )
 
     def __enter__(self) -> Watch:
-        """Return when the scheduler tells of its tasks: before that, a phase would be missed."""
-        assert self._line() == "listens"
+        """Return when the scheduler tells of its tasks, and has a worker of each container.
+
+        A phase that began before would be missed, and a worker that has lost a scheduler before
+        this one still has to end and to come back.
+        """
+        self.wait_for_workers(len(self._stack.ids("worker")))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,9 +123,10 @@ class Watch:
 
     def wait_for_phase(self) -> list[str]:
         """Return the containers of the workers that are busy then."""
-        for worker in json.loads(self._line()):
-            self._busy[self._containers[worker.split("//")[1].split(":")[0]]] = worker
-        self._workers = json.loads(self._line())
+        containers = {address(worker): worker for worker in self._stack.ids("worker")}
+        while not (busy := self._next()):
+            pass
+        self._busy = {containers[at.split("//")[1].split(":")[0]]: at for at in busy}
         return list(self._busy)
 
     def wait_for_loss(self, container: str) -> None:
@@ -134,18 +135,22 @@ class Watch:
         The container may be started again, with a new worker, before or after that.
         """
         while self._busy[container] in self._workers:
-            self._workers = json.loads(self._line())
+            self._next()
 
     def wait_for_workers(self, count: int) -> None:
         """Return when the scheduler knows of so many workers."""
         while len(self._workers) != count:
-            self._workers = json.loads(self._line())
+            self._next()
 
-    def _line(self) -> str:
+    def _next(self) -> list[str]:
+        """Wait for what comes next; return the busy workers if it is the phase."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the scheduler has ended"
-        return line.rstrip()
+        assert line, "the scheduler has ended, or the phase was missed"
+        what, found = json.loads(line)
+        if what == "workers":
+            self._workers = found
+        return found if what == "busy" else []
 
 
 def set_link(container: str, state: str) -> None:
