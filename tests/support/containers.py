@@ -127,6 +127,11 @@ class Stack:
         self._jobs.append(job)
         return job
 
+    def end_job(self) -> str:
+        """End the job that was started last; return its messages."""
+        self._jobs[-1].kill()
+        return self._jobs[-1].communicate()[1]
+
     def ids(self, service: str) -> list[str]:
         """Return the containers of a service that run."""
         return self.compose("ps", "--quiet", service).stdout.split()

@@ -74,7 +74,7 @@ client.subscribe_topic("phase", hear)
 while not listens.wait(0.1):
     client.log_event("phase", "listens")
 client.register_plugin(Phase(sys.argv[1], float(sys.argv[2])))
-if not is_reached.wait(60):
+if not is_reached.wait(120):
     sys.exit("it has not come to this phase")
 sys.stdin.read()
 client.unregister_scheduler_plugin("phase")
@@ -146,7 +146,7 @@ class Watch:
         """Wait for what comes next; return the busy workers if it is the phase."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the scheduler has ended, or the phase was missed"
+        assert line, "the scheduler has ended, or the phase was missed: " + self._stack.end_job()
         what, found = json.loads(line)
         if what == "workers":
             self._workers = found
