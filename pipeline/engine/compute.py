@@ -132,7 +132,7 @@ def compute_entries(
 
 
 def ask(client: Client, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
-    """Return what a coroutine of the client answers, or None if the scheduler is lost.
+    """Return what a coroutine of the client answers; None if the scheduler keeps silent.
 
     A client may not know yet that its scheduler is lost. It would wait for it for half a minute, or
     forever if the scheduler's machine has stopped.

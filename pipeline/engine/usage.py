@@ -35,7 +35,7 @@ class Usage:
         Moved are bytes that a worker sent to another, or to the client; spilled those that workers
         wrote to disk to save memory, or in a shuffle. Workers report them about every second, so
         those of the last moment may be missing, and those of other runs may be counted. Returns
-        nothing if the scheduler is lost by now, which does not undo what a run has written.
+        nothing if the scheduler keeps silent, which does not undo what a run has written.
         """
         before = self._before
         if before is None or (now := self._state(since=before.time)) is None:
@@ -48,7 +48,7 @@ class Usage:
         }
 
     def _state(self, since: float) -> _State | None:
-        """Return None if the scheduler is lost."""
+        """Return None if the scheduler keeps silent."""
         with by_value(__name__):
             found = ask(
                 self._client, lambda: self._client.run_on_scheduler(_state_of_scheduler, since)

@@ -75,9 +75,7 @@ class Stack:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for job in self._jobs:  # of a test that failed
-            job.kill()
-            job.communicate()
+        self.end_jobs()  # of a test that failed
         if error is not None:
             print(self.compose("logs", "--no-color", "--tail=50", check=False).stdout)
         self.compose("down", "--volumes", "--remove-orphans", "--timeout=1")
@@ -127,10 +125,13 @@ class Stack:
         self._jobs.append(job)
         return job
 
-    def end_job(self) -> str:
-        """End the job that was started last; return its messages."""
-        self._jobs[-1].kill()
-        return self._jobs[-1].communicate()[1]
+    def end_jobs(self) -> str:
+        """End the jobs that still run; return the messages of the last one that was started."""
+        messages = ""
+        for job in self._jobs:
+            job.kill()
+            _, messages = job.communicate()
+        return messages
 
     def ids(self, service: str) -> list[str]:
         """Return the containers of a service that run."""

@@ -36,8 +36,13 @@ class Phase(SchedulerPlugin):
         self.left, self.done, self.is_reached = set(), set(), False
 
     async def start(self, scheduler):
-        self.add_worker(scheduler, None)
         self.scheduler = scheduler
+        self.tell_workers(scheduler)
+
+    def tell_workers(self, scheduler, worker=None, **kwargs):
+        scheduler.log_event("phase", ["workers", sorted(scheduler.workers)])
+
+    add_worker = remove_worker = tell_workers
 
     def transition(self, key, start, finish, *args, **kwargs):
         if self.is_reached or key_split(key) != self.prefix:
@@ -52,12 +57,6 @@ class Phase(SchedulerPlugin):
         if enough and self.left and busy:
             self.is_reached = True
             self.scheduler.log_event("phase", ["busy", busy])
-
-    def add_worker(self, scheduler, worker):
-        scheduler.log_event("phase", ["workers", sorted(scheduler.workers)])
-
-    def remove_worker(self, scheduler, worker, **kwargs):
-        self.add_worker(scheduler, worker)
 
 listens, is_reached = threading.Event(), threading.Event()
 
@@ -146,7 +145,7 @@ class Watch:
         """Wait for what comes next; return the busy workers if it is the phase."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the scheduler has ended, or the phase was missed: " + self._stack.end_job()
+        assert line, "the scheduler has ended, or the phase was missed: " + self._stack.end_jobs()
         what, found = json.loads(line)
         if what == "workers":
             self._workers = found
