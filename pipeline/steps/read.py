@@ -182,7 +182,7 @@ def read_block(
         start=start,
         bytes=len(text),
         lines=count_lines(text),
-        stored=block.stored,
+        stored=block.stored if undecided is None else 0,  # it is read again
         unpacked_bytes=block.stop if isinstance(block, UnpackedBlock) and block.is_last else 0,
         records=len(numbers),
         missing=values.null_count,

@@ -7,7 +7,7 @@ import json
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import pytest
@@ -21,6 +21,7 @@ from support.scale import scaled
 from pipeline import AgeGroups, Settings, run
 from pipeline.engine import compute
 from pipeline.engine.cluster import connect
+from pipeline.engine.progress import Progress
 from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
 from pipeline.settings import ClusterSettings
 from pipeline.steps import cut
@@ -264,6 +265,25 @@ def test_the_bytes_do_not_depend_on_the_block_size(
 ) -> None:
     run(sample(tmp_path, block_size), client)
     assert (tmp_path / COMBINED).read_bytes() == (SAMPLE / COMBINED).read_bytes()
+
+
+@pytest.mark.parametrize("block_size", [5000, 1 << 20])
+def test_progress_counts_each_byte_once(client: Client, tmp_path: Path, block_size: int) -> None:
+    """A block that may begin within quotes is read a second time, when it is decided."""
+    counted: list[int] = []
+
+    class Counting(Progress):
+        def advance(self, entry: dict[str, Any]) -> None:
+            counted.append(entry.get("stored", 0))
+
+    wanted = sample(tmp_path, block_size)
+    run(wanted, client, Counting())
+    files = [Path(path) for path in (*wanted.customers, *wanted.purchases)]
+    headers = sum(len(path.read_bytes().splitlines(keepends=True)[0]) for path in files)
+    # Not to the byte: a range that is decided begins and ends with a record.
+    assert sum(counted) == pytest.approx(
+        sum(path.stat().st_size for path in files) - headers, rel=0.01
+    )
 
 
 def test_the_bytes_do_not_depend_on_how_many_blocks_start_at_once(
