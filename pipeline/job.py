@@ -73,11 +73,12 @@ def run(
     or books that do not balance), ClusterError (workers lost) or StorageError (disk full). The
     outputs of an earlier run then stay unchanged.
     """
-    log, progress, usage = RunLog(settings), progress or Progress(), Usage(client)
-    plan = make_plan(settings, client)
-    progress.say(str(plan))
+    progress = progress or Progress()
+    log, usage = RunLog(settings, progress), Usage(client)
     with staged(settings, log.write_failed) as stage:
         with log.stage("prepare"):
+            plan = make_plan(settings, client)
+            progress.say(str(plan))
             plan = prepare(plan, client, stage.place, settings.output_dir)
             log.note_inputs(plan.customers, plan.purchases, join=plan.join)
         with log.stage("read, join, sum, write"), progress.step("purchases", plan.bytes):

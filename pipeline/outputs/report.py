@@ -22,20 +22,25 @@ from pipeline import __version__
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.remote import is_remote
 from pipeline.csv_text.sources import Source
+from pipeline.engine.progress import Progress
 from pipeline.outputs.books import Books
 from pipeline.settings import Settings
 
+# Goes up when a key of the report is renamed or removed, or changes its meaning.
+FORMAT = 2
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "matplotlib", "isal")
 
 
 @dataclass
 class RunLog:
-    """Collects the notes and stage times of a run, and writes its report."""
+    """Collects the notes, warnings and stage times of a run, and writes its report."""
 
     settings: Settings
+    progress: Progress = field(default_factory=Progress)
     run_id: str = field(default_factory=lambda: uuid4().hex)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     notes: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     _begin: float = field(default_factory=time.perf_counter)
 
@@ -43,6 +48,11 @@ class RunLog:
     def seconds(self) -> float:
         """Seconds since the run began."""
         return time.perf_counter() - self._begin
+
+    def warn(self, message: str) -> None:
+        """Show a warning as part of the progress, and keep it for the report."""
+        self.warnings.append(message)
+        self.progress.say(f"warning: {message}")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -93,6 +103,7 @@ class RunLog:
 
     def _write(self, path: Path, status: str, found: dict[str, Any]) -> None:
         report = {
+            "format": FORMAT,
             "status": status,
             "run_id": self.run_id,
             "started": self.started.isoformat(timespec="milliseconds"),
@@ -103,6 +114,7 @@ class RunLog:
             "settings": _told(self.settings),
             **self.notes,
             **found,
+            "warnings": self.warnings,
             "versions": {
                 "age-group-spending": __version__,
                 "python": platform.python_version(),
