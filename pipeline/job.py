@@ -25,13 +25,9 @@ from pipeline.engine.progress import Progress
 from pipeline.engine.usage import Usage
 from pipeline.outputs.balance import run_books
 from pipeline.outputs.books import Books, Ledger
+from pipeline.outputs.quality import Quality
 from pipeline.outputs.read_back import Recount, read_back
-from pipeline.outputs.rejected import (
-    RejectLimit,
-    check_rejected,
-    format_rejects,
-    write_rejected,
-)
+from pipeline.outputs.rejected import format_rejects, write_rejected
 from pipeline.outputs.report import RunLog
 from pipeline.outputs.stage import Stage, staged
 from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
@@ -40,6 +36,7 @@ from pipeline.steps.chart import Draw, draw_chart
 from pipeline.steps.choice import check_fits
 from pipeline.steps.cut import cut_exactly, in_passes
 from pipeline.steps.join import Broadcast
+from pipeline.steps.locate import Lines
 from pipeline.steps.plan import Plan, make_plan, prepare
 from pipeline.steps.read import REJECTS, read, wanted_of_customers, wanted_of_purchases
 from pipeline.steps.render import render
@@ -52,10 +49,11 @@ from pipeline.steps.write import Target, write_combined
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a run: the table of results, the books, the files written, the seconds."""
+    """The result of a run: the table of results, the books, warnings, files written, seconds."""
 
     spending: pd.DataFrame
     books: Books
+    warnings: tuple[str, ...]
     outputs: tuple[str, ...]
     seconds: float
 
@@ -69,7 +67,7 @@ def run(
     """Join customers with purchases, sum the spending of each age group, publish the outputs.
 
     Runs on the cluster of `client`, whose workers must see the inputs and the output folder.
-    `draw` draws the chart. Raises UsageError (a path, a column), DataError (too many bad records,
+    `draw` draws the chart. Raises UsageError (a path, a column), DataError (too much bad data,
     or books that do not balance), ClusterError (workers lost) or StorageError (disk full). The
     outputs of an earlier run then stay unchanged.
     """
@@ -82,7 +80,11 @@ def run(
             plan = prepare(plan, client, stage.place, settings.output_dir)
             log.note_inputs(plan.customers, plan.purchases, join=plan.join)
         with log.stage("read, join, sum, write"), progress.step("purchases", plan.bytes):
-            ledger, combined = _write(settings, client, plan, stage, progress)
+            ledger, quality, combined = _write(settings, client, plan, stage, progress)
+        with log.stage("judge"):
+            quality.check("customers", "purchases")
+            for warning in quality.warnings():
+                log.warn(warning)
         with log.stage("assemble"), progress.step("assemble", 0):
             written = ledger.having("written_bytes")
             compute_entries(client, combined.assemble(written), ledger.add)
@@ -92,11 +94,15 @@ def run(
 
         with log.stage("check and publish"):
             tables = {table: ledger.of_table(table) for table in (plan.customers, plan.purchases)}
-            check_rejected(settings.tolerance, tables)
             format_rejects(client, tables, rejects := stage.place.below(REJECTS))
             write_rejected(stage / REJECTED, tables, rejects)
-            totals = ledger.totals("spending"), ledger.totals("customers")
-            spending = summarize(*totals, settings.age_groups)
+            spending = summarize(
+                ledger.totals("spending"),
+                ledger.totals("customers"),
+                settings.age_groups,
+                places=max(ledger.totals("places"), default=0),
+                without_customer=sum(ledger.totals("unmatched") + ledger.totals("without_id")),
+            )
             write_spending(spending, stage / SPENDING)
             size = combined.size(ledger.entries)
             books = run_books(
@@ -109,7 +115,7 @@ def run(
         log.write_complete(stage / REPORT, books, spending)
         names = [COMBINED, *(name for name in OUTPUTS[1:] if (stage / name).exists())]
     paths = tuple(f"{settings.output_dir.rstrip('/')}/{name}" for name in names)
-    return Report(spending, books, paths, log.seconds)
+    return Report(spending, books, tuple(log.warnings), paths, log.seconds)
 
 
 def _recount(plan: Plan, settings: Settings) -> Recount:
@@ -118,20 +124,25 @@ def _recount(plan: Plan, settings: Settings) -> Recount:
 
 def _write(
     settings: Settings, client: Client, plan: Plan, stage: Stage, progress: Progress
-) -> tuple[Ledger, Target]:
-    """Read, join, sum and write all blocks; return their entries, and where they were written."""
+) -> tuple[Ledger, Quality, Target]:
+    """Read, join, sum and write all blocks.
+
+    Returns their entries, how good the data is, and where they were written.
+    """
     header = plan.layout.header_line
+    line_of = Lines(client, plan.purchases, plan.block_size, settings.dialect)
     # The second time, no block is a part of an object by itself: then any sizes fit.
     for blocks in (plan.purchases.blocks, ()):
         ledger, combined = Ledger(), stage.combined(header, blocks)
         combined.start()
-        limit = RejectLimit(settings.tolerance, (plan.customers, plan.purchases), ledger)
-        each = ledger.add, limit, progress.advance
-        flow = _Flow(settings, client, plan, combined.for_tasks(client), stage.place, each)
+        tables = plan.customers, plan.purchases
+        quality = Quality(settings, tables, ledger, line_of, progress.say)
+        each = ledger.add, quality, progress.advance
+        flow = _Flow(settings, client, plan, combined.for_tasks(client), stage.place, quality, each)
         flow.broadcast() if plan.join == "broadcast" else flow.shuffle()
         if combined.fits(ledger.having("written_bytes")):
             break
-    return ledger, combined
+    return ledger, quality, combined
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,7 @@ class _Flow:
     plan: Plan
     target: Target | Delayed
     place: Place
+    quality: Quality
     each: tuple[Callable[[Entry], object], ...]
 
     def broadcast(self) -> None:
@@ -154,6 +166,7 @@ class _Flow:
             lambda table: start(self.client, self._customers(table), is_needed=True),
             entries.append,
         )
+        self.quality.check("customers")
         check_fits(entries, worker_memory(self.client))
         customers = Broadcast.of(self.client, rendered, plan.layout.no_customer, self.place)
         del rendered  # `customers` frees their memory in time

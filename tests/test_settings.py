@@ -17,8 +17,10 @@ from pipeline.settings import (
     ClusterSettings,
     Columns,
     Dialect,
+    Limit,
+    Limits,
     Settings,
-    Tolerance,
+    TableLimits,
     parse_size,
 )
 
@@ -183,23 +185,69 @@ def test_what_is_no_size_is_refused_with_the_name_of_its_option(text: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "tolerance"),
+    ("text", "limit", "shown"),
     [
-        ("0", Tolerance(records=0)),
-        ("100", Tolerance(records=100)),
-        ("0.5%", Tolerance(share=Decimal("0.005"))),
-        ("5 %", Tolerance(share=Decimal("0.05"))),
-        ("100%", Tolerance(share=Decimal(1))),
+        ("0", Limit(count=0), "0"),
+        ("100", Limit(count=100), "100"),
+        ("0.5%", Limit(share=Decimal("0.005")), "0.5%"),
+        ("5 %", Limit(share=Decimal("0.05")), "5%"),
+        ("100%", Limit(share=Decimal(1)), "100%"),
     ],
 )
-def test_tolerance(text: str, tolerance: Tolerance) -> None:
-    assert Tolerance.parse(text) == tolerance
+def test_limit(text: str, limit: Limit, shown: str) -> None:
+    assert Limit.parse(text, "--max-rejected") == limit
+    assert str(limit) == shown
+    assert limit.allows_all == (text == "100%")
 
 
-@pytest.mark.parametrize("text", ["", "%", "-1", "-1%", "1.5", "many", "nan", "inf%", "5%%"])
-def test_what_is_no_tolerance_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--max-rejected: '.*' is neither a number of records"):
-        Tolerance.parse(text)
+@pytest.mark.parametrize(
+    "text", ["", "%", "-1", "-1%", "1.5", "many", "nan", "inf%", "5%%", "100.1%", "sales=1"]
+)
+def test_what_is_not_a_limit_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--max-unusable: '.*' is neither a number of records"):
+        Limit.parse(text, "--max-unusable")
+
+
+@pytest.mark.parametrize(
+    ("limit", "bad", "among", "allowed"),
+    [
+        ("0", 0, 10, True),
+        ("0", 1, 10, False),
+        ("2", 2, 10, True),
+        ("2", 3, 10, False),
+        ("10%", 1, 10, True),
+        ("10%", 1, 9, False),
+        ("0%", 0, 0, True),
+        ("0%", 1, 1, False),
+        ("0.5%", 1, 200, True),
+        ("0.5%", 1, 199, False),
+        ("100%", 5, 5, True),
+    ],
+)
+def test_a_limit_allows_so_many(limit: str, bad: int, among: int, allowed: bool) -> None:
+    assert Limit.parse(limit, "--max-rejected").allows(bad, among) == allowed
+
+
+def test_a_limit_is_for_both_tables_or_for_one() -> None:
+    limits = Limits.parse(rejected=["customers=5", "1%"], unusable=["purchases=0"], unmatched=["7"])
+
+    assert limits == Limits(
+        customers=TableLimits(rejected=Limit(5)),
+        purchases=TableLimits(
+            rejected=Limit(share=Decimal("0.01")), unusable=Limit(0), unmatched=Limit(7)
+        ),
+    )
+
+
+@pytest.mark.parametrize("texts", [["1", "2"], ["customers=1", "customers=2"]])
+def test_a_limit_given_twice_is_refused(texts: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"^--max-rejected is given twice; "):
+        Limits.parse(rejected=texts)
+
+
+def test_customers_without_purchases_have_no_limit() -> None:
+    with pytest.raises(UsageError, match=r"^--max-unmatched: a customer without purchases "):
+        Limits.parse(unmatched=["customers=1"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
 from contextlib import nullcontext
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ from pipeline.steps.painter import painter
 
 if TYPE_CHECKING:
     from pipeline.job import Report
-    from pipeline.settings import Columns
 
 FAULT = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130
@@ -87,8 +85,6 @@ def command(
                 report = run(settings, client, progress, draw)
     if not quiet:
         click.echo(_table(report))
-        for warning in _warnings(report, settings.columns):
-            progress.say(f"warning: {warning}")
         progress.say(f"done in {report.seconds:.1f} s: {', '.join(map(str, report.outputs))}")
 
 
@@ -125,30 +121,6 @@ def _table(report: Report) -> str:
     table = table.map(_cell, na_action="ignore").fillna("").set_index(groups)
     table = table.rename_axis(index=None, columns=groups)  # puts all headings on one line
     return table.to_string(col_space=[len(name) + 1 for name in table])
-
-
-def _warnings(report: Report, columns: Columns) -> Iterator[str]:
-    """Yield what of each table's data could not be used."""
-    from pipeline.csv_text.files import shown  # late, as in `command`
-    from pipeline.outputs.staging import REJECTED
-
-    tables = {
-        ("customers", columns.age): report.books.customers,
-        ("purchases", columns.amount): report.books.purchases,
-    }
-    for (name, column), table in tables.items():
-        if table.rejected:
-            yield (
-                f"{name}: records that could not be read: {table.rejected:,}; {REJECTED} has them, "
-                "with reasons"
-            )
-        if table.values_unusable:
-            first = table.value_examples[0]
-            yield (
-                f"{name}: values of {column} that are no usable numbers and count as missing: "
-                f"{table.values_unusable:,}; the first: {first['value']!r} "
-                f"({shown(first['file'])}, line {first['line']:,})"
-            )
 
 
 def _cell(value: object) -> str:

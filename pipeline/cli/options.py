@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,8 @@ from pipeline.settings import (
     ClusterSettings,
     Columns,
     Dialect,
+    Limits,
     Settings,
-    Tolerance,
     parse_size,
 )
 
@@ -40,6 +41,7 @@ _path = partial(_option, metavar="PATH")
 _name = partial(_option, metavar="NAME")
 _sign = partial(_option, metavar="CHAR")
 _flag = partial(_option, is_flag=True)
+_limit = partial(_option, multiple=True, metavar="[TABLE=]N|P%")
 _GROUPS = ",".join(
     f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
 )
@@ -84,12 +86,10 @@ OPTIONS = {
         ),
     ),
     "Bad records": (
-        _flag("--strict", help="Fail where any record cannot be read."),
-        _option(
-            "--max-rejected",
-            metavar="N|P%",
-            help="Fail where more records of a table than this cannot be read.",
-        ),
+        _flag("--strict", help="Allow no rejected record, and no unusable age or amount."),
+        _limit("--max-rejected", help="Fail if more records cannot be read."),
+        _limit("--max-unusable", help="Fail if more ages or amounts are not numbers."),
+        _limit("--max-unmatched", help="Fail if more purchases have an id that no customer has."),
     ),
     "Output": (
         _path(
@@ -195,16 +195,22 @@ def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
         columns=Columns(**columns),
         age_groups=AgeGroups.parse(left.pop("age_groups"), left.pop("closed")),
         dialect=Dialect(**dialect),
-        tolerance=_tolerance(**take("strict", "max_rejected")),
+        limits=_limits(**take("strict", "max_rejected", "max_unusable", "max_unmatched")),
         fsync=not left.pop("no_fsync"),
         **left,
     )
     return settings, cluster
 
 
-def _tolerance(strict: bool, max_rejected: str | None) -> Tolerance:
-    if strict and max_rejected is not None:
-        raise UsageError("--strict means --max-rejected 0: give only one of them")
+def _limits(
+    strict: bool,
+    max_rejected: Sequence[str],
+    max_unusable: Sequence[str],
+    max_unmatched: Sequence[str],
+) -> Limits:
     if strict:
-        return Tolerance(records=0)
-    return Tolerance() if max_rejected is None else Tolerance.parse(max_rejected)
+        for option, given in (("--max-rejected", max_rejected), ("--max-unusable", max_unusable)):
+            if given:
+                raise UsageError(f"--strict means {option} 0: give only one of them")
+        max_rejected = max_unusable = ("0",)
+    return Limits.parse(max_rejected, max_unusable, max_unmatched)

@@ -8,7 +8,10 @@ has at most 20 digits before the decimal point and 18 after, not counting zeros 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +26,11 @@ _ARROW_PATTERN = r"^[+-]?([0-9]{1,20}(\.[0-9]{0,18})?|\.[0-9]{1,18})$"
 _ARROW_LENGTH = 20
 _POINT = ord(".")
 
+# Decimal points and thousands separators in use around the world.
+_SIGNS = (
+    *((".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")),
+    *((".", "\u00a0"), (",", "\u00a0"), (",", "\u202f"), (".", "\u2019"), (".", "")),
+)
 _LAST_PLACE = Decimal(1).scaleb(-NUMBER.scale)
 _FITTING = Context(prec=NUMBER.precision, traps=[InvalidOperation, Inexact])
 
@@ -45,6 +53,50 @@ def parse_numbers(text: pa.Array, dialect: Dialect | None = None) -> pa.Array:
     except pa.ArrowInvalid:
         pass
     return _parse_by_pattern(text)
+
+
+def decimal_places(text: pa.Array, numbers: pa.Array, dialect: Dialect) -> int:
+    """Return the most decimal places with which any number is written, up to 18.
+
+    `numbers` are those in `text` (see `parse_numbers`).
+    """
+    if numbers.type != NUMBER:  # all have the same
+        return int(numbers.type.scale)
+    written = text.filter(numbers.is_valid())
+    with_point = written.filter(pc.match_substring(written, dialect.decimal))
+    if not len(with_point):
+        return 0
+    if pc.any(pc.match_substring_regex(with_point, "[eE]")).as_py():
+        plain = (_plain_places(value, dialect.decimal) for value in with_point.to_pylist())
+        return min(max(plain), NUMBER.scale)
+    trimmed = pc.utf8_trim_whitespace(with_point)
+    places = pc.subtract(pc.utf8_length(trimmed), pc.find_substring(trimmed, dialect.decimal))
+    return min(int(pc.max(places).as_py()) - 1, NUMBER.scale)
+
+
+def suggest_signs(values: Sequence[str], dialect: Dialect, any_point: bool) -> str:
+    """Return the options with which most of some unusable values are numbers; "" if none is.
+
+    With `any_point`, another decimal point may be suggested, too.
+    """
+    text, best, most = pa.array(values, TEXT), "", 0
+    for point, comma in _SIGNS:
+        if point == dialect.decimal or any_point:
+            numbers = parse_numbers(text, replace(dialect, decimal=point, thousands=comma))
+            if (found := len(text) - numbers.null_count) > most:
+                signs = {"--decimal": point, "--thousands": comma}
+                now = {"--decimal": dialect.decimal, "--thousands": dialect.thousands}
+                options = [
+                    f"{name} {quote(sign)}" for name, sign in signs.items() if sign != now[name]
+                ]
+                best, most = " ".join(options), found
+    return f"{most:,} of the first {len(text):,} would be numbers with {best}" if most else ""
+
+
+def _plain_places(number: str, point: str) -> int:
+    """Return the decimal places of a number, which may have an exponent, once written without."""
+    digits, _, exponent = number.strip().lower().partition("e")
+    return max(0, len(digits.partition(point)[2]) - int(exponent or 0))
 
 
 def _parse_fixed_point(text: pa.Array) -> pa.Array | None:

@@ -97,6 +97,6 @@ class BlockStream:
         return text + more
 
 
-def first_block(file: SourceFile, size: int, dialect: Dialect) -> UnpackedBlock:
-    """Return the first block of a file (see `BlockStream`)."""
-    return BlockStream(file, size, dialect).block(0)
+def nth_block(file: SourceFile, index: int, size: int, dialect: Dialect) -> UnpackedBlock:
+    """Return the block of a file with this index, from 0 (see `BlockStream`)."""
+    return BlockStream(file, size, dialect).block(index)

@@ -78,6 +78,8 @@ def run_books(
         customers=books[0],
         purchases=books[1],
         customers_with_purchases=matched,
+        purchases_unmatched=sum(ledger.totals("unmatched")),
+        purchases_without_id=sum(ledger.totals("without_id")),
         records_written=records,
         bytes_written=checksum.size,
         checksum=str(checksum),

@@ -48,8 +48,9 @@ class TableBooks:
 
     `bytes` counts the headers and blocks read, `bytes_in_files` is the size of the files, if
     compressed as counted at their end.
-    `values_missing` and `values_unusable` count the values of the parsed column; `value_examples`
-    lists up to 20 unusable ones, each with file, line and value. `total` is the exact sum of the
+    `values_missing`, `values_unusable` and `values_out_of_range` count values of the parsed column;
+    `value_examples` lists up to 20 unusable ones, each with file, line and value, `range_examples`
+    those out of range. `total` is the exact sum of the
     usable values, `hash_total` the sum of all bytes of text (see `totals.hash_total`), and `ids`
     the total of the ids (see `totals.total_of`).
     """
@@ -61,6 +62,8 @@ class TableBooks:
     values_missing: int
     values_unusable: int
     value_examples: list[dict[str, Any]]
+    values_out_of_range: int
+    range_examples: list[dict[str, Any]]
     total: Decimal
     hash_total: int
     ids: int
@@ -88,12 +91,16 @@ class Line:
 class Books:
     """The control totals of a run; `lines` are those that must agree with each other.
 
+    Purchases are `unmatched` if no customer has their id, and counted apart if they have none.
+
     `checksum` is the CRC-32 of the combined table, in hexadecimal digits.
     """
 
     customers: TableBooks
     purchases: TableBooks
     customers_with_purchases: int
+    purchases_unmatched: int
+    purchases_without_id: int
     records_written: int
     bytes_written: int
     checksum: str
@@ -116,11 +123,6 @@ class Books:
 
 def table_books(source: Source, blocks: Sequence[Entry]) -> TableBooks:
     """Add up the control totals of a table's `blocks` (see `read.read_block`), in input order."""
-    examples = [
-        {"file": file.name, "line": line + example.line, "value": example.value}
-        for file, line, block in by_file(source, blocks)
-        for example in block["examples"]
-    ]
     with localcontext(EXACT):
         total = sum((block["total"] for block in blocks), Decimal(0))
     return TableBooks(
@@ -131,11 +133,22 @@ def table_books(source: Source, blocks: Sequence[Entry]) -> TableBooks:
         rejected=sum_of("rejects", blocks),
         values_missing=sum_of("missing", blocks),
         values_unusable=sum_of("unusable", blocks),
-        value_examples=examples[:MAX_EXAMPLES],
+        value_examples=examples_of("examples", source, blocks),
+        values_out_of_range=sum_of("out_of_range", blocks),
+        range_examples=examples_of("range_examples", source, blocks),
         total=total,
         hash_total=sum_of("hash_total", blocks),
         ids=modulo(sum_of("ids", blocks)),
     )
+
+
+def examples_of(name: str, source: Source, blocks: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return the first values in a control total of examples, each with its file and line."""
+    return [
+        {"file": file.name, "line": line + example.line, "value": example.value}
+        for file, line, block in by_file(source, blocks)
+        for example in block[name]
+    ][:MAX_EXAMPLES]
 
 
 def by_file(source: Source, blocks: Sequence[Entry]) -> Iterator[tuple[SourceFile, int, Entry]]:

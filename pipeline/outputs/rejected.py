@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +17,7 @@ from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.places import Place
-from pipeline.errors import DataError
-from pipeline.outputs.books import Entry, Ledger, by_file, sum_of
-from pipeline.settings import Tolerance
+from pipeline.outputs.books import Entry, by_file
 from pipeline.steps.read import kept_rejects
 
 Tables = Mapping[Source, Sequence[Entry]]
@@ -41,61 +37,6 @@ class Rejected(NamedTuple):
     reason: str
     detail: str
     raw: str
-
-
-def check_rejected(tolerance: Tolerance, tables: Tables) -> None:
-    """Raise DataError if too many records of a table are rejected; name the first of them.
-
-    `tables` maps each table to the entries of its blocks, in input order.
-    """
-    for source, blocks in tables.items():
-        rejected = sum_of("rejects", blocks)
-        records = rejected + sum(block["records"] for block in blocks)
-        if not tolerance.allows(rejected, records):
-            first = next(_blocks({source: blocks})[0].rows())
-            detail = f" ({first.detail})" if first.detail else ""
-            raise DataError(
-                f"{rejected:,} of {records:,} {source.name} cannot be read, the first at "
-                f"{first.file}, line {first.line}: {first.reason}{detail}: {first.raw[:80]!r}; "
-                "mend the file, or allow more with --max-rejected"
-            )
-
-
-@dataclass
-class RejectLimit:
-    """Ends a run as soon as a table is certain to have too many rejected records.
-
-    Call it with every entry, after adding the entry to `ledger`. A limit given as a share of all
-    records can only be checked at the end; see `check_rejected`.
-    """
-
-    tolerance: Tolerance
-    sources: Sequence[Source]
-    ledger: Ledger
-    _rejected: Counter[str] = field(default_factory=Counter)
-
-    def __call__(self, entry: Entry) -> None:
-        """Raise DataError if that is certain; name the first rejected record known so far."""
-        if not entry.get("rejected") or self.tolerance.records is None:
-            return
-        name = entry["table"]
-        self._rejected[name] += entry["rejects"]
-        if self._rejected[name] <= self.tolerance.records:
-            return
-        (source,) = (source for source in self.sources if source.name == name)
-        blocks = [block for block in self.ledger.of_table(source) if block["undecided"] is None]
-        if source.is_plain and len(blocks) == len(source.blocks):
-            check_rejected(self.tolerance, {source: blocks})
-        first = next(block for block in blocks if block["rejected"])
-        reject, file = (
-            first["rejected"][0],
-            next(f for f in source.files if f.path == first["path"]),
-        )
-        raise DataError(
-            f"at least {self._rejected[name]:,} {name} cannot be read, one of them at {file.name}, "
-            f"byte {first['start'] + reject.offset:,}: {reject.reason}: {reject.raw[:80]!r}; "
-            "mend the file, or allow more with --max-rejected"
-        )
 
 
 def format_rejects(client: Client, tables: Tables, rejects: Place) -> None:

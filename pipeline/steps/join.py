@@ -214,11 +214,16 @@ def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.Data
     `pairs_joined`, the total of the pairs of purchases and customers (see `totals.pairing`);
     `groups`, like `spending` of `spending.sum_purchases`; the purchases that are `overlooked`,
     because their customer is known, and those `not_first`, whose customer has the id of an earlier
-    one; and the checksum of their rows, `customers_joined`.
+    one; the checksum of their rows, `customers_joined`; and how many purchases are `joined` in all,
+    how many are `unmatched`, whose id no customer has, and how many are `without_id`, with the
+    `order` of the first of each, `first_unmatched` and `first_without_id`, and that `unmatched_id`
+    (None without any).
     """
     keys = lookup.keys.take(rows)
     unknown = np.flatnonzero(rows == len(lookup))
     keys[unknown] = key_hashes(to_arrow(purchases[ID]).take(pa.array(unknown)))
+    has_id = keys[unknown] != 0
+    unmatched, without_id = unknown[has_id], unknown[~has_id]
     combined = pd.DataFrame(
         {
             ID: purchases[ID].array,
@@ -238,7 +243,17 @@ def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.Data
         overlooked=int(np.count_nonzero(lookup.has(keys[unknown]))),
         not_first=lookup.not_first(rows),
         customers_joined=Checksum.of(rows),
+        joined=len(rows),
+        unmatched=len(unmatched),
+        without_id=len(without_id),
+        first_unmatched=_first_order(purchases, unmatched),
+        unmatched_id=purchases[ID].iloc[unmatched[0]] if len(unmatched) else None,
+        first_without_id=_first_order(purchases, without_id),
     )
+
+
+def _first_order(purchases: pd.DataFrame, rows: np.ndarray) -> int | None:
+    return int(purchases[ORDER].iloc[rows[0]]) if len(rows) else None
 
 
 def alone(rows: np.ndarray, lookup: Lookup) -> pd.DataFrame:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns.arrow import NUMBER, TEXT, to_arrow, to_number, to_text
-from pipeline.columns.decimals import parse_numbers
+from pipeline.columns.decimals import decimal_places, parse_numbers
 from pipeline.columns.keys import key_hashes
 from pipeline.columns.totals import exact_sum, hash_total, pairing, seal, total_of
 from pipeline.csv_text.fields import Fields, TableFields
@@ -40,6 +40,9 @@ ORDER = "order"
 KEY = "key"
 FIRST_NAME, LAST_NAME = "first_name", "last_name"
 MAX_EXAMPLES = 20
+_ROW_BITS = 31  # of an `order`; those above number the block
+_NO_ROWS = np.empty(0, np.int64)
+_FIRST_ROWS = 1 << 10  # of a block, to look for an id in
 REJECTS = "rejects"  # the place, within that of a run's temporary data, where workers keep them
 
 
@@ -58,18 +61,26 @@ class NumberColumn:
     lowest: int | None = None
     highest: int | None = None
 
-    def parse(self, text: pa.Array, dialect: Dialect) -> pa.Array:
-        """Return the usable numbers in `text` (see `parse_numbers`), null for other values."""
+    def parse(self, text: pa.Array, dialect: Dialect) -> tuple[pa.Array, np.ndarray]:
+        """Return the usable numbers in `text`, and which rows have a number out of range.
+
+        Of other values, the number is null (see `parse_numbers`). The rows are ascending (int64).
+        """
         if self.lowest is None and self.highest is None:
-            return parse_numbers(text, dialect)
+            return parse_numbers(text, dialect), _NO_ROWS
         # A bounded column has few distinct values: parse each of them once.
         every = text.dictionary_encode()
         numbers = pc.cast(parse_numbers(every.dictionary, dialect), NUMBER)
+        beyond = np.zeros(len(numbers), bool)
         for limit, compare in ((self.lowest, pc.less), (self.highest, pc.greater)):
             if limit is not None:
-                beyond = compare(numbers, pa.scalar(Decimal(limit), NUMBER))
-                numbers = pc.if_else(beyond, None, numbers)
-        return numbers.take(every.indices)
+                found = compare(numbers, pa.scalar(Decimal(limit), NUMBER))
+                beyond |= pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+        if not beyond.any():
+            return numbers.take(every.indices), _NO_ROWS
+        usable = pc.if_else(pa.array(beyond), None, numbers)
+        places = pc.fill_null(every.indices, len(beyond)).to_numpy()
+        return usable.take(every.indices), np.flatnonzero(np.append(beyond, False)[places])
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,7 @@ def read(
     `kept_rejects`), and only the first `MAX_EXAMPLES` are in its control totals.
     """
     none = TableFields(pa.table({name: pa.array([], TEXT) for name in source.columns}))
-    numbers = wanted.number.parse(none.column(wanted.number.name), dialect)
+    numbers, _ = wanted.number.parse(none.column(wanted.number.name), dialect)
     meta = _records([none], source.columns, wanted, numbers, np.empty(0, np.uint64), 0)
     return from_blocks(
         _read,
@@ -157,11 +168,14 @@ def read_block(
 
     Control totals: the `table`; the number of the `block` and of the `next_block`, its place
     (`path`, `start`) and size (`bytes`, `lines`, and `stored`, the bytes of the file as it is);
-    `unpacked_bytes`, the size of an unpacked file, with its last block, else 0; its `records`; how
-    many numbers are `missing` or `unusable` (with up to 20 `examples`); the exact `total` of the
-    others; the `hash_total` of all text, and the `hash_total_kept` in the columns; the totals of
-    the ids (`ids`) and of the `pairs` of ids and records (see `totals.pairing`); the seals of the
-    `text_read` and of the `numbers_read`; how many `rejects` there are, and the `rejected` records.
+    `unpacked_bytes`, the size of an unpacked file, with its last block, else 0; its `records`, and
+    the `first_id` of them; how many values of the numeric column are `missing`, how many are
+    `unusable`, as they are not numbers, and how many are `out_of_range` (with up to 20 `examples`
+    and `range_examples`); the exact `total` of the others, and the most decimal `places` with which
+    one is written; the `hash_total` of all text, and the `hash_total_kept` in the columns; the
+    totals of the ids (`ids`) and of the `pairs` of ids and records (see `totals.pairing`); the
+    seals of the `text_read` and of the `numbers_read`; how many `rejects` there are, and the
+    `rejected` records.
     If the record boundaries of a byte range are still unknown, it has no records, and `undecided`
     holds the possible cuts (see `ranges.find_records`).
     """
@@ -169,9 +183,12 @@ def read_block(
     pieces = parse(text, block.file.columns, block.file.encoding, dialect)
     fields = [piece.fields for piece in pieces]
     values = _column(fields, wanted.number.name)
-    numbers = wanted.number.parse(values, dialect)
+    numbers, beyond = wanted.number.parse(values, dialect)
+    unusable = _rows_of(pc.and_(numbers.is_null(), values.is_valid()))
+    unusable = np.setdiff1d(unusable, beyond, assume_unique=True) if len(beyond) else unusable
+    ids = _column(fields, wanted.id)
     rejected = [reject for piece in pieces for reject in piece.rejected]
-    keys = key_hashes(_column(fields, wanted.id))
+    keys = key_hashes(ids)
     records = _records(fields, names, wanted, numbers, keys, block.number)
     return with_totals(
         records,
@@ -185,16 +202,20 @@ def read_block(
         stored=block.stored if undecided is None else 0,  # it is read again
         unpacked_bytes=block.stop if isinstance(block, UnpackedBlock) and block.is_last else 0,
         records=len(numbers),
+        first_id=_first(ids),
         missing=values.null_count,
-        unusable=numbers.null_count - values.null_count,
+        unusable=len(unusable),
+        out_of_range=len(beyond),
         total=exact_sum(numbers),
+        places=decimal_places(values, numbers, dialect),
         hash_total=sum(part.hash_total() for part in fields),
         hash_total_kept=_hash_total_kept(records, names),
         ids=total_of(keys),
         pairs=pairing(records[ORDER].to_numpy(), keys),
         text_read=seal_of_text(records),
         numbers_read=seal(records[PARSED], records[ORDER]),
-        examples=_examples(values, numbers, pieces, dialect),
+        examples=_examples(values, unusable, pieces, dialect),
+        range_examples=_examples(values, beyond, pieces, dialect),
         rejects=len(rejected),
         rejected=rejected,
         undecided=undecided,
@@ -216,11 +237,16 @@ def _records(
             **{name: to_text(_column(fields, column)) for name, column in texts.items()},
             PARSED: to_number(numbers),
             REST: to_text(_joined(part.lines(rest, wanted.escape) for part in fields)),
-            # A block has fewer than 2**31 records: each has two bytes or more.
-            ORDER: np.arange(len(numbers), dtype=np.int64) + (block_number << 31),
+            # A block has fewer records than that: each has two bytes or more.
+            ORDER: np.arange(len(numbers), dtype=np.int64) + (block_number << _ROW_BITS),
             **({KEY: keys} if wanted.keyed else {}),
         }
     )
+
+
+def place_of(order: int) -> tuple[int, int]:
+    """Return the number of the block and the row in it that an `order` stands for."""
+    return order >> _ROW_BITS, order & ((1 << _ROW_BITS) - 1)
 
 
 def seal_of_text(records: pd.DataFrame) -> int:
@@ -244,18 +270,34 @@ def _joined(parts: Iterable[pa.Array]) -> pa.Array:
     return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
 
 
+def _rows_of(mask: pa.Array) -> np.ndarray:
+    return np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+
+
+def _first(ids: pa.Array) -> str | None:
+    """Return the first id that is not missing; None if all are."""
+    return next((id for id in ids[:_FIRST_ROWS].to_pylist() if id and id.strip()), None)
+
+
 def _examples(
-    values: pa.Array, numbers: pa.Array, pieces: list[Piece], dialect: Dialect
+    values: pa.Array, rows: np.ndarray, pieces: list[Piece], dialect: Dialect
 ) -> list[Example]:
-    """Return the first unusable values, with their lines."""
-    unusable = pc.and_(numbers.is_null(), values.is_valid())
-    rows = np.flatnonzero(unusable.to_numpy(zero_copy_only=False))[:MAX_EXAMPLES].tolist()
-    examples = []
+    """Return the values in the first of some ascending rows, with their lines."""
+    chosen = rows[:MAX_EXAMPLES].tolist()
+    lines = lines_of(pieces, chosen, dialect)
+    return [Example(line, values[row].as_py()) for row, line in zip(chosen, lines, strict=True)]
+
+
+def lines_of(pieces: Sequence[Piece], rows: Sequence[int], dialect: Dialect) -> list[int]:
+    """Return the lines of some records of a block, given by ascending numbers.
+
+    Both count from 0 at the start of the block, whose text is in `pieces`.
+    """
+    lines: list[int] = []
     first = 0
     for piece in pieces:
-        here = [row for row in rows if first <= row < first + len(piece.fields)]
-        lines = piece.lines_of([row - first for row in here], dialect) if here else ()
-        found = zip(here, lines, strict=True)
-        examples += [Example(line, values[row].as_py()) for row, line in found]
+        here = [row - first for row in rows if first <= row < first + len(piece.fields)]
+        if here:
+            lines += piece.lines_of(here, dialect)
         first += len(piece.fields)
-    return examples
+    return lines

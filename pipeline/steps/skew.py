@@ -15,7 +15,7 @@ from distributed import Client
 from pipeline.columns.arrow import TEXT, to_arrow
 from pipeline.columns.keys import trimmed
 from pipeline.csv_text.sources import Source
-from pipeline.csv_text.unpacked import first_block
+from pipeline.csv_text.unpacked import nth_block
 from pipeline.engine.compute import Entry, compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
 from pipeline.engine.partitions import on_partitions
@@ -45,7 +45,7 @@ def find_hot(
     some = tuple(
         block
         if block.file.is_plain
-        else client.submit(first_block, block.file, block_size, dialect, pure=False)
+        else client.submit(nth_block, block.file, 0, block_size, dialect, pure=False)
         for block in blocks
     )
     counted = on_partitions(

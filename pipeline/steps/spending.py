@@ -15,7 +15,7 @@ from pipeline.columns.arrow import to_arrow
 from pipeline.columns.totals import EXACT, seal, summable
 from pipeline.engine.ledger import with_totals
 from pipeline.engine.partitions import on_partitions, schema
-from pipeline.settings import AgeGroups
+from pipeline.settings import UNKNOWN, AgeGroups
 from pipeline.steps.join import AMOUNT, PURCHASE
 from pipeline.steps.read import ORDER
 from pipeline.steps.transform import AGE_GROUP
@@ -34,16 +34,24 @@ def sum_purchases(combined: dd.DataFrame) -> dd.DataFrame:
 
 
 def summarize(
-    spending: Iterable[Spending], customers: Iterable[Mapping[str, int]], groups: AgeGroups
+    spending: Iterable[Spending],
+    customers: Iterable[Mapping[str, int]],
+    groups: AgeGroups,
+    *,
+    places: int = 0,
+    without_customer: int = 0,
 ) -> pd.DataFrame:
     """Return the table of results, from the control totals of all partitions.
 
-    `spending` comes from `sum_purchases`, `customers` from `transform.transform`.
+    `spending` comes from `sum_purchases`, `customers` from `transform.transform`. `places` is the
+    most decimal places with which an amount is written, `without_customer` the number of purchases
+    that have no customer.
 
     One row per age group, youngest first; `Under …` and `Unknown` only if they have records.
     Columns: `age_group`, `total_spending` (Decimal), `purchases`, `customers` (int64),
-    `spending_per_customer` (Decimal, to the cent; None without customers) and `share_of_total`
-    (Decimal, four places; None if the total is 0).
+    `spending_per_customer` (Decimal, to the cent; None without customers, and for `Unknown` if some
+    of its purchases have no customer) and `share_of_total` (Decimal, four places; None if the total
+    is 0).
     """
     sums, purchases, counts = Counter[str](), Counter[str](), Counter[str]()
     with localcontext(EXACT):
@@ -57,8 +65,12 @@ def summarize(
             for label in groups.all_labels
             if label in groups.labels or purchases[label] or counts[label]
         ]
-        totals = _same_places([Decimal(sums[label]) for label in labels])
+        totals = _same_places([Decimal(sums[label]) for label in labels], places)
         whole = sum(totals, Decimal(0))
+        has_rate = {
+            label: bool(counts[label]) and not (label == UNKNOWN and without_customer)
+            for label in labels
+        }
         return pd.DataFrame(
             {
                 AGE_GROUP: labels,
@@ -66,8 +78,8 @@ def summarize(
                 "purchases": [purchases[label] for label in labels],
                 "customers": [counts[label] for label in labels],
                 "spending_per_customer": [
-                    (total / count).quantize(Decimal("0.01")) if count else None
-                    for total, count in zip(totals, map(counts.get, labels), strict=True)
+                    (total / counts[label]).quantize(Decimal("0.01")) if has_rate[label] else None
+                    for label, total in zip(labels, totals, strict=True)
                 ],
                 "share_of_total": [
                     (total / whole).quantize(Decimal("0.0001")) if whole else None
@@ -111,8 +123,8 @@ def _sum_purchases(combined: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _same_places(totals: Sequence[Decimal]) -> list[Decimal]:
-    """Round totals to the decimal places that the most precise one needs: none, or at least 2."""
+def _same_places(totals: Sequence[Decimal], places: int) -> list[Decimal]:
+    """Round totals to the most places of an amount or a total: none, or at least 2."""
     exponent = min(int(total.normalize().as_tuple().exponent) for total in totals)
-    places = max(-exponent, 2) if exponent < 0 else 0
-    return [total.quantize(Decimal(1).scaleb(-places)) for total in totals]
+    places = max(places, -exponent)
+    return [total.quantize(Decimal(1).scaleb(-max(places, 2) if places else 0)) for total in totals]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +23,9 @@ from pipeline import AgeGroups, Settings, run
 from pipeline.engine import compute
 from pipeline.engine.cluster import connect
 from pipeline.engine.progress import Progress
+from pipeline.errors import DataError
 from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
-from pipeline.settings import ClusterSettings
+from pipeline.settings import ClusterSettings, Limits
 from pipeline.steps import cut
 
 CUSTOMERS = ["customer_id", "first_name", "last_name", "email", "age"]
@@ -118,19 +120,25 @@ def check(
     groups = groups or AgeGroups()
     write_parts(customers, folder / "customers", parts)
     write_parts(purchases, folder / "purchases", parts)
-    run(
-        Settings(
-            customers=(str(folder / "customers"),),
-            purchases=(str(folder / "purchases"),),
-            output_dir=str(folder / "outputs"),
-            age_groups=groups,
-            block_size=block_size,
-            join=join,
-            fsync=False,
-        ),
-        client,
+    settings = Settings(
+        customers=(str(folder / "customers"),),
+        purchases=(str(folder / "purchases"),),
+        output_dir=str(folder / "outputs"),
+        age_groups=groups,
+        block_size=block_size,
+        join=join,
+        fsync=False,
     )
     want = expected(customers, purchases, groups)
+    limits: dict[str, list[str]] = {"rejected": [], "unusable": [], "unmatched": []}
+    for option in want.useless:
+        # Each has to be accepted by itself, and the error names it.
+        with pytest.raises(DataError, match=f"accept this with {option}100%$"):
+            run(replace(settings, limits=Limits.parse(**limits)), client)
+        assert not (folder / "outputs" / COMBINED).exists()
+        kind, _, table = option.removeprefix("--max-").partition(" ")
+        limits[kind].append(f"{table}100%")
+    run(replace(settings, limits=Limits.parse(**limits)), client)
     header, *rows = read_rows(folder / "outputs" / COMBINED)
     want_header, *want_rows = as_rows(want.combined)
     assert header == want_header

@@ -20,7 +20,7 @@ from pipeline import Settings, run
 from pipeline.engine.cluster import connect
 from pipeline.errors import DataError, UsageError
 from pipeline.outputs.staging import CHART, COMBINED, FAILED, OUTPUTS, REJECTED, REPORT, SPENDING
-from pipeline.settings import ClusterSettings, Tolerance
+from pipeline.settings import ClusterSettings, Limits
 
 SAMPLE = REPOSITORY / "outputs"
 COMPLETE = {COMBINED, SPENDING, CHART, REPORT}
@@ -143,7 +143,7 @@ def test_a_run_that_fails_leaves_the_objects_of_the_one_before(
         file.write("1,2,3,4\n")
 
     with pytest.raises(DataError):
-        run(replace(settings, tolerance=Tolerance(records=0)), client)
+        run(replace(settings, limits=Limits.parse(rejected=["0"])), client)
 
     after = prefix.contents()
     assert json.loads(after.pop(FAILED))["status"] == "failed"

@@ -44,7 +44,8 @@ def test_a_table_is_added_up_over_its_blocks() -> None:
          "missing": 0, "unusable": 2, "total": Decimal(largest), "hash_total": 1, "ids": 2**63 + 5,
          "examples": [Example(0, "1,5"), Example(2, "€5")]},
         {"path": "/data/b.csv", "start": 20, "bytes": 480, "lines": 2, "records": 2,
-         "total": Decimal("-0.5"), "unusable": 1, "examples": [Example(1, "nan")]},
+         "total": Decimal("-0.5"), "unusable": 1, "examples": [Example(1, "nan")],
+         "out_of_range": 1, "range_examples": [Example(0, "-1")]},
     )  # fmt: skip
 
     books = table_books(source("purchases", a=1, b=3), blocks)
@@ -62,6 +63,8 @@ def test_a_table_is_added_up_over_its_blocks() -> None:
             {"file": "a.csv", "line": 9, "value": "€5"},
             {"file": "b.csv", "line": 5, "value": "nan"},
         ],
+        values_out_of_range=1,
+        range_examples=[{"file": "b.csv", "line": 4, "value": "-1"}],
         total=Decimal("199999999999999999999.499999999999999998"),
         hash_total=2**70 + 1,
         ids=5,

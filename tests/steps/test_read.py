@@ -22,7 +22,7 @@ from pipeline.errors import UsageError
 from pipeline.job import run
 from pipeline.outputs.rejected import write_rejected
 from pipeline.outputs.staging import COMBINED, REJECTED
-from pipeline.settings import Columns, Dialect, Settings
+from pipeline.settings import Columns, Dialect, Limits, Settings
 from pipeline.steps.read import PARSED, NumberColumn, Wanted, read_block
 
 COLUMNS = Columns(id="a", amount="b")
@@ -141,6 +141,8 @@ def test_a_case_goes_through_the_whole_job(case: Case, client: Client, tmp_path:
         dialect=case.dialect,
         block_size=1024,
         fsync=False,
+        # No customer has these ids, and some cases have nothing that can be read.
+        limits=Limits.parse(*(["100%"] for _ in range(3))),
     )
 
     run(settings, client)

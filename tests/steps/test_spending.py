@@ -52,11 +52,13 @@ def sums(records: pd.DataFrame, partitions: int) -> Sums:
     return {label: found[label] for label in set[str]().union(*parts)}
 
 
-def summary_of(*rows: tuple[str, str, int, int], groups: AgeGroups | None = None) -> pd.DataFrame:
+def summary_of(
+    *rows: tuple[str, str, int, int], groups: AgeGroups | None = None, **known: int
+) -> pd.DataFrame:
     """Return the table of results for (group, total, purchases, customers)."""
     spending = [{label: (Decimal(total), purchases)} for label, total, purchases, _ in rows]
     customers = [{label: count} for label, _, _, count in rows]
-    return summarize(spending, customers, groups or AgeGroups())
+    return summarize(spending, customers, groups or AgeGroups(), **known)
 
 
 @pytest.mark.parametrize("partitions", [1, 2, 5, 20])
@@ -179,6 +181,28 @@ def test_totals_are_written_out_with_the_places_that_one_of_them_needs(
 
     with (tmp_path / "spending.csv").open(newline="") as file:
         assert tuple(row["total_spending"] for row in csv.DictReader(file)) == written
+
+
+@pytest.mark.parametrize(
+    ("total", "places", "written"),
+    [("30", 0, "30"), ("30", 2, "30.00"), ("30", 3, "30.000"), ("30.5", 1, "30.50"),
+     ("0.125", 2, "0.125")],
+)  # fmt: skip
+def test_a_total_has_the_places_of_the_amounts(total: str, places: int, written: str) -> None:
+    summary = summary_of(("Young", total, 1, 1), places=places)
+
+    assert str(summary["total_spending"][0]) == written
+
+
+@pytest.mark.parametrize(("without_customer", "per_customer"), [(0, Decimal(20)), (1, None)])
+def test_purchases_of_nobody_are_not_spending_per_customer(
+    without_customer: int, per_customer: Decimal | None
+) -> None:
+    rows = ("Young", "10", 1, 2), ("Unknown", "40", 2, 2)
+
+    summary = summary_of(*rows, without_customer=without_customer)
+
+    assert summary["spending_per_customer"].tolist() == [5, None, None, per_customer]
 
 
 def test_the_file(tmp_path: Path) -> None:

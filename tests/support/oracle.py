@@ -16,10 +16,14 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 @dataclass
 class Expected:
-    """What a run must give: the combined table, all text, and (total, purchases, customers)."""
+    """What a run must give: the combined table, all text, and (total, purchases, customers).
+
+    `useless` are the options that must be 100% because there is nothing to compute with.
+    """
 
     combined: pd.DataFrame
     spending: dict[str, tuple[Decimal, int, int]]
+    useless: tuple[str, ...]
 
 
 def number(text: object) -> Decimal | None:
@@ -73,7 +77,18 @@ def expected(customers: pd.DataFrame, purchases: pd.DataFrame, groups: AgeGroups
             if label in groups.labels or amounts or counted:
                 total = sum((amount for amount in amounts if amount is not None), Decimal(0))
                 spending[label] = (total, len(amounts), counted)
-    return Expected(combined[names], spending)
+    nothing = {
+        "--max-unusable customers=": not any(0 <= (number(age) or -1) <= 130 for age in ages),
+        "--max-unusable purchases=": not purchases["price"].map(number).notna().any(),
+        "--max-unmatched ": not found["row"].notna().any(),
+    }
+    tables = customers, purchases, purchases
+    useless = [
+        option
+        for (option, is_so), table in zip(nothing.items(), tables, strict=True)
+        if is_so and len(table)
+    ]
+    return Expected(combined[names], spending, tuple(useless))
 
 
 def key(table: pd.DataFrame) -> pd.Series:

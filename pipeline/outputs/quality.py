@@ -1,0 +1,231 @@
+"""How good the data is: what of it could not be used, and whether that is too much.
+
+Three kinds of fault count. A record is rejected if it cannot be read. An age or amount is unusable
+if it is neither empty nor a number. A purchase is unmatched if no customer has its id. Each has a
+limit, for each table. Whatever the limits, a run fails that has nothing left to compute with,
+unless a limit of 100% asks for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from pipeline.csv_text.sources import Source
+from pipeline.errors import DataError
+from pipeline.outputs.books import Entry, Ledger
+from pipeline.outputs.examples import Examples, LineOf
+from pipeline.settings import MAX_AGE, TABLES, Limit, Settings
+
+_MANY = 2_000  # records that are enough to warn of a fault in half of them
+_LEAST_RECORD = 2  # bytes: one, and a line end
+_ANY_NUMBER = 1 << 62
+# Control totals that `Tally` adds up.
+_COUNTED = (
+    *("bytes", "records", "rejects", "missing", "unusable", "out_of_range"),
+    *("joined", "unmatched", "without_id"),
+)
+
+
+@dataclass
+class Tally:
+    """What is known so far of the records of a table (see `read.read_block`, `join.paired`)."""
+
+    bytes: int = 0
+    records: int = 0
+    rejects: int = 0
+    missing: int = 0
+    unusable: int = 0
+    out_of_range: int = 0
+    joined: int = 0
+    unmatched: int = 0
+    without_id: int = 0
+
+    def add(self, entry: Entry) -> None:
+        """Add the control totals of a block."""
+        for name in _COUNTED:
+            setattr(self, name, getattr(self, name) + entry.get(name, 0))
+
+    @property
+    def usable(self) -> int:
+        """The values of the numeric column that can be computed with."""
+        return self.records - self.missing - self.unusable - self.out_of_range
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A kind of fault in a table: how many records have it, among how many, and what is `left`.
+
+    `what` follows the two numbers in messages, and `nothing` says what it means that none is left.
+    """
+
+    kind: str
+    table: str
+    bad: int
+    among: int
+    left: int
+    what: str
+    nothing: str
+
+    @property
+    def option(self) -> str:
+        """The option that limits it, for this table."""
+        prefix = "" if self.kind == "unmatched" else f"{self.table}="
+        return f"--max-{self.kind} {prefix}"
+
+
+@dataclass
+class Quality:
+    """Counts what is wrong with the data while it is read, and judges it.
+
+    Call it with every entry, after adding it to `ledger`. `sources` are customers and purchases.
+    `line_of` finds the line of a purchase, `say` reports in the progress.
+    """
+
+    settings: Settings
+    sources: tuple[Source, Source]
+    ledger: Ledger
+    line_of: LineOf
+    say: Callable[[str], None]
+    _tallies: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in TABLES})
+    _warned: set[tuple[str, str]] = field(default_factory=set)
+
+    def __call__(self, entry: Entry) -> None:
+        """Raise DataError as soon as a limit is certainly exceeded; warn of what half have."""
+        # A partition of a shuffle has purchases, but is no block of their table.
+        table = entry.get("table") or ("purchases" if "joined" in entry else None)
+        if table is None:
+            return
+        self._tallies[table].add(entry)
+        most = self._most_records(table)
+        for fault in self._faults(table):
+            limit = self._limit(fault)
+            if not limit.allows(fault.bad, most):
+                raise DataError(self._exceeded(fault, limit, self._examples(None)))
+            if 2 * fault.bad > fault.among > _MANY and (table, fault.kind) not in self._warned:
+                self._warned.add((table, fault.kind))
+                self.say(f"warning: so far, {fault.bad:,} of {fault.among:,} {fault.what}")
+
+    def check(self, *tables: str) -> None:
+        """Raise DataError if too much of these tables is bad; all their records must be counted."""
+        examples = self._examples(self.line_of)
+        for fault in (fault for table in tables for fault in self._faults(table)):
+            limit = self._limit(fault)
+            if not limit.allows(fault.bad, fault.among):
+                raise DataError(self._exceeded(fault, limit, examples))
+            if fault.nothing and not fault.left and not limit.allows_all:
+                raise DataError(
+                    f"{fault.nothing}{examples.of(fault.kind, fault.table)}; nothing was "
+                    f"published; fix the files, or accept this with {fault.option}100%"
+                )
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what could not be used, and the first case of each kind."""
+        examples = self._examples(self.line_of)
+        for table in TABLES:
+            tally, files = self._tallies[table], len(self._source(table).files)
+            if not tally.records + tally.rejects:
+                yield f"{table}: 0 of {files:,} files have a record"
+            for fault in (*self._faults(table), *self._apart(table)):
+                if fault.bad:
+                    first = examples.of(fault.kind, table)
+                    yield f"{fault.bad:,} of {fault.among:,} {fault.what}{first}"
+
+    def _faults(self, table: str) -> Iterator[Fault]:
+        """Yield the faults that have a limit."""
+        tally, column = self._tallies[table], self._column(table)
+        records = tally.records + tally.rejects
+        yield Fault(
+            "rejected",
+            table,
+            tally.rejects,
+            records,
+            tally.records,
+            f"{table} could not be read",
+            f"none of the {records:,} {table} could be read" if records else "",
+        )
+        present = tally.records - tally.missing
+        yield Fault(
+            "unusable",
+            table,
+            tally.unusable,
+            present,
+            tally.usable,
+            f"values of {column} are not numbers and count as missing",
+            self._without_values(table) if tally.records else "",
+        )
+        if table == "purchases":
+            with_id = tally.joined - tally.without_id
+            yield Fault(
+                "unmatched",
+                table,
+                tally.unmatched,
+                with_id,
+                with_id - tally.unmatched,
+                "purchases have an id that no customer has",
+                self._without_matches() if tally.joined else "",
+            )
+
+    def _apart(self, table: str) -> Iterator[Fault]:
+        """Yield the faults without a limit."""
+        tally, column = self._tallies[table], self._column(table)
+        make = partial(Fault, table=table, left=1, nothing="")
+        if table == "customers":
+            yield make(
+                "out_of_range",
+                bad=tally.out_of_range,
+                among=tally.records - tally.missing,
+                what=f"values of {column} are not between 0 and {MAX_AGE} and count as missing",
+            )
+        else:
+            yield make(
+                "without_id", bad=tally.without_id, among=tally.joined, what="purchases have no id"
+            )
+
+    def _without_values(self, table: str) -> str:
+        tally, column = self._tallies[table], self._column(table)
+        reasons = {
+            "empty": tally.missing,
+            "not numbers": tally.unusable,
+            f"not between 0 and {MAX_AGE}": tally.out_of_range,
+        }
+        found = ", ".join(f"{count:,} are {reason}" for reason, count in reasons.items() if count)
+        return f"no value of {column} in {tally.records:,} {table} can be used: {found}"
+
+    def _without_matches(self) -> str:
+        tally = self._tallies["purchases"]
+        missing = f", and {tally.without_id:,} have none" if tally.without_id else ""
+        return (
+            f"no purchase matches a customer: {tally.unmatched:,} of {tally.joined:,} have an id "
+            f"that no customer has{missing}"
+        )
+
+    def _exceeded(self, fault: Fault, limit: Limit, examples: Examples) -> str:
+        return (
+            f"{fault.bad:,} of {fault.among:,} {fault.what}{examples.of(fault.kind, fault.table)}, "
+            f"more than {fault.option}{limit} allows; nothing was published; fix the files, or "
+            "raise the limit"
+        )
+
+    def _most_records(self, table: str) -> int:
+        """Return how many records a table may have at most, given those seen so far."""
+        source, tally = self._source(table), self._tallies[table]
+        if not source.is_plain:
+            return _ANY_NUMBER
+        left = sum(file.size - file.start for file in source.files) - tally.bytes
+        return tally.records + tally.rejects + left // _LEAST_RECORD + 1
+
+    def _examples(self, line_of: LineOf | None) -> Examples:
+        return Examples(self.sources, self.ledger, self.settings.dialect, line_of)
+
+    def _limit(self, fault: Fault) -> Limit:
+        limit: Limit = getattr(getattr(self.settings.limits, fault.table), fault.kind)
+        return limit
+
+    def _column(self, table: str) -> str:
+        columns = self.settings.columns
+        return columns.age if table == "customers" else columns.amount
+
+    def _source(self, table: str) -> Source:
+        return self.sources[TABLES.index(table)]

@@ -1,0 +1,56 @@
+"""How numbers are written: with how many decimal places, and with which signs."""
+
+from __future__ import annotations
+
+import pytest
+from support.frames import text
+
+from pipeline.columns.decimals import decimal_places, parse_numbers, suggest_signs
+from pipeline.settings import Dialect
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ([], 0),
+        ([None, ""], 0),
+        (["10", "7"], 0),
+        (["10.00", "7.25"], 2),
+        (["10", "7.250", "1.5 ", None], 3),
+        (["5.", "10"], 0),
+        (["abc", "1.2345.6", "2.5"], 1),
+        (["1.5e3", "7"], 0),
+        (["1.50e1", "7.1"], 1),
+        (["2.5e-3"], 4),
+        (["3.25", "1e2"], 2),
+    ],
+)
+def test_decimal_places(values: list[str | None], places: int) -> None:
+    column = text(*(value or None for value in values))
+
+    assert decimal_places(column, parse_numbers(column), Dialect()) == places
+
+
+def test_decimal_places_behind_a_comma() -> None:
+    column, dialect = text("1.234,500", "7"), Dialect(decimal=",", thousands=".")
+
+    assert decimal_places(column, parse_numbers(column, dialect), dialect) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "any_point", "hint"),
+    [
+        (["12,50", "1.234,50", "7,00"], True,
+         "3 of the first 3 would be numbers with --decimal , --thousands ."),
+        (["12,50", "abc"], True, "1 of the first 2 would be numbers with --decimal ,"),
+        (["12,50"], False, ""),
+        (["1,234.50", "$5"], False, "1 of the first 2 would be numbers with --thousands ,"),
+        (["1'234.50"], False, """1 of the first 1 would be numbers with --thousands \"'\""""),
+        (["abc", "(5)"], True, ""),
+        ([], True, ""),
+    ],
+)  # fmt: skip
+def test_signs_are_suggested_that_were_tried(values: list[str], any_point: bool, hint: str) -> None:
+    if hint.endswith('"'):
+        hint = hint.replace('"\'"', "''\"'\"''")
+    assert suggest_signs(values, Dialect(), any_point) == hint
