@@ -142,15 +142,18 @@ def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
     assert outputs(folder) == earlier_outputs()
 
 
-def test_records_set_aside_are_told(folder: Path) -> None:
+def test_records_set_aside_are_reported(folder: Path) -> None:
     with (folder / "customers.csv").open("a") as file:
         file.write("3,Cy\n4,Di,Eng,40,5\n")
 
     ended = run(folder)
 
     assert ended.returncode == 0
-    told = "customers: records that could not be read: 2; rejected_rows.csv has them, with reasons"
-    assert f"warning: {told}\n" in ended.stderr
+    warning = (
+        "2 of 4 customers could not be read (first: customers.csv line 4: too few fields (2 where "
+        "the header has 4): '3,Cy')"
+    )
+    assert f"warning: {warning}\n" in ended.stderr
 
 
 def test_the_table_goes_to_stdout_and_the_messages_to_stderr(folder: Path) -> None:
@@ -162,8 +165,10 @@ def test_the_table_goes_to_stdout_and_the_messages_to_stderr(folder: Path) -> No
     assert first.startswith("dashboard: http://127.0.0.1:")
     assert last.startswith("done in ")
     assert [line for line in ended.stderr.splitlines() if line.startswith("warning: ")] == [
-        "warning: purchases: values of price that are no usable numbers and count as missing: 1; "
-        "the first: 'abc' (purchases.csv, line 4)"
+        "warning: 1 of 3 values of price are not numbers and count as missing (first: 'abc', "
+        "purchases.csv line 4)",
+        "warning: 1 of 3 purchases have an id that no customer has (first: '9', purchases.csv line "
+        "4; customers have ids such as '1')",
     ]
     assert "Traceback" not in ended.stderr
     assert "\r" not in ended.stderr  # nothing moves off a terminal
@@ -198,6 +203,35 @@ def test_quiet_prints_nothing(folder: Path) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     assert (folder / "fresh" / REPORT).exists()
     assert outputs(folder) == earlier_outputs()
+
+
+def test_a_join_that_matches_nothing_fails_even_if_quiet(folder: Path) -> None:
+    text = (folder / "purchases.csv").read_text()
+    (folder / "purchases.csv").write_text(text.replace("1,L", "1.0,L").replace("2,C", "2.0,C"))
+
+    ended = run(folder, "--quiet")
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        "error: no purchase matches a customer: 3 of 3 have an id that no customer has (first: "
+        "'1.0', purchases.csv line 2; customers have ids such as '1'); nothing was published; fix "
+        "the files, or accept this with --max-unmatched 100%\n"
+    )
+    assert {name: text for name, text in outputs(folder).items() if name in OUTPUTS} == (
+        earlier_outputs()
+    )
+    assert run(folder, "--quiet", "--max-unmatched", "100%").returncode == 0
+
+
+@pytest.mark.parametrize("option", ["--strict", "--max-unusable=purchases=0"])
+def test_an_unusable_value_is_refused_on_demand(folder: Path, option: str) -> None:
+    ended = run(folder, "--quiet", option)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.endswith(
+        "more than --max-unusable purchases=0 allows; nothing was published; fix the files, or "
+        "raise the limit\n"
+    )
 
 
 def test_debug_adds_a_traceback_before_the_line(folder: Path) -> None:
