@@ -76,7 +76,8 @@ def test_each_byte_is_read_as_often_as_it_has_to_be(
     tmp_path: Path,
 ) -> None:
     customers = tmp_path / "customers.csv"
-    customers.write_text("customer_id,first_name,last_name,age\n1,Ada,Byron,36\n")
+    known = "".join(f"{number},Ada,Byron,36\n" for number in range(500))
+    customers.write_text(f"customer_id,first_name,last_name,age\n{known}")
     paths = make(line, tmp_path)
     small = tmp_path / "small.csv"
     small.write_text("customer_id,product,price\n" + "1,Lamp,19.90\n" * 5_000)

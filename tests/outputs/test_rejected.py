@@ -60,7 +60,8 @@ def test_without_rejected_records_there_is_no_file(tmp_path: Path) -> None:
 def test_of_many_rejects_the_client_holds_a_few(client: Client, tmp_path: Path) -> None:
     """Workers keep the others, and write their lines."""
     bad = [f"{number},{number}\n" if number % 3 else f'{number},"é\n' for number in range(3000)]
-    (tmp_path / "customers.csv").write_text("customer_id,first_name,last_name,age\n")
+    header = "customer_id,first_name,last_name,age"
+    (tmp_path / "customers.csv").write_text(f"{header}\n1,Ada,Byron,36\n")
     text = "customer_id,product,price\n" + "1,Lamp,2.50\n" * 1000 + "".join(bad)
     (tmp_path / "purchases.csv").write_text(text)
     held: list[int] = []

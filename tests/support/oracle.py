@@ -77,11 +77,12 @@ def expected(customers: pd.DataFrame, purchases: pd.DataFrame, groups: AgeGroups
             if label in groups.labels or amounts or counted:
                 total = sum((amount for amount in amounts if amount is not None), Decimal(0))
                 spending[label] = (total, len(amounts), counted)
-    nothing = {
-        "--max-unusable customers=": not any(0 <= (number(age) or -1) <= 130 for age in ages),
-        "--max-unusable purchases=": not purchases["price"].map(number).notna().any(),
-        "--max-unmatched ": not found["row"].notna().any(),
-    }
+    with localcontext(prec=100):
+        nothing = {
+            "--max-unusable customers=": all(age_group(age, groups) == "Unknown" for age in ages),
+            "--max-unusable purchases=": not purchases["price"].map(number).notna().any(),
+            "--max-unmatched ": not found["row"].notna().any(),
+        }
     tables = customers, purchases, purchases
     useless = [
         option
