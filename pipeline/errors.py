@@ -37,9 +37,13 @@ class ClusterError(PipelineError):
 
 
 class StorageError(PipelineError):
-    """A file system failed: disk full, read-only, or an I/O error."""
+    """A file system or a network failed: disk full, an I/O error, or an input that is gone."""
 
     exit_code = 4
+
+
+class InputChangedError(StorageError):
+    """An input is not what it was when the run was planned."""
 
 
 def is_storage_fault(error: BaseException) -> bool:

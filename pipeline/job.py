@@ -16,6 +16,7 @@ from dask.delayed import Delayed
 from distributed import Client
 
 from pipeline.csv_text.sources import Source
+from pipeline.csv_text.unchanged import unchanged_inputs
 from pipeline.engine.cluster import is_on_one_machine, worker_memory
 from pipeline.engine.compute import Entry, compute_entries, ledger_of, start, united
 from pipeline.engine.internals import spill_folder
@@ -68,14 +69,15 @@ def run(
 
     Runs on the cluster of `client`, whose workers must see the inputs and the output folder.
     `draw` draws the chart. Raises UsageError (a path, a column), DataError (too much bad data,
-    or books that do not balance), ClusterError (workers lost) or StorageError (disk full). The
-    outputs of an earlier run then stay unchanged.
+    or books that do not balance), ClusterError (workers lost) or StorageError (disk full, or an
+    input that changed). The outputs of an earlier run then stay unchanged.
     """
     progress = progress or Progress()
     log, usage = RunLog(settings, progress), Usage(client)
-    with staged(settings, log.write_failed) as stage:
+    with staged(settings, log.write_failed) as stage, unchanged_inputs(log.warn) as inputs:
         with log.stage("prepare"):
             plan = make_plan(settings, client)
+            inputs.watch(plan.customers, plan.purchases)
             progress.say(str(plan))
             plan = prepare(plan, client, stage.place, settings.output_dir)
             log.note_inputs(plan.customers, plan.purchases, join=plan.join)
@@ -110,6 +112,7 @@ def run(
             )
             books.check()
             draw(spending, settings.age_groups, settings.columns.amount, stage / CHART)
+            inputs.check()
         spilled = sum(ledger.totals("spilled_bytes"))
         log.note_work(plan.bytes, books.records_written, usage.describe(spilled))
         log.write_complete(stage / REPORT, books, spending)

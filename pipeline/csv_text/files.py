@@ -19,7 +19,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.csv_text.formats import open_zip, refuse_other_formats
-from pipeline.csv_text.remote import RemoteFile, file_system, is_remote, read_range
+from pipeline.csv_text.remote import RemoteFile, is_remote, read_range, shown_url, version_of_url
+from pipeline.csv_text.versions import Version, ends_early, read_on
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.settings import Dialect
 
@@ -37,6 +38,7 @@ _UNREADABLE = (
     *(zipfile.BadZipFile, NotImplementedError, ValueError),
 )
 _CHUNK = 1 << 20
+_ENDS = 1 << 12
 # UTF-32 first: its mark begins with that of UTF-16.
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -53,36 +55,83 @@ _SHIFTING = re.compile(r"iso2022_.*|hz|utf-7")
 def shown(path: str) -> str:
     """Return a path or URL as messages show it: relative if it is below the current folder.
 
-    A URL is shown without the user, password or signature that it may have.
+    A URL is shown without the user, password or signature that it may have. Of a name that is not
+    valid UTF-8, other bytes are shown as `\\xff`.
+    """
+    path = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return shown_url(path) if is_remote(path) else path.removeprefix(f"{os.getcwd()}/")
+
+
+class _LocalFile(io.RawIOBase):
+    """A local file, of that `version`, or of its version now; it ends where the version does."""
+
+    def __init__(self, path: str, version: Version | None = None) -> None:
+        self._path = path
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  # until this one is closed
+        self.version = version or Version.of_open(self._file)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            return self._file.seek(self.version.size + offset)
+        return self._file.seek(offset, whence)
+
+    def readinto(self, target: Any) -> int:
+        place, size = self.tell(), self.version.size
+        wanted = min(len(target), max(size - place, 0))
+        read = self._file.readinto(memoryview(target)[:wanted]) or 0
+        if wanted and not read:
+            raise ends_early(shown(self._path), place, size)
+        return read
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def open_binary(path: str, version: Version | None = None) -> Any:
+    """Open a local path or an fsspec URL for reading the bytes of a version, or of that of now.
+
+    The file has that `version`. A file that has grown ends where the version does; to read one that
+    ends earlier raises InputChangedError.
+    """
+    return (RemoteFile if is_remote(path) else _LocalFile)(path, version)
+
+
+def version_of(path: str) -> Version:
+    """Return the version of the file at a local path or a URL; raise OSError if there is none."""
+    if is_remote(path):
+        return version_of_url(path)
+    with _LocalFile(path) as file:
+        return file.version
+
+
+def read_bytes(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
+    """Return bytes `start` to `stop` of a file, in a store of that version; read nothing else.
+
+    Raises InputChangedError if the file has another version or ends earlier.
     """
     if is_remote(path):
-        scheme, _, rest = path.partition("://")
-        host, slash, place = rest.partition("?")[0].partition("/")
-        return f"{scheme}://{host.rpartition('@')[2]}{slash}{place}"
-    return path.removeprefix(f"{os.getcwd()}/")
-
-
-def open_binary(path: str) -> Any:
-    """Open a local path or an fsspec URL for reading bytes."""
-    return RemoteFile(path) if is_remote(path) else open(path, "rb")
-
-
-def read_bytes(path: str, start: int, stop: int) -> bytes:
-    """Return bytes `start` to `stop` of a file, fewer only at its end; read nothing else."""
-    if is_remote(path):
-        return read_range(path, start, stop)
+        return read_range(path, start, stop, version)
     with open(path, "rb", buffering=0) as file:
         file.seek(start)
-        return file.read(stop - start)
+        # A file system may return fewer bytes than it is asked for.
+        return read_on(shown(path), start, stop, lambda place, stop: file.read(stop - place))
 
 
-def modified(path: str) -> str | None:
-    """Return the time of a file's last change (ISO 8601); None if that is unknown."""
-    system, inner = file_system(path)
-    try:
-        return str(system.modified(inner).isoformat())
-    except (NotImplementedError, OSError):  # not every file system knows it
-        return None
+def checksum_of_ends(path: str, size: int) -> int:
+    """Return a checksum of the first and last few KiB of the first `size` bytes of a file."""
+    begins = read_bytes(path, 0, min(_ENDS, size))
+    return zlib.crc32(read_bytes(path, max(0, size - _ENDS), size), zlib.crc32(begins))
 
 
 class TextFile:
@@ -91,14 +140,17 @@ class TextFile:
     The encoding is the dialect's, or that of a byte order mark. Text that cannot be cut at the
     bytes of delimiters is converted to UTF-8. `is_plain`: the bytes are the file's own, so any part
     of it can be read by itself. Raises UsageError if the file cannot be read or has another format,
-    StorageError if its file system fails.
+    StorageError if its file system fails, or if it could be read when its `version` was noted.
     """
 
-    def __init__(self, path: str, dialect: Dialect, ahead: int = _CHUNK) -> None:
-        """Open a file and read `ahead` bytes of it at a time."""
-        self._path = path
+    def __init__(
+        self, path: str, dialect: Dialect, ahead: int = _CHUNK, version: Version | None = None
+    ) -> None:
+        """Open a file and read `ahead` bytes of it at a time (see `open_binary`)."""
+        self._path, self._is_known = path, version is not None
         with ExitStack() as opened, self._told():
-            self._raw = opened.enter_context(open_binary(path))
+            self._raw = opened.enter_context(open_binary(path, version))
+            self.version: Version = self._raw.version
             file = io.BufferedReader(self._raw, ahead)
             compression = self._compression(opened.enter_context(file).peek(16))
             if compression == "zip":
@@ -150,7 +202,8 @@ class TextFile:
             why = (
                 f"{shown(self._path)}: cannot be read: {getattr(error, 'strerror', None) or error}"
             )
-            if is_storage_fault(error):
+            was_readable = self._is_known and isinstance(error, OSError) and error.errno
+            if is_storage_fault(error) or was_readable:
                 raise StorageError(
                     f"{why}; see to its disk or file server, then run again"
                 ) from error

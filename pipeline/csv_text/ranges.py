@@ -78,7 +78,7 @@ def find_records(block: Block, dialect: Dialect) -> Found:
         return Found(block.text, block.start)
     file, start, stop = block.file, block.start, block.stop
     if block.exact or start >= stop:
-        return Found(read_bytes(file.path, start, stop), start)
+        return Found(read_bytes(file.path, start, stop, file.version), start)
     first = start == file.start
     # Include the byte before, which may be a line end.
     text = _Text(file, start if first else start - 1, stop + _AHEAD)
@@ -103,7 +103,8 @@ def _is_outside_quotes(block: Block, dialect: Dialect) -> bool:
     file, start, stop = block.file, block.start, block.stop
     if stop - start >= dialect.max_record_size or stop == file.size:
         return True
-    before = read_bytes(file.path, max(file.start, start - dialect.max_record_size), start)
+    first = max(file.start, start - dialect.max_record_size)
+    before = read_bytes(file.path, first, start, file.version)
     return _QUOTE not in before
 
 
@@ -148,15 +149,15 @@ class _Text:
 
     def __init__(self, file: SourceFile, start: int, stop: int) -> None:
         self._file, self._start = file, start
-        self._bytes = read_bytes(file.path, start, min(stop, file.size))
+        self._bytes = read_bytes(file.path, start, min(stop, file.size), file.version)
 
     @property
     def at_end(self) -> bool:
         return self._start + len(self._bytes) == self._file.size
 
     def read_on(self, size: int) -> None:
-        begin = self._start + len(self._bytes)
-        self._bytes += read_bytes(self._file.path, begin, min(begin + size, self._file.size))
+        file, begin = self._file, self._start + len(self._bytes)
+        self._bytes += read_bytes(file.path, begin, min(begin + size, file.size), file.version)
 
     def behind(self, start: int) -> bytes:
         return self._bytes[start - self._start :]

@@ -8,12 +8,15 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import fsspec
+from fsspec.asyn import sync
 
 from pipeline.csv_text.remote_errors import remote_error
+from pipeline.csv_text.versions import Version, changed, read_on
 from pipeline.errors import UsageError
 
 T = TypeVar("T")
@@ -22,6 +25,7 @@ _WAITS = (1, 2, 4, 8, 16)  # seconds, at most, before a request is tried again
 _PASSING = errno.EIO, errno.ETIMEDOUT  # a quota does not pass
 _PATIENCE = 60  # seconds; a request that fails later is not tried again
 CONNECT, ANSWER = 10, 60  # seconds until a server that keeps silent counts as lost
+_REPLACED = errno.EEXIST, errno.ESTALE  # as `remote_errors` says it
 _NO_RANGES = "the server sends no ranges of a file, so workers cannot share it; download it first"
 _AHEAD = 8 << 20  # bytes of a stream that are read at once
 
@@ -29,6 +33,13 @@ _AHEAD = 8 << 20  # bytes of a stream that are read at once
 def is_remote(path: str) -> bool:
     """Tell whether a path is a URL."""
     return "://" in path
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without the user, password or signature that it may have."""
+    scheme, _, rest = url.partition("://")
+    host, slash, place = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{place}"
 
 
 def is_web(path: str) -> bool:
@@ -76,7 +87,10 @@ def told(path: str) -> Iterator[None]:
     except Exception as error:
         if not is_remote(path) or (meant := remote_error(error, path)) is None:
             raise
-        raise meant from None  # an answer may hold an access key
+        try:
+            raise meant from None
+        finally:  # an answer may hold an access key, and cannot always be sent between processes
+            meant.__context__ = None
 
 
 def again(path: str, action: Callable[[], T]) -> T:
@@ -96,17 +110,27 @@ def again(path: str, action: Callable[[], T]) -> T:
     raise AssertionError("the last try returns or raises")
 
 
-def read_range(path: str, start: int, stop: int) -> bytes:
-    """Return bytes `start` to `stop` of the file at a URL, fewer only at its end.
+def read_range(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
+    """Return bytes `start` to `stop` of the file at a URL; a store reads only that `version`.
 
-    Raises OSError (see `again`).
+    Raises InputChangedError if the file has another version or ends earlier, OSError (see `again`)
+    if it cannot be read.
     """
-    if stop <= start:
-        return b""
     system, inner = file_system(path)
-    if is_web(path):
-        return again(path, lambda: _from_web(system, inner, start, stop))
-    return again(path, lambda: bytes(system.cat_file(inner, start=start, end=stop)))
+
+    def read(start: int, stop: int) -> bytes:
+        if is_web(path):
+            return _from_web(system, inner, start, stop)
+        if version and version.etag and path.startswith("s3://"):
+            return _from_store(system, inner, start, stop, version.etag)
+        return bytes(system.cat_file(inner, start=start, end=stop))
+
+    try:
+        return read_on(shown_url(path), start, stop, lambda *part: again(path, lambda: read(*part)))
+    except OSError as error:
+        if error.errno not in _REPLACED:
+            raise
+        raise changed(shown_url(path), "the store has another version of it") from error
 
 
 def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
@@ -119,17 +143,49 @@ def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
             raise OSError(errno.EINVAL, _NO_RANGES, url) from error
 
 
-class RemoteFile(io.RawIOBase):
-    """The file at a URL. Where it is read from the front, the next bytes are read meanwhile."""
+def _from_store(system: Any, path: str, start: int, stop: int, etag: str) -> bytes:
+    bucket, key, number = system.split_path(path)
+    only = {"IfMatch": etag, **({"VersionId": number} if number else {})}
+    place = f"bytes={start}-{stop - 1}"
+    answer = system.call_s3("get_object", Bucket=bucket, Key=key, Range=place, **only)
+    try:
+        return bytes(sync(system.loop, answer["Body"].read))
+    finally:
+        answer["Body"].close()
 
-    def __init__(self, path: str) -> None:
+
+def version_of_url(path: str) -> Version:
+    """Return the version of the file at a URL; raise OSError if it cannot be had."""
+    system, inner = file_system(path)
+    answer = again(path, lambda: system.info(inner))
+    if answer["size"] is None:
+        raise OSError(errno.EINVAL, _NO_RANGES, path)
+    etag = answer.get("ETag") or answer.get("etag")
+    stamp, modified = answer.get("Last-Modified"), answer.get("LastModified")
+    # Not every server knows the time, or spells it right.
+    with suppress(NotImplementedError, OSError, ValueError):
+        if stamp:
+            modified = parsedate_to_datetime(stamp)
+        elif not modified and not is_web(path):
+            modified = system.modified(inner)
+    if modified:
+        modified = modified.isoformat()
+    if not etag and not stamp:
+        stamp = modified
+    return Version(int(answer["size"]), stamp, etag=etag, modified=modified)
+
+
+class RemoteFile(io.RawIOBase):
+    """The file at a URL, of that `version`, or of its version now.
+
+    Where it is read from the front, the next bytes are read meanwhile.
+    """
+
+    def __init__(self, path: str, version: Version | None = None) -> None:
         self._path = path
-        system, inner = file_system(path)
-        size = again(path, lambda: system.info(inner)["size"])
-        if size is None:
-            raise OSError(errno.EINVAL, _NO_RANGES, path)
-        self._size, self._place, self._end = int(size), 0, -1
-        if is_web(path):  # a server without ranges may still send the first one
+        self.version = version or version_of_url(path)
+        self._size, self._place, self._end = self.version.size, 0, -1
+        if is_web(path) and not version:  # a server without ranges may still send the first one
             read_range(path, max(self._size - 1, 1), self._size)
         self._chunk, self._chunk_start = b"", 0
         self._next: Future[bytes] | None = None
@@ -179,12 +235,10 @@ class RemoteFile(io.RawIOBase):
             self._chunk = self._next.result()
         else:
             self._chunk = self._read(self._place, max(size, _AHEAD) if goes_on else size)
-        if not self._chunk:
-            raise OSError(errno.EIO, "the file has become shorter while it was read", self._path)
         self._chunk_start, self._end = self._place, self._place + len(self._chunk)
         self._next = None
         if goes_on and self._end < self._size:
             self._next = self._pool.submit(self._read, self._end, _AHEAD)
 
     def _read(self, start: int, size: int) -> bytes:
-        return read_range(self._path, start, min(start + size, self._size))
+        return read_range(self._path, start, min(start + size, self._size), self.version)

@@ -20,7 +20,7 @@ _CODES = {
     "RequestExpired": (errno.EACCES, "the clock of this machine is wrong; set it"),
     "QuotaExceeded": (errno.EDQUOT, "the quota is used up"),
     "PreconditionFailed": (errno.EEXIST, "another run has changed it"),
-    "InvalidRange": (errno.EIO, "the object has become shorter; it changed while it was read"),
+    "InvalidRange": (errno.ESTALE, "the object has become shorter; it changed while it was read"),
     "PermanentRedirect": (errno.EINVAL, "the bucket is in another region; set AWS_REGION"),
     "InvalidBucketName": (errno.EINVAL, "that is no name of a bucket"),
 }
@@ -73,6 +73,11 @@ def remote_error(error: BaseException, where: str) -> OSError | None:
                 return OSError(errno.ETIMEDOUT, "the server does not answer, or breaks off", where)
             number = _HTTP.get(status, errno.EIO if status in _PASSING else errno.EINVAL)
             return OSError(number, f"the server answers with status {status}", where)
+    if isinstance(error, FileNotFoundError | PermissionError) and not error.errno:
+        # fsspec raises it with the URL alone.
+        missing = isinstance(error, FileNotFoundError)
+        number, status = (errno.ENOENT, 404) if missing else (errno.EACCES, 403)
+        return OSError(number, f"the server answers with status {status}", where)
     if isinstance(error, ConnectionError | TimeoutError):
         return OSError(errno.ETIMEDOUT, "the server does not answer, or breaks off", where)
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():

@@ -7,15 +7,16 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
 import fsspec
 
-from pipeline.csv_text.files import COMPRESSIONS, TextFile, modified, open_binary, shown
+from pipeline.csv_text.files import COMPRESSIONS, TextFile, checksum_of_ends, shown
 from pipeline.csv_text.records import Grammar, Record, count_lines, grammar
-from pipeline.csv_text.remote import file_system, is_web, told
+from pipeline.csv_text.remote import file_system, is_remote, is_web, told
+from pipeline.csv_text.versions import Version
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.settings import Dialect
 
@@ -28,12 +29,11 @@ _ENDINGS = tuple(f".csv{ending}" for ending in ("", *COMPRESSIONS))
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One input file: its header, where its first record begins, and its size in bytes.
+    """One input file: its header, where its first record begins, and the version to read.
 
     `path` is where it is, `name` is what messages call it, `encoding` is that of the plain bytes.
     If `is_plain` is False, the file can only be read from its front (see `unpacked`).
-    `header_lines` is the number of physical lines before the first record. `modified` is the time
-    of the file's last change (ISO 8601), or None if its file system does not tell.
+    `header_lines` is the number of physical lines before the first record.
     """
 
     path: str
@@ -41,10 +41,14 @@ class SourceFile:
     columns: tuple[str, ...]
     start: int
     header_lines: int
-    size: int
+    version: Version
     encoding: str
     is_plain: bool
-    modified: str | None = None
+
+    @property
+    def size(self) -> int:
+        """The size in bytes, as stored."""
+        return self.version.size
 
     @property
     def plain_size(self) -> int:
@@ -200,8 +204,9 @@ def _with_protocol(path: str, system: fsspec.AbstractFileSystem, inner: str) -> 
 def _read_header(path: str, dialect: Dialect) -> SourceFile:
     with TextFile(path, dialect, _HEADER) as file:
         head = _read_head(file, grammar(dialect), dialect.max_record_size)
-    with open_binary(path) as stream:
-        size = stream.seek(0, 2)
+    version = file.version
+    if file.is_plain and not is_remote(path):
+        version = replace(version, ends=checksum_of_ends(path, version.size))
     start = len(_BOM) if head.startswith(_BOM) else 0
     header = next(grammar(dialect).split(head[start:]), None)
     if header is None:
@@ -213,10 +218,9 @@ def _read_header(path: str, dialect: Dialect) -> SourceFile:
         _columns(path, header, file.encoding, dialect),
         stop,
         count_lines(head[:stop]),
-        size,
+        version,
         file.encoding,
         file.is_plain,
-        modified(path),
     )
 
 

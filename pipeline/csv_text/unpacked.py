@@ -90,7 +90,7 @@ class BlockStream:
         if self._at_end or len(text) >= size:
             return text
         if self._text is None:
-            self._text = TextFile(self._file.path, self._dialect)
+            self._text = TextFile(self._file.path, self._dialect, version=self._file.version)
             self._text.read(self._file.start)
         more = self._text.read(size - len(text))
         self._at_end = len(text) + len(more) < size

@@ -20,7 +20,7 @@ from pipeline.engine.internals import is_shuffle_fault, worker_states, works
 from pipeline.engine.ledger import NO_ENTRIES, as_entry, entries_in
 from pipeline.engine.memory import release_freed_memory
 from pipeline.engine.partitions import on_partitions, schema
-from pipeline.errors import ClusterError, StorageError, UsageError, is_storage_fault
+from pipeline.errors import ClusterError, StorageError
 
 Entry = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -77,8 +77,8 @@ def compute_entries(
     scheduler never has all of a large table. Entries come in any order, each as soon as its
     partition is done. So a lost worker loses only what it is working on. `more` gets the entries
     that came in together, and returns what else to compute. Raises ClusterError if workers or the
-    scheduler are lost for good, StorageError if a worker's file system fails, UsageError if a
-    worker is denied a file, and whatever else a task, `each` or `more` raises.
+    scheduler are lost for good, StorageError if a task cannot read or write a file, and whatever
+    else a task, `each` or `more` raises.
     """
     limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
     patience = no_workers_timeout()
@@ -117,8 +117,6 @@ def compute_entries(
             f"the scheduler at '{client.scheduler.address}' was lost while the job ran; start it, "
             "and the job again"
         ) from error
-    except OSError as error:
-        raise _of_file(error) from error
     except RuntimeError as error:
         if not is_shuffle_fault(error):
             raise
@@ -147,16 +145,19 @@ def ask(client: Client, question: Callable[[], Awaitable[Answer]]) -> Answer | N
     return None
 
 
-def _of_file(error: OSError) -> StorageError | UsageError:
-    """Return what to raise for an error of a worker's file system."""
+def _of_file(error: OSError) -> StorageError:
+    """Return what to raise for a task's error of a file system or a network.
+
+    Whatever it is, the job's files could be opened when it began.
+    """
     if isinstance(error.__cause__, OSError) and not error.filename:  # of Dask's shuffle
         return StorageError(
             f"the disk that workers shuffle on: {error.__cause__.strerror} (on a worker); choose "
             "a larger one, where DASK_TEMPORARY_DIRECTORY says"
         )
-    where = shown(error.filename) if error.filename else "a file"
-    kind = StorageError if is_storage_fault(error) else UsageError
-    return kind(f"{where}: {error.strerror or error} (on a worker)")
+    where = shown(error.filename) if error.filename else "a file or a server"
+    why = error.strerror or f"{error}" or type(error).__name__
+    return StorageError(f"{where}: {why} (on a worker)")
 
 
 class _WorkersLostError(Exception):
@@ -211,11 +212,13 @@ class _Computing:
 
     async def _next_batch(self) -> list[Entry]:
         futures = [await self._done.__anext__(), *self._done.next_batch(block=False)]
-        return [
-            entry
-            for rows in await self._client.gather(futures, asynchronous=True)
-            for entry in entries_in(rows)
-        ]
+        try:
+            found = await self._client.gather(futures, asynchronous=True)
+        except CommClosedError:
+            raise
+        except OSError as error:
+            raise _of_file(error) from error
+        return [entry for rows in found for entry in entries_in(rows)]
 
     async def _end(self, cancel: bool) -> None:
         self._lost.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from zipfile import ZipFile
 from distributed import Client, LocalCluster, Worker
 from distributed.exceptions import WorkerStartTimeoutError
 
-from pipeline.csv_text.files import open_binary, shown
+from pipeline.csv_text.files import shown, version_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.by_value import by_value
 from pipeline.engine.cluster import no_workers_timeout
@@ -53,8 +52,8 @@ def check_cluster(client: Client, sources: Iterable[Source], place: Place, outpu
     _wait_for_a_worker(client)
     _check_versions(client)
     _check_package(client)
-    paths = [file.path for source in sources for file in source.files]
-    _check_files(client, paths, place, output_dir)
+    sizes = {file.path: file.size for source in sources for file in source.files}
+    _check_files(client, sizes, place, output_dir)
 
 
 def _wait_for_a_worker(client: Client) -> None:
@@ -171,9 +170,7 @@ def _zipped(package: Package) -> Iterator[Path]:
         yield path
 
 
-def _check_files(client: Client, paths: list[str], place: Place, output_dir: str) -> None:
-    with ThreadPoolExecutor() as pool:
-        sizes = dict(zip(paths, pool.map(_size, paths), strict=True))
+def _check_files(client: Client, sizes: dict[str, int], place: Place, output_dir: str) -> None:
     workers = list(client.nthreads())
     numbers = {address: number for number, address in enumerate(workers)}
     probe = place.start_probe(len(workers))
@@ -186,7 +183,11 @@ def _check_files(client: Client, paths: list[str], place: Place, output_dir: str
         ]
     finally:
         probe.remove()
-    unread = [f"worker {address} {fault}" for address, (fault, _) in answers.items() if fault]
+    unread = [
+        f"worker {address} {fault}"
+        for address, (other, _) in answers.items()
+        if (fault := _misread(sizes, other))
+    ]
     if unread:
         raise ClusterError(
             f"{_first(unread)}; workers open the inputs by the client's paths: put them where "
@@ -198,18 +199,22 @@ def _check_files(client: Client, paths: list[str], place: Place, output_dir: str
 
 def _look(
     sizes: dict[str, int], probe: Probe, numbers: dict[str, int], dask_worker: Worker
-) -> tuple[str, str]:
-    """Return a worker's faults with the inputs and with the outputs, each "" if none."""
-    return _misread(sizes), _mark(probe, numbers.get(dask_worker.address))
-
-
-def _misread(sizes: dict[str, int]) -> str:
+) -> tuple[dict[str, int | OSError], str]:
+    """Return which files have another size for a worker, and its fault with the outputs or ""."""
     with ThreadPoolExecutor() as pool:
-        for path, found in zip(sizes, pool.map(_try_size, sizes), strict=True):
-            if isinstance(found, OSError):
-                return f"cannot read {shown(path)}: {found.strerror or found}"
-            if found != sizes[path]:
-                return f"sees another file at {shown(path)}: of {found} bytes, not {sizes[path]}"
+        found = zip(sizes, pool.map(_try_size, sizes), strict=True)
+        other = {path: size for path, size in found if size != sizes[path]}
+    return other, _mark(probe, numbers.get(dask_worker.address))
+
+
+def _misread(sizes: dict[str, int], found: dict[str, int | OSError]) -> str:
+    """Return a worker's fault with the files whose size it `found` to differ, or ""."""
+    for path, size in found.items():
+        if isinstance(size, OSError):
+            return f"cannot read {shown(path)}: {size.strerror or size}"
+        # Others may append to a file meanwhile: then this machine sees that, too.
+        if not sizes[path] <= size <= version_of(path).size:
+            return f"sees another file at {shown(path)}: of {size} bytes, not {sizes[path]}"
     return ""
 
 
@@ -226,16 +231,11 @@ def _mark(probe: Probe, number: int | None) -> str:
 
 
 def _try_size(path: str) -> int | OSError:
+    """Return the size of a file in bytes, or why it cannot be opened."""
     try:
-        return _size(path)
+        return version_of(path).size
     except OSError as error:
         return error
-
-
-def _size(path: str) -> int:
-    """Return the size of a file in bytes, if it can be opened."""
-    with open_binary(path) as file:
-        return int(file.seek(0, os.SEEK_END))
 
 
 def _run(client: Client, function: Callable[..., Any], *args: Any) -> dict[str, Any]:

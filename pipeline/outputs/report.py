@@ -66,7 +66,7 @@ class RunLog:
         self.notes["join"] = join
         self.notes["inputs"] = {
             source.name: [
-                {"file": file.name, "bytes": file.size, "modified": file.modified}
+                {"file": file.name, "bytes": file.size, "modified": file.version.modified}
                 for file in source.files
             ]
             for source in sources

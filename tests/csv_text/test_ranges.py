@@ -16,7 +16,8 @@ from pipeline.csv_text.files import read_bytes
 from pipeline.csv_text.ranges import cut_into_ranges, decide, find_records
 from pipeline.csv_text.record_ends import first_ends
 from pipeline.csv_text.sources import Block, Source, open_source
-from pipeline.errors import DataError
+from pipeline.csv_text.versions import Version
+from pipeline.errors import DataError, InputChangedError
 from pipeline.settings import Dialect
 
 HEADER = b"id,n\n"
@@ -100,8 +101,8 @@ def test_without_quotes_nothing_is_undecided_and_nothing_is_read_twice(
 ) -> None:
     read: list[int] = []
 
-    def counted(path: str, start: int, stop: int) -> bytes:
-        text = read_bytes(path, start, stop)
+    def counted(path: str, start: int, stop: int, version: Version) -> bytes:
+        text = read_bytes(path, start, stop, version)
         read.append(len(text))
         return text
 
@@ -148,6 +149,21 @@ def test_blocks_that_do_not_meet_are_a_fault(tmp_path: Path) -> None:
         DataError, match="a block begins at byte 26, the one before it ends at byte 25"
     ):
         list(decide(source, found, lambda block, start: ranges.Cut(start, block.stop)))
+
+
+@pytest.mark.parametrize("size", [0, 5, 300, 301, 799])
+def test_a_file_that_was_cut_is_not_searched_for_ever(tmp_path: Path, size: int) -> None:
+    dialect = Dialect(max_record_size=100)
+    source = cut_into_ranges(opened(tmp_path, b'1,"2"\n' * 133), 100)
+    with (tmp_path / "t.csv").open("r+b") as file:
+        file.truncate(size)
+
+    early = r"t\.csv: changed while it was read: it ends at byte \d+, before byte \d+; nothing"
+    for block in source.blocks:
+        with pytest.raises(InputChangedError, match=early):
+            find_records(block, dialect)
+        with pytest.raises(InputChangedError, match=early):
+            ranges.cut_again(block, block.start, dialect)
 
 
 def test_a_table_without_records_has_one_empty_block(tmp_path: Path) -> None:

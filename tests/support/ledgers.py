@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.csv_text.parse import Reject
 from pipeline.csv_text.sources import Source, SourceFile
+from pipeline.csv_text.versions import Version
 from pipeline.outputs.books import Books, Line, TableBooks
 
 CUSTOMERS = TableBooks(
@@ -78,7 +79,7 @@ def source(name: str, **header_lines: int) -> Source:
             columns=("customer_id",),
             start=20,
             header_lines=lines,
-            size=500,
+            version=Version(500),
             encoding="utf-8",
             is_plain=True,
         )

@@ -44,14 +44,17 @@ class _Server:
 class WebServer(_Server):
     """A web server of one file, at `url`.
 
-    It sends ranges unless told not to. `faults` are what it does to the next requests: `500`,
-    `drop` (it breaks off in the middle) or `silence` (it never answers). `sent` counts the bytes it
-    has sent.
+    It sends ranges unless told not to, and `headers` with every answer. `faults` are what it does
+    to the next requests: `500`, `drop` (it breaks off in the middle) or `silence` (it never
+    answers). With a `refusal`, it answers every request with this status. `sent` counts the bytes
+    it has sent.
     """
 
     def __init__(self, data: bytes, ranges: bool = True) -> None:
         super().__init__(partial(_Handler, self))
         self.data, self.ranges = data, ranges
+        self.headers: dict[str, str] = {}
+        self.refusal = 0
         self.faults: deque[str] = deque()
         self.sent = 0
         self.url = f"{self.address}/purchases.csv"
@@ -63,13 +66,22 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_HEAD(self) -> None:
+        if self._of.refusal:
+            self.send_error(self._of.refusal)
+            return
         self.send_response(200)
         self.send_header("Content-Length", str(len(self._of.data)))
-        self.end_headers()
+        self._end_headers()
 
     def do_GET(self) -> None:
+        if self._of.refusal:
+            self.send_error(self._of.refusal)
+            return
         data, status = self._of.data, 200
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if asked and self._of.ranges and int(asked[1]) >= len(data):
+            self.send_error(416)
+            return
         if asked and self._of.ranges:
             start, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
             place, data, status = f"bytes {start}-{last}/{len(data)}", data[start : last + 1], 206
@@ -84,12 +96,17 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 206:
             self.send_header("Content-Range", place)
         self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
+        self._end_headers()
         try:
             self.wfile.write(data[: len(data) // 2] if fault == "drop" else data)
             self._of.sent += len(data)
         except OSError:  # the client has heard enough
             pass
+
+    def _end_headers(self) -> None:
+        for name, value in self._of.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def log_message(self, *_: Any) -> None:
         pass

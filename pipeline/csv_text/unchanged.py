@@ -1,0 +1,82 @@
+"""Checks that the inputs of a run are still the files that were planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from pipeline.csv_text.files import checksum_of_ends, read_bytes, version_of
+from pipeline.csv_text.sources import Source, SourceFile
+from pipeline.csv_text.versions import changed
+from pipeline.errors import InputChangedError
+
+
+class Inputs:
+    """The input files of a run; `warn` takes a message about those that have grown."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._files: list[SourceFile] = []
+
+    def watch(self, *sources: Source) -> None:
+        """Add the files of some tables, in the versions that were planned."""
+        self._files += [file for source in sources for file in source.files]
+
+    def check(self) -> None:
+        """Warn of files that have grown; raise InputChangedError if any has changed otherwise."""
+        for file, growth in zip(self._files, self.compare(), strict=True):
+            if growth:
+                self._warn(
+                    f"{file.name} grew by {growth:,} bytes during the run; only its first "
+                    f"{file.size:,} bytes were read"
+                )
+
+    def compare(self) -> list[int]:
+        """Return by how many bytes each file has grown; raise InputChangedError (see `check`)."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(_growth, self._files))
+
+
+@contextmanager
+def unchanged_inputs(warn: Callable[[str], None]) -> Iterator[Inputs]:
+    """Yield the inputs of a run, to be watched and checked; compare them if the block fails.
+
+    If one has changed, that is the cause of any failure: damaged data, blocks that do not meet, an
+    index out of range. Raises InputChangedError then.
+    """
+    inputs = Inputs(warn)
+    try:
+        yield inputs
+    except InputChangedError:
+        raise
+    except Exception as error:
+        try:
+            inputs.compare()
+        except InputChangedError as change:
+            raise change from error
+        raise
+
+
+def _growth(file: SourceFile) -> int:
+    """Return by how many bytes a file has grown; raise InputChangedError if it is another one."""
+    try:
+        now = version_of(file.path)
+        if now == file.version:
+            return 0
+        if now.size > file.size and now.inode == file.version.inode and _has_same_begin(file):
+            return now.size - file.size
+    except OSError as error:
+        raise InputChangedError(
+            f"{file.name}: can no longer be read: {error.strerror or error}; nothing was "
+            "published; check the file or its server, then run again"
+        ) from error
+    raise changed(file.name, file.version.difference(now))
+
+
+def _has_same_begin(file: SourceFile) -> bool:
+    """Tell whether a larger file begins as the planned one, which ended with a line."""
+    if file.version.ends is None:  # compressed, or at a URL
+        return False
+    last = read_bytes(file.path, file.size - 1, file.size)
+    return last in (b"\n", b"\r") and checksum_of_ends(file.path, file.size) == file.version.ends

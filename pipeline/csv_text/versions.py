@@ -1,0 +1,71 @@
+"""Versions of a file: whether it still is what it was when the run was planned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.errors import InputChangedError
+
+_RETRY = "nothing was published; run again when nobody writes to it"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a file; two are equal if nobody has written to the file in between.
+
+    `size` is in bytes. Of a local file, `stamp` is the time of the last change in ns, and `inode`
+    is its inode. Elsewhere, `etag` is the ETag, if there is one, and `stamp` is the time, unless a
+    store's ETag says more. Not compared are `modified`, the time as ISO 8601, and `ends`, a
+    checksum of the first and last bytes. What is unknown is None.
+    """
+
+    size: int
+    stamp: int | str | None = None
+    inode: int | None = None
+    etag: str | None = None
+    modified: str | None = field(default=None, compare=False)
+    ends: int | None = field(default=None, compare=False)
+
+    @classmethod
+    def of_open(cls, file: Any) -> Version:
+        """Return the version of an open local file."""
+        status = os.fstat(file.fileno())
+        modified = datetime.fromtimestamp(status.st_mtime, UTC).isoformat()
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, modified=modified)
+
+    def difference(self, now: Version) -> str:
+        """Describe how the file differs from this version; empty if it does not."""
+        if now.size != self.size:
+            return f"it had {self.size:,} bytes when the run began, and has {now.size:,}"
+        if now.inode != self.inode:
+            return "another file of the same size has taken its place"
+        return "" if now == self else "it was written to"
+
+
+def changed(name: str, how: str) -> InputChangedError:
+    """Return the error of a file that is not the version that was planned."""
+    return InputChangedError(f"{name}: changed while it was read: {how}; {_RETRY}")
+
+
+def ends_early(name: str, place: int, size: int) -> InputChangedError:
+    """Return the error of a file that ends at byte `place`, though byte `size` was to be read."""
+    return changed(name, f"it ends at byte {place:,}, before byte {size:,}")
+
+
+def read_on(name: str, start: int, stop: int, read: Callable[[int, int], bytes]) -> bytes:
+    """Return bytes `start` to `stop` of a file, of which `read(start, stop)` may return fewer.
+
+    Raises InputChangedError if the file ends before `stop`.
+    """
+    parts, place = [], start
+    while place < stop:
+        part = read(place, stop)
+        if not part:
+            raise ends_early(name, place, stop)
+        parts.append(part)
+        place += len(part)
+    return b"".join(parts)
