@@ -73,11 +73,8 @@ def remote_error(error: BaseException, where: str) -> OSError | None:
                 return OSError(errno.ETIMEDOUT, "the server does not answer, or breaks off", where)
             number = _HTTP.get(status, errno.EIO if status in _PASSING else errno.EINVAL)
             return OSError(number, f"the server answers with status {status}", where)
-    if isinstance(error, FileNotFoundError | PermissionError) and not error.errno:
-        # fsspec raises it with the URL alone.
-        missing = isinstance(error, FileNotFoundError)
-        number, status = (errno.ENOENT, 404) if missing else (errno.EACCES, 403)
-        return OSError(number, f"the server answers with status {status}", where)
+    if isinstance(error, FileNotFoundError) and not error.errno:  # fsspec gives the URL alone
+        return OSError(errno.ENOENT, "there is no such file", where)
     if isinstance(error, ConnectionError | TimeoutError):
         return OSError(errno.ETIMEDOUT, "the server does not answer, or breaks off", where)
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():

@@ -200,15 +200,19 @@ def _check_files(client: Client, sizes: dict[str, int], place: Place, output_dir
 def _look(
     sizes: dict[str, int], probe: Probe, numbers: dict[str, int], dask_worker: Worker
 ) -> tuple[dict[str, int | OSError], str]:
-    """Return which files have another size for a worker, and its fault with the outputs or ""."""
+    """Return the inputs that differ for a worker (see `_differing`), its fault with the outputs."""
+    return _differing(sizes), _mark(probe, numbers.get(dask_worker.address))
+
+
+def _differing(sizes: dict[str, int]) -> dict[str, int | OSError]:
+    """Return the files that have another size here, each with its size or why it has none."""
     with ThreadPoolExecutor() as pool:
         found = zip(sizes, pool.map(_try_size, sizes), strict=True)
-        other = {path: size for path, size in found if size != sizes[path]}
-    return other, _mark(probe, numbers.get(dask_worker.address))
+        return {path: size for path, size in found if size != sizes[path]}
 
 
 def _misread(sizes: dict[str, int], found: dict[str, int | OSError]) -> str:
-    """Return a worker's fault with the files whose size it `found` to differ, or ""."""
+    """Return a worker's fault with the inputs, of which it `found` some to differ; "" if none."""
     for path, size in found.items():
         if isinstance(size, OSError):
             return f"cannot read {shown(path)}: {size.strerror or size}"

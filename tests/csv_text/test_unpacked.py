@@ -13,7 +13,8 @@ from support.reference import spans
 from pipeline.csv_text.files import TextFile
 from pipeline.csv_text.sources import SourceFile, open_source
 from pipeline.csv_text.unpacked import BlockStream
-from pipeline.errors import UsageError
+from pipeline.csv_text.versions import Version
+from pipeline.errors import InputChangedError, StorageError, UsageError
 from pipeline.settings import Dialect
 
 HEADER = b"id,n\n"
@@ -70,9 +71,9 @@ def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     openings: list[str] = []
 
     class Counted(TextFile):
-        def __init__(self, path: str, dialect: Dialect) -> None:
+        def __init__(self, path: str, dialect: Dialect, version: Version) -> None:
             openings.append(path)
-            super().__init__(path, dialect)
+            super().__init__(path, dialect, version=version)
 
     monkeypatch.setattr("pipeline.csv_text.unpacked.TextFile", Counted)
     stream = BlockStream(file, 100, Dialect())
@@ -85,7 +86,32 @@ def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     file = opened(tmp_path, b"1,2\n" * 100_000)
     whole = Path(file.path).read_bytes()
-    Path(file.path).write_bytes(whole[: len(whole) // 2])
+    Path(file.path).write_bytes(whole[: len(whole) // 2].ljust(len(whole), b"\0"))
 
     with pytest.raises(UsageError, match=r"t\.csv\.gz: cannot be read: "):
+        BlockStream(file, 1 << 20, Dialect()).block(0)
+
+
+def test_a_file_that_ends_before_its_planned_end_has_changed(tmp_path: Path) -> None:
+    file = opened(tmp_path, b"1,2\n" * 100_000)
+    whole = Path(file.path).read_bytes()
+    for size in (len(whole) // 2, 0):
+        Path(file.path).write_bytes(whole[:size])
+        with pytest.raises(InputChangedError, match=r"t\.csv\.gz: changed while it was read"):
+            BlockStream(file, 1 << 20, Dialect()).block(0)
+
+
+def test_what_is_appended_is_not_read(tmp_path: Path) -> None:
+    file = opened(tmp_path, b"1,2\n")
+    with Path(file.path).open("ab") as more:
+        more.write(gzip.compress(b"3,4\n"))
+
+    assert BlockStream(file, 1 << 20, Dialect()).block(0).text == b"1,2\n"
+
+
+def test_a_file_that_is_gone_could_be_read_before(tmp_path: Path) -> None:
+    file = opened(tmp_path, b"1,2\n")
+    Path(file.path).unlink()
+
+    with pytest.raises(StorageError, match=r"t\.csv\.gz: cannot be read: No such file"):
         BlockStream(file, 1 << 20, Dialect()).block(0)

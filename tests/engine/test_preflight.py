@@ -16,7 +16,7 @@ import pipeline
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
 from pipeline.engine.places import FileProbe, Folder
-from pipeline.engine.preflight import _mark, _misread
+from pipeline.engine.preflight import _differing, _mark, _misread
 from pipeline.errors import ClusterError
 from pipeline.outputs.staging import COMBINED, FAILED
 from pipeline.settings import ClusterSettings
@@ -167,9 +167,18 @@ def test_the_same_package_installed_twice_is_the_same(
 def test_inputs_are_compared_by_size(tmp_path: Path) -> None:
     here = tmp_path / "a.csv"
     here.write_text("1234")
-    assert _misread({str(here): 4}) == ""
-    assert _misread({str(here): 5}) == f"sees another file at {here}: of 4 bytes, not 5"
-    assert _misread({str(tmp_path / "b.csv"): 4}) == (
+
+    def misread(planned: int, file: Path = here) -> str:
+        sizes = {str(file): planned}
+        return _misread(sizes, _differing(sizes))
+
+    assert misread(4) == ""
+    assert misread(3) == ""  # it has grown since then
+    assert misread(5) == f"sees another file at {here}: of 4 bytes, not 5"
+    assert _misread({str(here): 3}, {str(here): 5}) == (
+        f"sees another file at {here}: of 5 bytes, not 3"
+    )
+    assert misread(4, tmp_path / "b.csv") == (
         f"cannot read {tmp_path / 'b.csv'}: No such file or directory"
     )
 

@@ -45,7 +45,7 @@ class WebServer(_Server):
     """A web server of one file, at `url`.
 
     It sends ranges unless told not to, and `headers` with every answer. `faults` are what it does
-    to the next requests: `500`, `drop` (it breaks off in the middle) or `silence` (it never
+    to the next GETs: a status, `drop` (it breaks off in the middle) or `silence` (it never
     answers). With a `refusal`, it answers every request with this status. `sent` counts the bytes
     it has sent.
     """
@@ -86,8 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
             start, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
             place, data, status = f"bytes {start}-{last}/{len(data)}", data[start : last + 1], 206
         fault = self._of.faults.popleft() if self._of.faults else ""
-        if fault == "500":
-            self.send_error(500)
+        if fault.isdigit():
+            self.send_error(int(fault))
             return
         if fault == "silence":
             self._of.end.wait()

@@ -95,6 +95,10 @@ class Prefix:
         """Put an object."""
         self._bucket.client.put_object(**self._at(name), Body=data)
 
+    def delete(self, name: str) -> None:
+        """Delete an object."""
+        self._bucket.client.delete_object(**self._at(name))
+
     def write_inputs(self, folder: Path) -> None:
         """Put the two input files that are in a folder."""
         for name in ("customers.csv", "purchases.csv"):
