@@ -1,4 +1,4 @@
-"""Standard output and standard error that outlive their readers."""
+"""Standard output and standard error that outlive their readers, and print any name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import os
 import sys
 from typing import Any
 
+from pipeline.csv_text.names import PRINTABLE
+
 
 def outlive_readers() -> None:
     """Discard output to a pipe whose reader has exited, as `head` does.
 
-    A run exists to write its outputs: it must not end or fail because nobody reads its messages.
+    A run exists to write its outputs: it must not end or fail because nobody reads its messages,
+    or because the encoding of the terminal lacks a character.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -21,7 +24,7 @@ def outlive_readers() -> None:
             lasting = io.TextIOWrapper(
                 io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False)),
                 stream.encoding,
-                stream.errors,
+                PRINTABLE,
                 line_buffering=stream.line_buffering,
             )
         setattr(sys, name, lasting)

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.csv_text.formats import open_zip, refuse_other_formats
+from pipeline.csv_text.names import printable
 from pipeline.csv_text.remote import RemoteFile, is_remote, read_range, shown_url, version_of_url
 from pipeline.csv_text.versions import Version, ends_early, read_on
 from pipeline.errors import StorageError, UsageError, is_storage_fault
@@ -55,11 +56,11 @@ _SHIFTING = re.compile(r"iso2022_.*|hz|utf-7")
 def shown(path: str) -> str:
     """Return a path or URL as messages show it: relative if it is below the current folder.
 
-    A URL is shown without the user, password or signature that it may have. Of a name that is not
-    valid UTF-8, other bytes are shown as `\\xff`.
+    A URL is shown without the user, password or signature that it may have (see also `names`).
     """
-    path = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return shown_url(path) if is_remote(path) else path.removeprefix(f"{os.getcwd()}/")
+    if is_remote(path):
+        return printable(shown_url(path))
+    return printable(path.removeprefix(f"{os.getcwd()}/"))
 
 
 class _LocalFile(io.RawIOBase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import pandas as pd
 
 from pipeline import __version__
 from pipeline.csv_text.files import shown
+from pipeline.csv_text.names import printable
 from pipeline.csv_text.remote import is_remote
 from pipeline.csv_text.sources import Source
 from pipeline.engine.progress import Progress
@@ -28,6 +30,7 @@ from pipeline.settings import Settings
 
 # Goes up when a key of the report is renamed or removed, or changes its meaning.
 FORMAT = 2
+_BYTE = re.compile("[\udc80-\udcff]")  # of a name that is not valid UTF-8
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "matplotlib", "isal")
 
 
@@ -122,6 +125,8 @@ class RunLog:
             },
         }
         text = json.dumps(report, indent=2, ensure_ascii=False, default=_plain)
+        # Within JSON, the backslash of the printable form is escaped itself.
+        text = _BYTE.sub(lambda byte: f"\\{printable(byte[0])}", text)
         path.write_text(f"{text}\n", encoding="utf-8")
 
 

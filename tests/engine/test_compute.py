@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from pipeline.engine.cluster import connect
 from pipeline.engine.compute import ask, compute_entries, ledger_of, start
 from pipeline.engine.ledger import with_totals
 from pipeline.engine.partitions import on_partitions
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, StorageError
 from pipeline.settings import ClusterSettings
 
 NUMBERS = pd.DataFrame({"n": range(200)})
@@ -108,6 +109,41 @@ def test_what_a_task_raises_is_raised_here(client: Client) -> None:
 
     with pytest.raises(ValueError, match="forty"):
         compute_entries(client, [frame])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/t.csv"), "/t.csv: Permission denied"),
+        (OSError(errno.ENOENT, "there is none", "https://me:pw@h/t"), "https://h/t: there is none"),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), "a file or a server: reset"),
+        (TimeoutError(), "a file or a server: TimeoutError"),
+    ],
+)
+def test_a_file_or_network_that_fails_in_a_task_is_a_storage_error(
+    client: Client, error: OSError, message: str
+) -> None:
+    def fail(_: pd.DataFrame) -> pd.DataFrame:
+        raise error
+
+    failing = on_partitions(fail, in_blocks(NUMBERS, 2), step="fail", meta=NUMBERS.iloc[:0])
+
+    with pytest.raises(StorageError) as caught:
+        compute_entries(client, [failing])
+
+    assert str(caught.value) == f"{message} (on a worker)"
+
+
+def test_a_full_disk_of_this_machine_is_not_that_of_a_worker(client: Client) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def write(_: dict[str, Any]) -> None:
+        raise full
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        compute_entries(client, [in_blocks(NUMBERS, 2)], write)
+
+    assert caught.value is full
 
 
 def test_what_a_function_raises_ends_the_computing(client: Client) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.ledgers import source
 
 from pipeline.csv_text.sources import Block
+from pipeline.csv_text.versions import Version
 from pipeline.engine.objects import LEAST_PART, MOST_PARTS, ObjectFolder, Part, Upload
 from pipeline.errors import UsageError
 from pipeline.steps.combined_object import CombinedObject, plan_parts
@@ -67,7 +68,7 @@ def test_too_many_blocks_share_numbers() -> None:
 
 
 def test_a_compressed_file_keeps_numbers_for_all_its_blocks_but_the_first() -> None:
-    packed = replace(FILE, is_plain=False, size=100 * MIB)
+    packed = replace(FILE, is_plain=False, version=Version(100 * MIB))
     plan = plan_parts(
         [
             Block(packed, 0, 100 * MIB, 0, following=1000),
@@ -83,7 +84,7 @@ def test_a_compressed_file_keeps_numbers_for_all_its_blocks_but_the_first() -> N
 
 
 def test_a_compressed_file_that_becomes_more_blocks_than_it_has_numbers_for() -> None:
-    packed = replace(FILE, is_plain=False, size=100 * MIB)
+    packed = replace(FILE, is_plain=False, version=Version(100 * MIB))
     plan = plan_parts([Block(packed, 0, 100 * MIB, 0, following=1 << 20)])
     assert plan.of(8_099) == 8_100
     assert plan.of(8_100) is None
