@@ -126,7 +126,10 @@ def read_bytes(path: str, start: int, stop: int, version: Version | None = None)
     with open(path, "rb", buffering=0) as file:
         file.seek(start)
         # A file system may return fewer bytes than it is asked for.
-        return read_on(shown(path), start, stop, lambda place, stop: file.read(stop - place))
+        data = read_on(start, stop, lambda place, stop: file.read(stop - place))
+    if start + len(data) < stop:
+        raise ends_early(shown(path), start + len(data), stop)
+    return data
 
 
 def checksum_of_ends(path: str, size: int) -> int:

@@ -16,7 +16,7 @@ import fsspec
 from fsspec.asyn import sync
 
 from pipeline.csv_text.remote_errors import remote_error
-from pipeline.csv_text.versions import Version, changed, read_on
+from pipeline.csv_text.versions import Version, changed, ends_early, read_on
 from pipeline.errors import UsageError
 
 T = TypeVar("T")
@@ -126,11 +126,14 @@ def read_range(path: str, start: int, stop: int, version: Version | None = None)
         return bytes(system.cat_file(inner, start=start, end=stop))
 
     try:
-        return read_on(shown_url(path), start, stop, lambda *part: again(path, lambda: read(*part)))
+        data = read_on(start, stop, lambda *part: again(path, lambda: read(*part)))
     except OSError as error:
         if error.errno not in _REPLACED:
             raise
         raise changed(shown_url(path), "the store has another version of it") from error
+    if start + len(data) < stop:
+        raise ends_early(shown_url(path), start + len(data), stop)
+    return data
 
 
 def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:

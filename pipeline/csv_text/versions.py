@@ -56,16 +56,13 @@ def ends_early(name: str, place: int, size: int) -> InputChangedError:
     return changed(name, f"it ends at byte {place:,}, before byte {size:,}")
 
 
-def read_on(name: str, start: int, stop: int, read: Callable[[int, int], bytes]) -> bytes:
-    """Return bytes `start` to `stop` of a file, of which `read(start, stop)` may return fewer.
+def read_on(start: int, stop: int, read: Callable[[int, int], bytes]) -> bytes:
+    """Return bytes `start` to `stop` of a file, fewer only at its end.
 
-    Raises InputChangedError if the file ends before `stop`.
+    `read(start, stop)` may return fewer of them each time, none only at the end.
     """
     parts, place = [], start
-    while place < stop:
-        part = read(place, stop)
-        if not part:
-            raise ends_early(name, place, stop)
+    while place < stop and (part := read(place, stop)):
         parts.append(part)
         place += len(part)
     return b"".join(parts)
