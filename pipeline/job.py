@@ -73,7 +73,7 @@ def run(
     """
     progress = progress or Progress()
     log, usage = RunLog(settings, progress), Usage(client)
-    with staged(settings, log.write_failed) as stage:
+    with staged(settings, log) as stage:
         with log.stage("prepare"):
             plan = make_plan(settings, client)
             progress.say(str(plan))
