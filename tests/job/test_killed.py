@@ -13,16 +13,21 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
+from distributed import Client
 from support.disks import mounted
 from support.driver import Driver
 from support.paths import REPOSITORY
 from support.processes import INTERRUPTIBLE, wait_until
 from support.scale import scaled
 
+from pipeline.errors import StorageError
+from pipeline.job import run
 from pipeline.outputs.staging import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
+from pipeline.settings import Settings
+from pipeline.steps.chart import draw_chart
 
 KILLS = scaled("kills at any moment", 12, 100)
 
@@ -178,6 +183,57 @@ def test_a_full_disk_is_one_line_and_changes_nothing(
     assert "No space left on device" in messages
     assert state(folder) == state(finished["old"])
     assert {path.name for path in folder.iterdir()} == {*OUTPUTS, FAILED}
+
+
+def test_a_disk_that_fills_under_the_client_is_named(
+    small_disk: Path, inputs: dict[str, Path], finished: dict[str, Path], client: Client
+) -> None:
+    folder = small_disk / "outputs"
+    as_before(folder, finished)
+
+    def fill_and_draw(*chart: Any) -> None:
+        with suppress(OSError), (small_disk / "large").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        draw_chart(*chart)
+
+    with pytest.raises(StorageError) as caught:
+        run(settings(folder, inputs["new"]), client, draw=fill_and_draw)
+
+    assert str(caught.value) == (
+        f"{folder}: outputs cannot be written here: No space left on device; "
+        "name another folder with --output-dir"
+    )
+    assert state(folder) == state(finished["old"])
+
+
+def test_a_folder_that_vanishes_under_the_client_is_named(
+    inputs: dict[str, Path], tmp_path: Path, client: Client
+) -> None:
+    folder = tmp_path / "outputs"
+
+    def remove_and_draw(*chart: Any) -> None:
+        shutil.rmtree(folder)
+        draw_chart(*chart)
+
+    with pytest.raises(StorageError) as caught:
+        run(settings(folder, inputs["new"]), client, draw=remove_and_draw)
+
+    assert str(caught.value).startswith(
+        f"{folder}: outputs cannot be written here: No such file or directory ({folder}/"
+    )
+    assert str(caught.value).endswith(
+        "did something delete or unmount the folder? Run the job again"
+    )
+    assert not folder.exists()
+
+
+def settings(folder: Path, inputs: Path) -> Settings:
+    return Settings(
+        customers=(str(inputs / "customers.csv"),),
+        purchases=(str(inputs / "purchases.csv"),),
+        output_dir=str(folder),
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(

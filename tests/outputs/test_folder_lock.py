@@ -21,22 +21,17 @@ from support.staging import fail, staged
 from pipeline.errors import UsageError
 from pipeline.outputs.folder_lock import LOCK, locked
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import FAILED, REPORT
+from pipeline.outputs.staging import FAILED
 from pipeline.settings import Settings
 
-# Publishes a report; prints its warnings as it holds the lock, and goes on at a line of input.
+# Prints its warning as it holds the lock, and goes on at a line of input.
 SCRIPT = """
 import sys
 from pathlib import Path
 from pipeline.errors import UsageError
-from pipeline.outputs.report import RunLog
-from pipeline.settings import Settings
-from support.staging import staged
-log = RunLog(Settings())
+from pipeline.outputs.folder_lock import locked
 try:
-    with staged(Path(sys.argv[1]), log=log) as stage:
-        (stage / "run_report.json").write_text("new")
-        print(*log.warnings, flush=True)
+    with locked(Path(sys.argv[1]), lambda warning: print(warning, flush=True)):
         sys.stdin.readline()
 except UsageError as error:
     print(error)
@@ -47,7 +42,7 @@ except UsageError as error:
 def run_without_locks(folder: Path, error: str = "ENOLCK") -> subprocess.Popen[str]:
     """Start a run in a process for which no file system has locks."""
     command = [sys.executable, "-c", SCRIPT, str(folder)]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "support.no_flock", error, *command],
         env={**os.environ, "PYTHONPATH": TESTS_PATH},
         stdin=subprocess.PIPE,
@@ -55,7 +50,6 @@ def run_without_locks(folder: Path, error: str = "ENOLCK") -> subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
     )
-    return process
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
@@ -96,7 +90,7 @@ def test_a_file_keeps_runs_apart_where_there_are_no_locks(tmp_path: Path, error:
         assert json.loads(path.read_text()) == holder
 
         assert end(first) == 0
-    assert [file.name for file in tmp_path.iterdir()] == [REPORT]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_file_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
@@ -111,7 +105,7 @@ def test_the_lock_file_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
         assert "has no locks" in first_line(second)
         assert end(second) == 0
 
-    assert [file.name for file in tmp_path.iterdir()] == [REPORT]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
