@@ -167,6 +167,20 @@ def test_a_later_failure_replaces_the_report_of_an_earlier_one(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == [FAILED]
 
 
+def test_that_a_failure_cannot_be_reported_is_no_failure_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_is_full(_: RunLog, path: Path, __: BaseException) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RunLog, "write_failed", disk_is_full)
+
+    fail(tmp_path)  # which catches its own error only
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupt_while_a_failure_is_reported_is_deferred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
