@@ -74,7 +74,7 @@ def run(
     """
     progress = progress or Progress()
     log, usage = RunLog(settings, progress), Usage(client)
-    with staged(settings, log.write_failed) as stage, unchanged_inputs(log.warn) as inputs:
+    with staged(settings, log) as stage, unchanged_inputs(log.warn) as inputs:
         with log.stage("prepare"):
             plan = make_plan(settings, client)
             inputs.watch(plan.customers, plan.purchases)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from pipeline.cli.options import OPTIONS, settings_of
 from pipeline.cli.streams import outlive_readers
 from pipeline.cli.themes import ThemedCommand
 from pipeline.engine.imports import quick_imports
+from pipeline.engine.progress import ConsoleProgress, Progress
 from pipeline.errors import PipelineError, StorageError, is_storage_fault
 from pipeline.steps.chart import draw_chart
 from pipeline.steps.painter import painter
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 FAULT = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130
+
+_PUBLISHED = "the outputs are published"
 
 
 @click.command(
@@ -64,16 +68,15 @@ def command(
     settings, cluster = settings_of(options)
     # Without this, NumPy's BLAS starts threads that busy-wait. Dask sets the same for its workers.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with nullcontext(draw_chart) if dry_run else painter() as draw:
+    progress = Progress() if quiet else ConsoleProgress(sys.stderr)
+    with _noting(progress), nullcontext(draw_chart) if dry_run else painter() as draw:
         with quick_imports():  # late: --help and usage errors must not wait for Dask
             from pipeline.csv_text.remote import is_remote
             from pipeline.engine.cluster import connect, dashboard_link, observed
-            from pipeline.engine.progress import ConsoleProgress, Progress
             from pipeline.job import run
             from pipeline.outputs.staging import OUTPUTS
             from pipeline.steps.plan import make_plan
 
-        progress = Progress() if quiet else ConsoleProgress(sys.stderr)
         paths = *settings.customers, *settings.purchases, settings.output_dir
         waits = any(map(is_remote, paths))
         with connect(cluster, debug, waits, profiled=performance_report is not None) as client:
@@ -83,9 +86,9 @@ def command(
                 return
             with observed(client, performance_report):
                 report = run(settings, client, progress, draw)
-    if not quiet:
-        click.echo(_table(report))
-        progress.say(f"done in {report.seconds:.1f} s: {', '.join(map(str, report.outputs))}")
+        if not quiet:
+            click.echo(_table(report))
+            progress.say(f"done in {report.seconds:.1f} s: {', '.join(map(str, report.outputs))}")
 
 
 def main(prog_name: str | None = None) -> None:
@@ -101,17 +104,40 @@ def main(prog_name: str | None = None) -> None:
     except click.ClickException as error:
         code = _fail(error.format_message(), 2, debug)
     except PipelineError as error:
-        code = _fail(str(error), error.exit_code, debug)
-    except (KeyboardInterrupt, click.Abort):
-        code = _fail("interrupted; the outputs are as they were", INTERRUPTED, False)
+        code = _fail(f"{error}{_after(error)}", error.exit_code, debug)
+    except (KeyboardInterrupt, click.Abort) as error:
+        after = " after the outputs were published; they are complete"
+        before = "; the outputs are as they were"
+        code = _fail(f"interrupted{after if _after(error) else before}", INTERRUPTED, False)
     except Exception as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        if is_storage_fault(error):
-            code = _fail(f"a file system failed: {what}", StorageError.exit_code, debug)
+        if isinstance(error, OSError) and is_storage_fault(error):
+            where = error.filename or "a file system failed"
+            message = f"{where}: {error.strerror}{_after(error)}"
+            code = _fail(message, StorageError.exit_code, debug)
         else:
             hint = "please report it, with what --debug prints"
-            code = _fail(f"unexpected: {what}; {hint}", FAULT, debug)
+            code = _fail(f"unexpected: {what}{_after(error)}; {hint}", FAULT, debug)
     sys.exit(code)
+
+
+@contextmanager
+def _noting(progress: Progress) -> Iterator[None]:
+    """Note on whatever the block raises that the outputs are published, if they are."""
+    try:
+        yield
+    except BaseException as error:
+        if progress.published:
+            error.add_note(_PUBLISHED)
+        raise
+
+
+def _after(error: BaseException) -> str:
+    """Return what to add to a message if the outputs were published before the error."""
+    # click raises its own error, from an interrupt.
+    errors = error, error.__cause__
+    is_published = any(_PUBLISHED in getattr(one, "__notes__", ()) for one in errors)
+    return f"; {_PUBLISHED}" if is_published else ""
 
 
 def _table(report: Report) -> str:

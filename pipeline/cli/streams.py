@@ -14,15 +14,16 @@ def outlive_readers() -> None:
     """Discard output to a pipe whose reader has exited, as `head` does.
 
     A run exists to write its outputs: it must not end or fail because nobody reads its messages,
-    or because the encoding of the terminal lacks a character.
+    because they cannot be written, or because the encoding of the terminal lacks a character. What
+    cannot be written to standard output is an error, which names it.
     """
-    for name in ("stdout", "stderr"):
+    for name, kind in (("stdout", _Lasting), ("stderr", _Dropping)):
         stream = getattr(sys, name)
         if stream is None:  # closed when this process started
             lasting = open(os.devnull, "w")  # noqa: SIM115  # stays open until the process ends
         else:
             lasting = io.TextIOWrapper(
-                io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False)),
+                io.BufferedWriter(kind(stream.fileno(), "w", closefd=False)),
                 stream.encoding,
                 PRINTABLE,
                 line_buffering=stream.line_buffering,
@@ -39,6 +40,14 @@ class _Lasting(io.FileIO):
             return len(data) if self._failed else super().write(data)
         except BrokenPipeError:
             return len(data)
-        except OSError:
+        except OSError as error:
             self._failed = True
-            raise
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+class _Dropping(_Lasting):
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:  # there is nowhere to say it
+            return len(data)

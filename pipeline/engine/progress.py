@@ -13,7 +13,9 @@ _WIDTH = 24
 
 
 class Progress:
-    """Reports nothing."""
+    """Reports nothing; `published` says whether the outputs of the run are in place."""
+
+    published = False
 
     def say(self, message: str) -> None:
         """Report what begins or has ended."""

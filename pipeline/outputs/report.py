@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -57,6 +57,10 @@ class RunLog:
         self.warnings.append(message)
         self.progress.say(f"warning: {message}")
 
+    def note_published(self) -> None:
+        """Note that the outputs are in place: what fails from here on changes none."""
+        self.progress.published = True
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage of the run."""
@@ -100,9 +104,8 @@ class RunLog:
         self._write(path, "complete", found)
 
     def write_failed(self, path: Path, error: BaseException) -> None:
-        """Write the report of a run that failed; ignore an OSError while writing."""
-        with suppress(OSError):
-            self._write(path, "failed", {"error": f"{error}" or type(error).__name__})
+        """Write the report of a run that failed."""
+        self._write(path, "failed", {"error": f"{error}" or type(error).__name__})
 
     def _write(self, path: Path, status: str, found: dict[str, Any]) -> None:
         report = {

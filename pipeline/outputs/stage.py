@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pipeline.csv_text.sources import Block
 from pipeline.engine.objects import is_object_url
 from pipeline.engine.places import Folder, Place
 from pipeline.outputs.object_staging import staged_objects
+from pipeline.outputs.report import RunLog
 from pipeline.outputs.staging import COMBINED, staged_outputs
 from pipeline.settings import Settings
 from pipeline.steps.combined_file import CombinedFile
@@ -37,18 +38,16 @@ class Stage(Protocol):
 
 
 @contextmanager
-def staged(
-    settings: Settings, report_failure: Callable[[Path, BaseException], None]
-) -> Iterator[Stage]:
+def staged(settings: Settings, log: RunLog) -> Iterator[Stage]:
     """Yield the stage of a run; commit its outputs if the block succeeds.
 
     Raises what `staged_outputs` and `staged_objects` raise.
     """
     if is_object_url(settings.output_dir):
-        with staged_objects(settings.output_dir, report_failure) as objects:
+        with staged_objects(settings.output_dir, log) as objects:
             yield objects
     else:
-        with staged_outputs(settings.output_dir, settings.fsync, report_failure) as folder:
+        with staged_outputs(settings.output_dir, settings.fsync, log) as folder:
             yield FolderStage(folder)
 
 

@@ -1,19 +1,35 @@
-"""Stage the outputs of a run, and commit all of them or none."""
+"""Stage the outputs of a run in their folder, and commit all of them or none.
+
+A subfolder holds the outputs of a run. Its name says how far the run came, and one rename takes it
+from one state to the next:
+
+    .unfinished-ID    the run is at work, or over; the next run deletes it
+    .finished         committed: the new outputs move into place, and those that they replace into
+                      `.finished/previous`; the next run completes that
+    .undoing          a move has failed: all files move back; the next run completes that
+
+    .unfinished-ID -- commit --> .finished -- all in place -----------> .unfinished-ID
+                                 .finished -- failed --> .undoing ----> .unfinished-ID
+
+A new output that is not in `.finished` or `.undoing` is in place. So whenever a process is killed,
+the next run sees what is left to do.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from pipeline.errors import StorageError, UsageError, is_storage_fault
+from pipeline.outputs.folder_lock import locked
+from pipeline.outputs.report import RunLog
+from pipeline.outputs.signals import uninterrupted
 
 COMBINED = "combined_data.csv"
 SPENDING = "age_group_spending.csv"
@@ -25,105 +41,114 @@ REPORT = "run_report.json"
 OUTPUTS = (COMBINED, SPENDING, CHART, REJECTED, REPORT)
 FAILED = "failed_run.json"  # next to the outputs, until a run succeeds
 
-_UNFINISHED, _FINISHED, _LOCK = ".unfinished", ".finished", ".lock"
+_UNFINISHED, _FINISHED, _UNDOING = ".unfinished", ".finished", ".undoing"
+_PREVIOUS = "previous"
 # Errors that mean the user named the wrong folder.
-_DENIED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+_DENIED = (
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 @contextmanager
-def staged_outputs(
-    output_dir: str,
-    fsync: bool,
-    report_failure: Callable[[Path, BaseException], None] | None = None,
-) -> Iterator[Path]:
+def staged_outputs(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Path]:
     """Yield a staging folder for the outputs; commit them if the block succeeds.
 
     The staging folder lies inside `output_dir`, so a rename moves a file into place. The commit
-    deletes every other file in the staging folder. If the block raises, the outputs of the previous
-    run stay unchanged, and `report_failure` gets a path to write the reason to. The next run cleans
-    up after a killed one. Raises UsageError if `output_dir` is not writable or another run is using
-    it, StorageError if the file system fails, for example when the disk is full.
+    deletes every other file in the staging folder. If the block or the commit fails, the outputs of
+    the previous run stay or come back, and `failed_run.json` says why. Completes or undoes first
+    what a run before was cut off in, and warns of it. Raises UsageError if `output_dir` is not
+    writable or another run is using it, StorageError if the file system fails, for example when the
+    disk is full.
     """
     folder = Path(output_dir)
     # Absolute, because workers may run in another directory. Unique, because a worker that wakes
     # up after its run has ended must not write into another run's files.
-    stage = folder.absolute() / f"{_UNFINISHED}-{uuid4().hex[:8]}"
-    with _locked(folder):
-        for name in OUTPUTS:
-            if (folder / name).is_dir():
-                raise UsageError(f"{folder / name}: is a folder, where an output has to go")
-        with _told(folder):
-            if (folder / _FINISHED).exists():  # a run was killed during its commit
-                _put_in_place(folder)
-            for left in folder.glob(f"{_UNFINISHED}-*"):
-                _clear(left)
-            stage.mkdir()
+    stage = _new_stage(folder.absolute())
+    with _errors_about(folder), locked(folder, log.warn):
         try:
-            with _told(folder):
+            with _failure_reported(folder, stage, log), _errors_about(folder):
+                _check_names(folder)
+                _recover(folder, fsync, log)
+                stage.mkdir()
                 yield stage
-                _publish(stage, folder, fsync)
-        except Exception as error:
-            _clear(stage)  # first: it may have filled the disk
-            if report_failure:
-                report_failure(folder / FAILED, error)
-            raise
+                _seal(stage, fsync)
+            with uninterrupted(), _failure_reported(folder, stage, log):
+                _commit(stage, folder, fsync, log)
         finally:
             _clear(stage)
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _errors_about(folder: Path) -> Iterator[None]:
     """Turn an OSError about `folder` into a UsageError or a StorageError; pass on any other."""
+    root = folder.absolute()
     try:
         yield
     except OSError as error:
-        failed = is_storage_fault(error)
-        if not failed and error.errno not in _DENIED:
+        if isinstance(error.filename, str):  # writes to an open file name none
+            path = Path(error.filename).absolute()
+            if root not in (path, *path.parents) and path not in root.parents:
+                raise
+        is_gone = isinstance(error, FileNotFoundError) and error.filename
+        if not (is_gone or is_storage_fault(error) or error.errno in _DENIED):
             raise
-        raise (StorageError if failed else UsageError)(
+        if is_gone:
+            raise StorageError(
+                f"{folder}: outputs cannot be written here: {_reason(error)}; did something delete "
+                "or unmount the folder? Run the job again"
+            ) from error
+        raise (StorageError if is_storage_fault(error) else UsageError)(
             f"{folder}: outputs cannot be written here: {error.strerror}; "
             "name another folder with --output-dir"
         ) from error
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of `folder`; create it if it is missing."""
-    path = folder / _LOCK
-    with _told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = _lock(path)
-    if handle is None:
-        raise UsageError(
-            f"{folder}: another run writes its outputs here; wait for it, or name another folder "
-            "with --output-dir"
-        )
+def _failure_reported(folder: Path, stage: Path, log: RunLog) -> Iterator[None]:
+    """Clear the stage and write `failed_run.json` if the block raises anything."""
     try:
         yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
+    except BaseException as error:
+        with uninterrupted(), suppress(OSError):
+            _clear(stage)  # first: it may have filled the disk
+            with TemporaryDirectory(prefix=f"{_UNFINISHED}-", dir=folder) as place:
+                log.write_failed(Path(place, FAILED), error)
+                os.replace(Path(place, FAILED), folder / FAILED)
+        raise
 
 
-def _lock(path: Path) -> int | None:
-    """Lock the file at `path` and return its descriptor, or None if it is already locked.
-
-    It must be a file opened for writing: on NFS, Linux locks only those at the server, for all
-    hosts.
-    """
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and path.samefile(f"/proc/self/fd/{handle}"):
-                return handle
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        os.close(handle)  # the run that held the lock has since removed the file
+def _check_names(folder: Path) -> None:
+    for name in (*OUTPUTS, FAILED):
+        if (folder / name).is_dir():
+            raise UsageError(f"{folder / name}: is a folder, where an output has to go")
 
 
-def _publish(stage: Path, folder: Path, fsync: bool) -> None:
+def _recover(folder: Path, fsync: bool, log: RunLog) -> None:
+    """Complete or undo what a run before was cut off in; delete what others left."""
+    (folder / FAILED).unlink(missing_ok=True)  # it describes an earlier run
+    begun = f"{folder}: a run before was cut off while it published its outputs"
+    try:
+        with uninterrupted():
+            if (folder / _FINISHED).exists():
+                if not _is_in_place(folder):
+                    _put_in_place(folder, fsync)
+                    log.warn(f"{begun}; this run has completed them")
+                _discard(folder / _FINISHED)
+            if (folder / _UNDOING).exists():
+                _put_back(folder, fsync)
+                _discard(folder / _UNDOING)
+                log.warn(f"{begun}, and failed; this run has restored those before it")
+    except OSError as error:
+        raise StorageError(
+            f"{begun}, and they cannot be moved: {_reason(error)}; {_remains(folder)}"
+        ) from error
+    for left in folder.glob(f"{_UNFINISHED}-*"):
+        _clear(left)
+
+
+def _seal(stage: Path, fsync: bool) -> None:
+    """Leave only outputs in the stage, and all of them on the disk."""
     for file in stage.iterdir():
         if file.is_dir():
             shutil.rmtree(file)
@@ -132,56 +157,131 @@ def _publish(stage: Path, folder: Path, fsync: bool) -> None:
         elif fsync:
             _sync(file)
     for name in OUTPUTS:
-        # An empty file marks an output this run lacks: an earlier run's is then deleted.
+        # An empty file marks an output that this run lacks.
         (stage / name).touch()
     if fsync:
         _sync(stage)
-    with uninterrupted():
-        # This rename commits the run. If the run is killed later, the next run does the rest.
-        stage.rename(folder / _FINISHED)
-        if fsync:
-            _sync(folder)
-        _put_in_place(folder)
-        (folder / FAILED).unlink(missing_ok=True)
-        if fsync:
-            _sync(folder)
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM during the block, which takes only a moment."""
-    if threading.current_thread() is not threading.main_thread():  # signals do not arrive here
-        yield
-        return
-    handlers = {
-        number: signal.signal(number, _too_late) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def _too_late(*_: object) -> None:
-    pass
-
-
-def _put_in_place(folder: Path) -> None:
-    """Move the outputs of a finished run into place; resume if a run was killed doing so."""
+def _commit(stage: Path, folder: Path, fsync: bool, log: RunLog) -> None:
+    """Put the outputs in place; if that fails, undo it and raise StorageError."""
     finished = folder / _FINISHED
+    try:
+        os.rename(stage, finished)  # the commit point
+        if fsync:
+            _sync(folder)
+        _put_in_place(folder, fsync)
+    except OSError as error:
+        failed = f"{folder}: the outputs cannot be put in place: {_reason(error)}"
+        try:
+            _undo(folder, fsync)
+        except OSError as second:
+            raise StorageError(
+                f"{failed}; undoing that failed, too: {_reason(second)}; {_remains(folder)}"
+            ) from error
+        raise StorageError(
+            f"{failed}; the outputs are as they were; check the disk, then run the job again"
+        ) from error
+    log.note_published()
+    try:
+        _discard(finished)
+    except OSError as error:
+        log.warn(
+            f"{folder}: the outputs are complete, but {finished} cannot be deleted: "
+            f"{_reason(error)}; the next run tries again"
+        )
+
+
+def _undo(folder: Path, fsync: bool) -> None:
+    """Restore the outputs of the previous run, in a commit that has failed."""
+    folder.stat()  # fails where the outputs are gone with their folder
+    if (folder / _FINISHED).exists():
+        os.rename(folder / _FINISHED, folder / _UNDOING)
+        if fsync:
+            with suppress(OSError):  # restoring the files matters more
+                _sync(folder)
+        _put_back(folder, fsync)
+        _discard(folder / _UNDOING)
+
+
+def _put_in_place(folder: Path, fsync: bool) -> None:
+    """Move the outputs of a finished run into place; go on where a run was cut off doing so."""
+    finished = folder / _FINISHED
+    (finished / _PREVIOUS).mkdir(exist_ok=True)
     if (finished / REPORT).exists():
-        # Remove the old report first: without one, a mix of old and new outputs is not a
-        # complete run.
-        (folder / REPORT).unlink(missing_ok=True)
+        # The old report goes first: without one, a mix of old and new outputs is not a complete
+        # run.
+        _set_aside(folder / REPORT, finished)
     for name in OUTPUTS:
-        file = finished / name
-        if file.exists() and file.stat().st_size:
-            os.replace(file, folder / name)
-        elif file.exists():
-            (folder / name).unlink(missing_ok=True)
-            file.unlink()
-    finished.rmdir()
+        new = finished / name
+        if new.exists():
+            _set_aside(folder / name, finished)
+            if new.stat().st_size:
+                os.replace(new, folder / name)
+    if fsync:
+        _sync(folder)
+
+
+def _is_in_place(folder: Path) -> bool:
+    return not os.path.exists(folder / _FINISHED / REPORT)  # which is moved last
+
+
+def _set_aside(output: Path, finished: Path) -> None:
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+    if os.path.lexists(output):
+        os.replace(output, finished / _PREVIOUS / output.name)
+
+
+def _put_back(folder: Path, fsync: bool) -> None:
+    """Restore the outputs of the previous run; go on where a run was cut off doing so."""
+    undoing = folder / _UNDOING
+    for name in reversed(OUTPUTS):
+        if not (undoing / name).exists():
+            try:
+                os.replace(folder / name, undoing / name)
+            except FileNotFoundError:  # somebody has deleted it
+                (undoing / name).touch()
+    for name in OUTPUTS:
+        previous = undoing / _PREVIOUS / name
+        if os.path.lexists(previous):
+            os.replace(previous, folder / name)
+    if fsync:
+        _sync(folder)
+
+
+def _discard(state: Path) -> None:
+    """Delete a folder from which nothing is left to move."""
+    left = _new_stage(state.parent)
+    os.rename(state, left)  # if this is killed later, the next run deletes it
+    _clear(left)
+
+
+def _remains(folder: Path) -> str:
+    """Return what is left of moves that have failed, and what to do."""
+    finished, undoing = folder / _FINISHED, folder / _UNDOING
+    if not os.path.exists(folder):
+        return "the folder is gone, with the outputs in it"
+    if os.path.exists(finished) and _is_in_place(folder):
+        return f"the outputs are complete; the next run deletes {finished}"
+    state, next_step = (
+        (finished, "moves the new outputs into place")
+        if os.path.exists(finished)
+        else (undoing, "moves the outputs before into place")
+    )
+    return (
+        f"{state} has the new outputs that are not in place, its folder '{_PREVIOUS}' the ones "
+        f"before; check the disk, then run the job again: first, it {next_step}"
+    )
+
+
+def _reason(error: OSError) -> str:
+    where = f" ({error.filename})" if isinstance(error.filename, str) else ""
+    return f"{error.strerror or error}{where}"
+
+
+def _new_stage(folder: Path) -> Path:
+    return folder / f"{_UNFINISHED}-{uuid4().hex[:8]}"
 
 
 def _clear(stage: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.paths import REPOSITORY
+from support.paths import REPOSITORY, TESTS_PATH
 from support.processes import INTERRUPTIBLE, UNINTERRUPTIBLE
 
-from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REPORT, SPENDING
+from pipeline.outputs.staging import CHART, COMBINED, FAILED, OUTPUTS, REPORT, SPENDING
 
 CUSTOMERS = """\
 customer_id,first_name,last_name,age
@@ -81,7 +82,12 @@ def run(folder: Path, *options: str, **more: str) -> subprocess.CompletedProcess
 
 
 def outputs(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in (folder / "outputs").iterdir()}
+    paths = (folder / "outputs").iterdir()
+    return {path.name: path.read_text(errors="replace") for path in paths}
+
+
+def outputs_but_failure(folder: Path) -> dict[str, str]:
+    return {name: text for name, text in outputs(folder).items() if name != FAILED}
 
 
 def earlier_outputs() -> dict[str, str]:
@@ -124,7 +130,9 @@ def test_wrong_usage_is_one_line_and_changes_nothing(
     ended = run(folder, "--quiet", *options)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", f"error: {message}\n")
-    assert outputs(folder) == earlier_outputs()
+    assert outputs_but_failure(folder) == earlier_outputs()
+    if FAILED in outputs(folder):  # the folder was known
+        assert json.loads(outputs(folder)[FAILED])["error"] == message
 
 
 def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
@@ -263,7 +271,7 @@ def test_an_interrupt_is_one_line_and_changes_nothing(folder: Path, sent: signal
     assert process.returncode == 130
     assert messages.splitlines()[-1] == "error: interrupted; the outputs are as they were"
     assert "Traceback" not in messages
-    assert outputs(folder) == earlier_outputs()
+    assert outputs_but_failure(folder) == earlier_outputs()
 
 
 def test_an_ignored_interrupt_stays_ignored(folder: Path) -> None:
@@ -314,8 +322,9 @@ def test_a_reader_that_leaves_neither_ends_nor_fails_the_job(folder: Path, unrea
         (
             "OSError(28, 'No space left on device', '/tmp/x')",
             4,
-            "error: a file system failed: OSError: [Errno 28] No space left on device: '/tmp/x'",
+            "error: /tmp/x: No space left on device",
         ),
+        ("OSError(5, 'Input/output error')", 4, "error: a file system failed: Input/output error"),
         ("OSError(2, 'No such file or directory')", 70, "error: unexpected: FileNotFoundError: "),
         ("ZeroDivisionError('by zero')", 70, "error: unexpected: ZeroDivisionError: by zero; "),
         ("StorageError('no room')", 4, "error: no room"),
@@ -340,10 +349,13 @@ def test_what_nobody_foresaw_is_no_refused_data(error: str, code: int, line: str
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_table_that_cannot_be_written_is_a_failed_file_system(folder: Path) -> None:
+@pytest.mark.parametrize("is_dry", [False, True], ids=["a run", "a dry run"])
+def test_results_that_cannot_be_printed_are_a_failed_file_system(
+    folder: Path, is_dry: bool
+) -> None:
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
-            arguments("--quiet", "--dry-run"),
+            arguments(*(["--quiet", "--dry-run"] if is_dry else [])),
             cwd=folder,
             env=environment(),
             stdout=full,
@@ -352,5 +364,53 @@ def test_a_table_that_cannot_be_written_is_a_failed_file_system(folder: Path) ->
             check=False,
         )
 
-    line = "error: a file system failed: OSError: [Errno 28] No space left on device\n"
-    assert (ended.returncode, ended.stderr) == (4, line)
+    line = "error: standard output: No space left on device"
+    published = "" if is_dry else "; the outputs are published"
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (4, f"{line}{published}")
+    assert (outputs(folder) == earlier_outputs()) == is_dry
+    assert FAILED not in outputs(folder)
+
+
+def test_messages_that_cannot_be_written_do_not_fail_a_run(folder: Path) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            arguments(),
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            check=False,
+        )
+
+    assert (ended.returncode, ended.stdout) == (0, TABLE)
+    assert '"customers"' in (folder / "outputs" / REPORT).read_text()
+
+
+def test_what_fails_after_the_commit_says_that_the_outputs_are_published(folder: Path) -> None:
+    ended = run(folder, "--quiet", "--performance-report", "/dev/full")
+
+    assert ended.returncode == 4
+    assert ended.stderr.endswith("No space left on device; the outputs are published\n")
+    assert set(outputs(folder)) == {COMBINED, SPENDING, CHART, REPORT}
+
+
+def test_a_run_without_locks_warns(folder: Path) -> None:
+    command = [sys.executable, "-m", "support.no_flock", "ENOLCK", *arguments()]
+    ended = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(PYTHONPATH=TESTS_PATH),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "no seccomp" in ended.stderr:
+        pytest.skip(ended.stderr)
+
+    assert (ended.returncode, ended.stdout) == (0, TABLE)
+    warning = "outputs: this file system has no locks (No locks available); "
+    assert f"warning: {warning}" in ended.stderr
+    report = json.loads((folder / "outputs" / REPORT).read_text())
+    assert report["warnings"][0].startswith(warning)
+    assert not (folder / "outputs" / ".lock").exists()

@@ -11,16 +11,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
+from distributed import Client
 from support.disks import mounted
 from support.driver import Driver
 from support.paths import REPOSITORY
-from support.processes import INTERRUPTIBLE
+from support.processes import INTERRUPTIBLE, wait_until
 from support.scale import scaled
 
-from pipeline.outputs.staging import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT, staged_outputs
+from pipeline.errors import StorageError
+from pipeline.job import run
+from pipeline.outputs.staging import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
+from pipeline.settings import Settings
+from pipeline.steps.chart import draw_chart
 
 KILLS = scaled("kills at any moment", 12, 100)
 
@@ -125,33 +132,9 @@ def test_a_kill_at_any_moment_leaves_one_complete_run(
     assert left.count("old") >= KILLS // 4
 
 
-def test_a_kill_between_any_two_steps_of_publishing(
-    driver: Driver, finished: dict[str, Path], tmp_path: Path
-) -> None:
-    folder = tmp_path / "outputs"
-    left: list[str] = []
-    next_left: list[str] = []
-    ended = -signal.SIGKILL
-    while ended == -signal.SIGKILL:
-        as_before(folder, finished)
-        ended = driver.run(folder, finished["new"], how=str(len(left)))
-        left.append(check(folder, finished))
-
-        # The next run puts in place what was finished, and clears what was not, before its work.
-        with pytest.raises(RuntimeError), staged_outputs(str(folder), fsync=False):
-            raise RuntimeError
-        next_left.append(check(folder, finished))
-        assert {path.name for path in folder.iterdir()} == set(state(folder))
-
-    assert ended == 0
-    # Five outputs are touched; then come the rename that counts, the removal of the old report,
-    # five outputs to put in place, one of which there is not (two removals), the folder, the report
-    # of an earlier failure and the lock.
-    assert left == ["old"] * 7 + ["none"] * 6 + ["new"] * 4
-    assert next_left == ["old"] * 6 + ["new"] * 11
-
-
-def job(folder: Path, inputs: Path, *options: str) -> subprocess.Popen[str]:
+def job(
+    folder: Path, inputs: Path, *options: str, stdout: int | IO[bytes] = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Start the job as a user would."""
     return subprocess.Popen(
         [
@@ -162,7 +145,7 @@ def job(folder: Path, inputs: Path, *options: str) -> subprocess.Popen[str]:
             *("--output-dir", str(folder), *options),
         ],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -200,6 +183,57 @@ def test_a_full_disk_is_one_line_and_changes_nothing(
     assert "No space left on device" in messages
     assert state(folder) == state(finished["old"])
     assert {path.name for path in folder.iterdir()} == {*OUTPUTS, FAILED}
+
+
+def test_a_disk_that_fills_under_the_client_is_named(
+    small_disk: Path, inputs: dict[str, Path], finished: dict[str, Path], client: Client
+) -> None:
+    folder = small_disk / "outputs"
+    as_before(folder, finished)
+
+    def fill_and_draw(*chart: Any) -> None:
+        with suppress(OSError), (small_disk / "large").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        draw_chart(*chart)
+
+    with pytest.raises(StorageError) as caught:
+        run(settings(folder, inputs["new"]), client, draw=fill_and_draw)
+
+    assert str(caught.value) == (
+        f"{folder}: outputs cannot be written here: No space left on device; "
+        "name another folder with --output-dir"
+    )
+    assert state(folder) == state(finished["old"])
+
+
+def test_a_folder_that_vanishes_under_the_client_is_named(
+    inputs: dict[str, Path], tmp_path: Path, client: Client
+) -> None:
+    folder = tmp_path / "outputs"
+
+    def remove_and_draw(*chart: Any) -> None:
+        shutil.rmtree(folder)
+        draw_chart(*chart)
+
+    with pytest.raises(StorageError) as caught:
+        run(settings(folder, inputs["new"]), client, draw=remove_and_draw)
+
+    assert str(caught.value).startswith(
+        f"{folder}: outputs cannot be written here: No such file or directory ({folder}/"
+    )
+    assert str(caught.value).endswith(
+        "did something delete or unmount the folder? Run the job again"
+    )
+    assert not folder.exists()
+
+
+def settings(folder: Path, inputs: Path) -> Settings:
+    return Settings(
+        customers=(str(inputs / "customers.csv"),),
+        purchases=(str(inputs / "purchases.csv"),),
+        output_dir=str(folder),
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(
@@ -241,37 +275,40 @@ def test_an_interrupt_in_the_middle_of_the_work_leaves_no_litter(
     assert process.returncode == 130
     assert messages.splitlines()[-1] == "error: interrupted; the outputs are as they were"
     assert state(folder) == state(finished["old"])
-    assert {path.name for path in folder.iterdir()} == set(OUTPUTS)
+    assert {path.name for path in folder.iterdir()} == {*OUTPUTS, FAILED}
+    assert json.loads((folder / FAILED).read_text())["error"] == "KeyboardInterrupt"
 
 
-def test_an_interrupt_while_outputs_are_put_in_place_comes_too_late(tmp_path: Path) -> None:
-    script = (
-        "import os, signal, sys\n"
-        "from pipeline.outputs import staging as publish\n"
-        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
-        "put_in_place = publish._put_in_place\n"
-        "def interrupted(folder):\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    put_in_place(folder)\n"
-        "publish._put_in_place = interrupted\n"
-        "with publish.staged_outputs(sys.argv[1], fsync=True) as stage:\n"
-        "    (stage / publish.REPORT).write_text('new')\n"
-        "try:\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "except KeyboardInterrupt:\n"
-        "    print('as before')\n"
-    )
+def test_an_interrupt_after_the_commit_says_that_the_outputs_are_complete(
+    inputs: dict[str, Path], finished: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "outputs"
+    reader, writer = full_pipe()  # the run waits as it prints its results
+    with os.fdopen(writer, "wb") as pipe:
+        process = job(folder, inputs["new"], "--block-size", "4096", stdout=pipe)
+    with process:
+        assert process.stderr
+        with os.fdopen(reader, "rb"):
+            wait_until(lambda: (folder / REPORT).exists(), process)
+            process.send_signal(signal.SIGINT)
+            line = next(line for line in process.stderr if line.startswith("error: "))
+        assert process.stderr.read() == ""
 
-    ended = subprocess.run(
-        [*INTERRUPTIBLE, sys.executable, "-c", script, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    assert process.returncode == 130
+    assert line == "error: interrupted after the outputs were published; they are complete\n"
+    assert state(folder) == state(finished["new"])
+    assert {path.name for path in folder.iterdir()} == set(state(folder))
 
-    assert (ended.returncode, ended.stdout) == (0, "as before\n"), ended.stderr
-    assert [path.name for path in tmp_path.iterdir()] == [REPORT]
+
+def full_pipe() -> tuple[int, int]:
+    """Return the ends of a pipe that has no room left."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(1 << 16))
+    os.set_blocking(writer, True)
+    return reader, writer
 
 
 def test_a_second_run_into_the_same_folder_is_refused(

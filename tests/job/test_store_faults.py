@@ -5,26 +5,34 @@ A process that has everything imported forks once for each run, so that many kil
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.paths import REPOSITORY
+from support.paths import REPOSITORY, TESTS_PATH
 from support.processes import INTERRUPTIBLE, wait_until
 from support.store import Bucket, Prefix, proxy
 
+from pipeline.csv_text import remote
+from pipeline.engine import objects
+from pipeline.errors import StorageError
 from pipeline.outputs import object_lock
 from pipeline.outputs.object_staging import staged_objects
-from pipeline.outputs.staging import CHART, COMBINED, REPORT, SPENDING
+from pipeline.outputs.report import RunLog
+from pipeline.outputs.staging import CHART, COMBINED, FAILED, REPORT, SPENDING
+from pipeline.settings import Settings
 
 pytestmark = pytest.mark.slow("faults of a store")
 
+COMPLETED = "was cut off while it published its outputs; this run has completed them"
 COMPLETE = {COMBINED, SPENDING, CHART, REPORT}
 
 # Publishes a few bytes in a fork for each line, which is a number of requests to the store: before
@@ -32,29 +40,44 @@ COMPLETE = {COMBINED, SPENDING, CHART, REPORT}
 DRIVER = """
 import os, signal, sys
 import botocore.session
-from pipeline.engine import objects
-from job.test_store_faults import publish
+from job.test_store_faults import before_request, publish
 
 for line in sys.stdin:
-    left = []
-
-    def count(**_):
-        if left:
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
-
     child = os.fork()
     if child == 0:
-        objects._client().meta.events.register("before-call.s3", count)
-        publish(sys.argv[1], "new", lambda: left.append(int(line)))
+        die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+        publish(sys.argv[1], "new", lambda: before_request(int(line), die))
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def publish(url: str, word: str, before_commit: Callable[[], object]) -> None:
-    with staged_objects(url) as stage:
+def before_request(number: int, act: Callable[[], object]) -> Callable[[], int]:
+    """Call `act` before a request to the store, which are counted from 0 from now on.
+
+    Return a function that ends this, and returns how many requests there were.
+    """
+    requests: list[int] = []
+
+    def count(**_: object) -> None:
+        if len(requests) == number:
+            act()
+        requests.append(1)
+
+    events = objects._client().meta.events
+    events.register("before-call.s3", count)
+
+    def end() -> int:
+        events.unregister("before-call.s3", count)
+        return len(requests)
+
+    return end
+
+
+def publish(
+    url: str, word: str, before_commit: Callable[[], object], log: RunLog | None = None
+) -> None:
+    with staged_objects(url, log or RunLog(Settings())) as stage:
         stage.combined(b"", ())
         assert stage.upload
         stage.upload.put(1, f"{word} {COMBINED}".encode())
@@ -64,13 +87,26 @@ def publish(url: str, word: str, before_commit: Callable[[], object]) -> None:
         before_commit()
 
 
+def next_run(prefix: Prefix) -> tuple[str, str]:
+    """Let the next run fail; return whose outputs there are then, and its warning, or none.
+
+    Nothing but outputs is left then.
+    """
+    log = RunLog(Settings())
+    with pytest.raises(RuntimeError), staged_objects(prefix.url, log):
+        raise RuntimeError
+    assert prefix.names() == {*COMPLETE, FAILED}
+    assert prefix.uploads() == 0
+    assert json.loads(prefix.read(FAILED))["error"] == "RuntimeError"
+    return state(prefix), ", ".join(log.warnings)
+
+
 @pytest.fixture
 def publish_and_die(prefix: Prefix) -> Iterator[Callable[[int], int]]:
     """Publish in another process, which dies before so many requests; return how it ended."""
-    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, prefix.url],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": TESTS_PATH},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -104,7 +140,7 @@ def test_a_kill_before_any_request_of_the_commit(
 ) -> None:
     monkeypatch.setattr(object_lock, "_DEAD", 0)
     left: list[str] = []
-    next_left: list[str] = []
+    later: list[str] = []
     ended = -signal.SIGKILL
     while ended == -signal.SIGKILL:
         publish(prefix.url, "old", lambda: None)
@@ -112,19 +148,121 @@ def test_a_kill_before_any_request_of_the_commit(
         left.append(state(prefix))
 
         # The next run completes what was committed, and clears what was not, before its work.
-        with pytest.raises(RuntimeError), staged_objects(prefix.url):
-            raise RuntimeError
-        next_left.append(state(prefix))
-        assert prefix.names() == COMPLETE
-        assert prefix.uploads() == 0
+        word, warning = next_run(prefix)
+        later.append(word)
+        assert (COMPLETED in warning) == (word != left[-1]) or left[-1] == word == "new"
 
     assert ended == 0
     # The old outputs, none while objects are put in place, then the new ones.
     assert left == sorted(left, key=["old", "none", "new"].index)
-    assert set(left) == {"old", "none", "new"}
-    assert next_left == sorted(next_left, key=["old", "new"].index)
-    # The old report is there for two requests after the commit.
-    assert next_left.count("old") == left.count("old") - 2
+    assert later == sorted(later, key=["old", "new"].index)
+    assert {*zip(left, later, strict=True)} == {
+        ("old", "old"),
+        ("old", "new"),
+        ("none", "new"),
+        ("new", "new"),
+    }
+
+
+def test_a_store_that_is_lost_in_the_commit_leaves_it_to_the_next_run(
+    prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_lock, "_DEAD", 0)
+    monkeypatch.setattr(remote, "_WAITS", (0, 0))
+    seen = []
+    for number in itertools.count():
+        publish(prefix.url, "old", lambda: None)
+        log, requests = RunLog(Settings()), 0
+        message = ""
+        with proxy() as server, endpoint(server.url, monkeypatch):
+            ends: list[Callable[[], int]] = []
+
+            def start(ends: list[Callable[[], int]] = ends, number: int = number) -> None:
+                ends.append(before_request(number, server.lose))
+
+            try:
+                publish(prefix.url, "new", start, log)
+            except StorageError as error:
+                message = str(error)
+            requests = ends[0]()
+        left = state(prefix)
+        word, warning = next_run(prefix)
+        if requests <= number:
+            break
+        if "the outputs cannot be put in place: the store does not answer" in message:
+            assert f"; the next run into {prefix.url} does so first if '.finished' has" in message
+            # A store that was lost before the commit reached it has none.
+            assert (word, COMPLETED in warning) in [("old", False), ("new", True)]
+            seen.append(word)
+        elif message:
+            assert "outputs cannot be written here: the store does not answer" in message
+            assert (left, word, warning) == ("old", "old", "")
+            assert not seen
+        else:
+            assert (left, word) == ("new", "new")
+        assert log.progress.published == (not message)
+    assert (requests, message) == (number, "")
+    assert seen == ["old", *["new"] * (len(seen) - 1)]
+    assert len(seen) > 5
+
+
+def test_a_store_that_breaks_off_in_the_commit_is_asked_again(
+    prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_WAITS", (0, 0))
+    for number in itertools.count():
+        with proxy() as server, endpoint(server.url, monkeypatch):
+            ends: list[Callable[[], int]] = []
+
+            def start(ends: list[Callable[[], int]] = ends, number: int = number) -> None:
+                ends.append(before_request(number, server.cut))
+
+            log = RunLog(Settings())
+            publish(prefix.url, "new", start, log)
+            requests = ends[0]()
+        assert state(prefix) == "new"
+        assert (prefix.names(), log.warnings) == (COMPLETE, [])
+        if requests <= number:
+            break
+
+
+@contextmanager
+def endpoint(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have this process reach the store by another address."""
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", url)
+        objects._client.cache_clear()
+        yield
+    objects._client.cache_clear()
+
+
+def test_a_commit_that_the_store_has_dropped_changes_nothing(prefix: Prefix) -> None:
+    """As a lifecycle rule does, if the next run comes after days."""
+    publish(prefix.url, "old", lambda: None)
+    plan = {"place": "gone/", "upload": "gone", "parts": 1, "bytes": 1, "small": []}
+    prefix.write(".finished", json.dumps(plan).encode())
+
+    word, warning = next_run(prefix)
+
+    assert word == "old"
+    assert "has deleted them since; run that job again" in warning
+
+
+def test_an_interrupt_in_the_commit_waits_for_its_end(prefix: Prefix) -> None:
+    for number in itertools.count():
+        publish(prefix.url, "old", lambda: None)
+        log = RunLog(Settings())
+        ends: list[Callable[[], int]] = []
+
+        def start(ends: list[Callable[[], int]] = ends, number: int = number) -> None:
+            ends.append(before_request(number, lambda: signal.raise_signal(signal.SIGINT)))
+
+        with suppress(KeyboardInterrupt):
+            publish(prefix.url, "new", start, log)
+        if ends[0]() <= number:
+            break
+        assert state(prefix) == ("new" if log.progress.published else "old")
+        assert (FAILED in prefix.names()) != log.progress.published
 
 
 def job(prefix: Prefix, *options: str, **environment: str) -> subprocess.Popen[str]:
@@ -191,7 +329,7 @@ def test_an_interrupted_run_leaves_nothing(prefix: Prefix) -> None:
 
     assert (code, message) == (130, "error: interrupted; the outputs are as they were\n")
     assert prefix.uploads() == 0
-    assert {name for name in prefix.names() if not name.startswith(".unfinished-")} == set()
+    assert {name for name in prefix.names() if not name.startswith(".unfinished-")} == {FAILED}
 
 
 def test_a_store_that_hangs_for_a_while_is_waited_for(prefix: Prefix) -> None:

@@ -98,12 +98,6 @@ def test_an_error_without_words_is_named(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "failed.json").read_text())["error"] == "AssertionError"
 
 
-def test_that_a_failure_cannot_be_written_is_no_failure_of_its_own(tmp_path: Path) -> None:
-    RunLog(Settings()).write_failed(tmp_path / "nowhere" / "failed.json", ValueError())
-
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_every_run_has_an_id_of_its_own() -> None:
     assert RunLog(Settings()).run_id != RunLog(Settings()).run_id
 

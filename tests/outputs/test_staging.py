@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.paths import TESTS_PATH
+from support.staging import FailureError, contents, fail, of_run, outputs, publish, staged
 
 from pipeline.errors import PipelineError, StorageError, UsageError
+from pipeline.outputs.report import RunLog
 from pipeline.outputs.staging import (
     CHART,
     COMBINED,
@@ -20,41 +24,14 @@ from pipeline.outputs.staging import (
     REJECTED,
     REPORT,
     SPENDING,
-    staged_outputs,
 )
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Return the text of every file in a folder, hidden ones and those in folders too."""
-    return {
-        str(path.relative_to(folder)): path.read_text()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def publish(folder: Path, word: str, names: tuple[str, ...] = OUTPUTS) -> None:
-    with staged_outputs(str(folder), fsync=True) as stage:
-        for name in names:
-            (stage / name).write_text(f"{word} {name}")
-
-
-def fail(folder: Path, error: type[BaseException]) -> None:
-    with staged_outputs(str(folder), fsync=False) as stage:
-        for name in OUTPUTS:
-            (stage / name).write_text("half")
-        raise error
-
-
-def of_run(word: str, names: tuple[str, ...] = OUTPUTS) -> dict[str, str]:
-    return {name: f"{word} {name}" for name in names}
 
 
 @pytest.mark.parametrize("fsync", [True, False])
 def test_nothing_appears_before_the_end_and_everything_then(tmp_path: Path, fsync: bool) -> None:
     folder = tmp_path / "deep" / "outputs"
 
-    with staged_outputs(str(folder), fsync) as stage:
+    with staged(folder, fsync) as stage:
         for name in OUTPUTS:
             (stage / name).write_text(f"new {name}")
         assert {path for path in folder.iterdir() if path != stage} == {folder / ".lock"}
@@ -84,11 +61,10 @@ def test_rejected_rows_of_the_run_before_do_not_stay(tmp_path: Path) -> None:
 def test_a_failed_run_changes_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     publish(tmp_path, "old")
 
-    with pytest.raises(error):
-        fail(tmp_path, error)
+    fail(tmp_path, error)
 
-    assert contents(tmp_path) == of_run("old")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(OUTPUTS)
+    assert outputs(tmp_path) == of_run("old")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*OUTPUTS, FAILED])
 
 
 def test_the_report_is_put_in_place_last(tmp_path: Path) -> None:
@@ -104,12 +80,17 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     publish(tmp_path, "old")
     script = (
         "import os, signal, sys\n"
-        "from pipeline.outputs.staging import staged_outputs\n"
-        "with staged_outputs(sys.argv[1], fsync=False) as stage:\n"
+        "from pathlib import Path\n"
+        "from support.staging import staged\n"
+        "with staged(Path(sys.argv[1])) as stage:\n"
         "    (stage / 'combined_data.csv').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": TESTS_PATH},
+        check=False,
+    )
     assert killed.returncode == -9
     left = contents(tmp_path)
     assert {name: left.pop(name) for name in OUTPUTS} == of_run("old")
@@ -122,43 +103,13 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([COMBINED, REPORT])
 
 
-@pytest.mark.parametrize("moved", range(4))
-def test_a_run_that_was_killed_while_it_put_its_outputs_in_place_is_completed_by_the_next(
-    tmp_path: Path, moved: int
-) -> None:
-    publish(tmp_path, "old")
-    script = (
-        "import os, signal, sys\n"
-        "from pipeline.outputs.staging import CHART, COMBINED, REPORT, SPENDING, staged_outputs\n"
-        "replace, moved = os.replace, []\n"
-        "def replace_or_die(source, target):\n"
-        "    if len(moved) == int(sys.argv[2]):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    moved.append(replace(source, target))\n"
-        "os.replace = replace_or_die\n"
-        "with staged_outputs(sys.argv[1], fsync=False) as stage:\n"
-        "    for name in (COMBINED, SPENDING, CHART, REPORT):\n"
-        "        (stage / name).write_text(f'new {name}')\n"
-    )
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path), str(moved)], check=False)
-    assert killed.returncode == -9
-    assert not (tmp_path / REPORT).exists()  # nothing there claims to be complete
-
-    with pytest.raises(RuntimeError):
-        fail(tmp_path, RuntimeError)
-
-    names = (COMBINED, SPENDING, CHART, REPORT)
-    assert contents(tmp_path) == of_run("new", names)
-    assert {path.name for path in tmp_path.iterdir()} == set(names)
-
-
 def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
-    with staged_outputs(str(tmp_path), fsync=False) as stage:
+    with staged(tmp_path) as stage:
         (stage / COMBINED).write_text("first")
 
         with (
             pytest.raises(UsageError, match=r"another run writes.* --output-dir"),
-            staged_outputs(str(tmp_path), fsync=False),
+            staged(tmp_path),
         ):
             pytest.fail("the second run got in")
 
@@ -175,27 +126,6 @@ def test_the_folder_is_free_again_after_a_run(tmp_path: Path) -> None:
     assert contents(tmp_path) == of_run("new")
 
 
-def test_a_lock_that_was_removed_meanwhile_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another run may end between the opening of its lock file and the locking."""
-    path, flock, calls = tmp_path / ".lock", fcntl.flock, []
-
-    def flock_too_late(*args: int) -> None:
-        calls.append(args)
-        if len(calls) == 1:
-            path.unlink()
-        flock(*args)
-
-    monkeypatch.setattr(fcntl, "flock", flock_too_late)
-
-    with staged_outputs(str(tmp_path), fsync=False):
-        assert path.exists()
-        with pytest.raises(UsageError), staged_outputs(str(tmp_path), fsync=False):
-            pytest.fail("the second run got in")
-    assert len(calls) == 3
-
-
 @pytest.mark.parametrize(
     ("error", "kind"),
     [(errno.ENOSPC, StorageError), (errno.EROFS, StorageError), (errno.EACCES, UsageError)],
@@ -203,7 +133,7 @@ def test_a_lock_that_was_removed_meanwhile_is_none(
 def test_what_the_file_system_does_not_do_is_told(
     tmp_path: Path, error: int, kind: type[PipelineError]
 ) -> None:
-    with pytest.raises(kind) as caught, staged_outputs(str(tmp_path), fsync=False):
+    with pytest.raises(kind) as caught, staged(tmp_path):
         raise OSError(error, os.strerror(error))
 
     assert str(caught.value) == (
@@ -212,33 +142,60 @@ def test_what_the_file_system_does_not_do_is_told(
     )
 
 
-def test_a_failure_is_reported_until_a_run_succeeds(tmp_path: Path) -> None:
-    def report(path: Path, error: BaseException) -> None:
-        path.write_text(str(error))
-
+@pytest.mark.parametrize("error", [FailureError, KeyboardInterrupt, SystemExit])
+def test_a_failure_is_reported_until_the_next_run(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
     publish(tmp_path, "old")
-    with (
-        pytest.raises(ValueError),
-        staged_outputs(str(tmp_path), fsync=False, report_failure=report),
-    ):
-        raise ValueError("why")
-    assert contents(tmp_path) == {**of_run("old"), FAILED: "why"}
 
-    publish(tmp_path, "new")
-    assert contents(tmp_path) == of_run("new")
+    fail(tmp_path, error)
+
+    report = json.loads((tmp_path / FAILED).read_text())
+    assert (report["status"], report["error"]) == ("failed", error.__name__)
+    with staged(tmp_path) as stage:
+        # Killed from here on, it would leave no report of another run's failure.
+        assert not (tmp_path / FAILED).exists()
+        (stage / REPORT).write_text("new")
+    assert contents(tmp_path) == {REPORT: "new"}
 
 
-def test_an_interrupt_is_no_failure(tmp_path: Path) -> None:
-    def report(path: Path, _: BaseException) -> None:
-        path.write_text("failed")
+def test_a_later_failure_replaces_the_report_of_an_earlier_one(tmp_path: Path) -> None:
+    fail(tmp_path, KeyboardInterrupt)
+    fail(tmp_path)
 
-    with (
-        pytest.raises(KeyboardInterrupt),
-        staged_outputs(str(tmp_path), fsync=False, report_failure=report),
-    ):
-        raise KeyboardInterrupt
+    assert json.loads((tmp_path / FAILED).read_text())["error"] == "FailureError"
+    assert [path.name for path in tmp_path.iterdir()] == [FAILED]
 
-    assert contents(tmp_path) == {}
+
+def test_that_a_failure_cannot_be_reported_is_no_failure_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_is_full(_: RunLog, path: Path, __: BaseException) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RunLog, "write_failed", disk_is_full)
+
+    fail(tmp_path)  # which catches its own error only
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_a_failure_is_reported_is_deferred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = RunLog.write_failed
+
+    def interrupted(log: RunLog, path: Path, error: BaseException) -> None:
+        signal.raise_signal(signal.SIGINT)
+        write(log, path, error)
+
+    monkeypatch.setattr(RunLog, "write_failed", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        fail(tmp_path)
+
+    assert json.loads((tmp_path / FAILED).read_text())["error"] == "FailureError"
 
 
 @pytest.mark.parametrize("below", ["", "folder"])
@@ -246,7 +203,7 @@ def test_a_file_in_the_place_of_the_folder_is_wrong_usage(tmp_path: Path, below:
     (tmp_path / "file").write_text("mine")
     folder = tmp_path / "file" / below
 
-    with pytest.raises(UsageError) as caught, staged_outputs(str(folder), fsync=False):
+    with pytest.raises(UsageError) as caught, staged(folder):
         pytest.fail("the run began")
 
     assert str(caught.value).startswith(f"{folder}: outputs cannot be written here: ")
@@ -264,13 +221,13 @@ def test_a_folder_in_the_place_of_an_output_is_found_before_the_work(
 
     with (
         pytest.raises(UsageError, match=f"{name}: is a folder"),
-        staged_outputs(str(tmp_path), fsync=False),
+        staged(tmp_path),
     ):
         pytest.fail("the run began")
 
-    assert contents(tmp_path) == of_run("old", tuple(one for one in OUTPUTS if one != name))
+    assert outputs(tmp_path) == of_run("old", tuple(one for one in OUTPUTS if one != name))
     assert (tmp_path / name / "inside").is_dir()
-    assert len(list(tmp_path.iterdir())) == len(OUTPUTS)
+    assert {path.name for path in tmp_path.iterdir()} == {*OUTPUTS, FAILED}
 
 
 def test_each_run_writes_into_a_folder_of_its_own_and_clears_what_is_left(tmp_path: Path) -> None:
@@ -279,7 +236,7 @@ def test_each_run_writes_into_a_folder_of_its_own_and_clears_what_is_left(tmp_pa
     (left / COMBINED).write_text("half")
     stages = []
     for _ in range(2):
-        with staged_outputs(str(tmp_path), fsync=False) as stage:
+        with staged(tmp_path) as stage:
             assert not left.exists()
             (stage / REPORT).write_text("{}")
             stages.append(stage)

@@ -8,23 +8,28 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from support.paths import REPOSITORY
+from support.paths import TESTS_PATH
 
 # Reads [FOLDER, INPUTS, HOW] lines; does the work in a fork, and answers with its number, then with
-# how it ended. HOW: `run`, the job; or a number of steps, of a publishing that is killed then.
+# how it ended. HOW: `run`, the job; or [FAIL, KILL]: publishes the files in INPUTS, fails at some
+# steps, and is killed at one (see `support.steps`).
 DRIVER = """
-import json, os, shutil, signal, sys
+import json, os, shutil, sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from pipeline import AgeGroups, Settings
-from pipeline.outputs import staging as publish
+from pipeline.errors import StorageError
 from pipeline.steps.chart import draw_chart
 from pipeline.engine.cluster import connect
 from pipeline.job import run
 from pipeline.settings import ClusterSettings
 from pipeline.steps.spending import summarize
+from support.staging import staged
+from support.steps import acting_at_steps, dying, failing
 
 with TemporaryDirectory() as folder:  # the first chart takes a second
     nothing = summarize([], [], AgeGroups())
@@ -41,28 +46,25 @@ def job(folder, inputs):
     with connect(cluster) as client:
         run(settings, client)
 
-def publish_until(folder, outputs, steps):
-    left = [steps]
-    def counted(function):
-        def call(*args, **kwargs):
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
-            return function(*args, **kwargs)
-        return call
-    with publish.staged_outputs(folder, fsync=True) as stage:
+def publish(folder, outputs, fail, kill):
+    def act(step):
+        dying(kill)(step)
+        failing(fail)(step)
+
+    acting = acting_at_steps(act)
+    with staged(Path(folder), fsync=True) as stage:
         for file in Path(outputs).iterdir():
             shutil.copy(file, stage)
-        os.replace = counted(os.replace)
-        for name in ("rename", "unlink", "rmdir", "touch"):
-            setattr(Path, name, counted(getattr(Path, name)))
+        acting.__enter__()  # to the end of the process: the commit comes after this block
 
 for line in sys.stdin:
     folder, inputs, how = json.loads(line)
     child = os.fork()
     if child == 0:
         try:
-            job(folder, inputs) if how == "run" else publish_until(folder, inputs, int(how))
+            job(folder, inputs) if how == "run" else publish(folder, inputs, *how)
+        except StorageError:
+            os._exit(StorageError.exit_code)
         except BaseException as error:
             print("failed:", repr(error), file=sys.stderr, flush=True)
             os._exit(1)
@@ -81,12 +83,16 @@ class Driver:
             [sys.executable, "-c", DRIVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PYTHONPATH": TESTS_PATH},
             text=True,
             bufsize=1,
         )
 
-    def run(self, folder: Path, inputs: Path, how: str = "run", delay: float | None = None) -> int:
+    def publish(self, folder: Path, outputs: Path, fail: Sequence[int], kill: int = -1) -> int:
+        """Publish outputs; fail at some steps, and be killed at one; return how it ended."""
+        return self.run(folder, outputs, [list(fail), kill])
+
+    def run(self, folder: Path, inputs: Path, how: Any = "run", delay: float | None = None) -> int:
         """Run the job; kill it after so many seconds, if it still runs; return how it ended."""
         process = self._process
         assert process.stdin is not None
