@@ -6,11 +6,12 @@ Imports only the standard library, so `--help` does not wait for Dask.
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Literal
+from typing import Any, Literal, cast
 
 from pipeline.errors import UsageError
 
@@ -20,6 +21,16 @@ MAX_AGE = 130
 
 _GIB = 1 << 30
 _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
+_DASHBOARD = re.compile(r"[^\s:/,\[\]]*:(\d{1,5})")
+# A worker takes 180 MiB before it reads anything, and Dask pauses it at 80 % of its limit.
+_LEAST_MEMORY = 256 << 20
+# The beginning of a URL with too few slashes.
+_HALF_URL = re.compile(
+    r"(s3a?|gs|gcs|az|abfss?|adl|hdfs|https?|s?ftp|file|local|memory):/?(?!/)", re.IGNORECASE
+)
+# The sample, for a run that names neither table.
+_SAMPLE = {"customers": ("data/customers.csv",), "purchases": ("data/purchases.csv",)}
+_NOT_NAMED = cast("tuple[str, ...]", None)
 
 
 @dataclass(frozen=True)
@@ -267,10 +278,14 @@ def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a run, except those of its cluster."""
+    """The settings of a run, except those of its cluster.
 
-    customers: tuple[str, ...] = ("data/customers.csv",)
-    purchases: tuple[str, ...] = ("data/purchases.csv",)
+    `customers` and `purchases` are both named, or neither: then a run reads the sample in `data/`.
+    A path may be any `os.PathLike`; one that begins with `~` lies in a home folder.
+    """
+
+    customers: tuple[str, ...] = _NOT_NAMED
+    purchases: tuple[str, ...] = _NOT_NAMED
     output_dir: str = "outputs"
     columns: Columns = field(default_factory=Columns)
     dialect: Dialect = field(default_factory=Dialect)
@@ -281,18 +296,12 @@ class Settings:
     escape_formulas: bool = False
     fsync: bool = True
     verify: bool = False
+    performance_report: str | None = None  # a local file for Dask's report; None: no report
 
     def __post_init__(self) -> None:
-        for name in ("customers", "purchases"):
-            paths = getattr(self, name)
-            if isinstance(paths, str) or not paths:
-                raise UsageError(f"{name} is a list of one or more paths, not {paths!r}")
-            object.__setattr__(self, name, tuple(str(path) for path in paths))
-        if "://" in self.output_dir and not self.output_dir.startswith("s3://"):
-            raise UsageError(
-                f"--output-dir: '{self.output_dir}' is no place for outputs; name a folder, local "
-                "or shared by all machines, or s3://bucket/prefix"
-            )
+        _check_current_folder()
+        self._set_inputs()
+        self._set_outputs()
         if self.verify and "://" in self.output_dir:
             raise UsageError(
                 "--verify reads the combined table before it is published, which an object store "
@@ -309,6 +318,41 @@ class Settings:
         if self.block_size is not None and not 1024 <= self.block_size <= _GIB:
             what = "least 1 KiB" if self.block_size < 1024 else "most 1 GiB"
             raise UsageError(f"the block size is at {what}, not {self.block_size} bytes")
+
+    def _set_inputs(self) -> None:
+        given: dict[str, Any] = {name: getattr(self, name) for name in _SAMPLE}
+        missing = [name for name, paths in given.items() if paths is _NOT_NAMED]
+        if len(missing) == 1:
+            (named,) = given.keys() - missing
+            raise UsageError(
+                f"--{missing[0]} is missing: name it as well as --{named}, or name neither to read "
+                "the sample"
+            )
+        for name, paths in (_SAMPLE if missing else given).items():
+            if isinstance(paths, str | os.PathLike) or not paths:
+                raise UsageError(f"{name} is a list of one or more paths, not {paths!r}")
+            clean = tuple(_clean_path(path, f"--{name}") for path in paths)
+            object.__setattr__(self, name, clean)
+
+    def _set_outputs(self) -> None:
+        output_dir = _clean_path(self.output_dir, "--output-dir")
+        scheme, is_url, rest = output_dir.partition("://")
+        if is_url and scheme != "s3":
+            here = scheme in ("file", "local")
+            folder = f"the folder as /{rest.lstrip('/')}" if here else "a folder"
+            raise UsageError(
+                f"--output-dir: '{output_dir}' is no place for outputs; name {folder}, local or "
+                "shared by all machines, or s3://bucket/prefix"
+            )
+        object.__setattr__(self, "output_dir", output_dir)
+        if self.performance_report is not None:
+            report = _clean_path(self.performance_report, "--performance-report")
+            if "://" in report:
+                raise UsageError(
+                    f"--performance-report: '{report}' is not a local file; name one, such as "
+                    "report.html"
+                )
+            object.__setattr__(self, "performance_report", report)
 
 
 @dataclass(frozen=True)
@@ -334,10 +378,66 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         if self.workers < 1 or (self.threads_per_worker or 1) < 1:
             raise UsageError("workers and threads per worker are at least 1")
-        if self.memory_limit != "auto":
-            parse_size(self.memory_limit, "--memory-limit")
+        if self.memory_limit not in ("auto", "0"):  # 0: no limit
+            size = parse_size(self.memory_limit, "--memory-limit")
+            if size < _LEAST_MEMORY:
+                raise UsageError(
+                    f"--memory-limit: '{self.memory_limit}' is less than the "
+                    f"{_LEAST_MEMORY >> 20} MiB that a worker needs; write it as 2GiB, or 0 for "
+                    "no limit"
+                )
+        port = _DASHBOARD.fullmatch(self.dashboard_address)
+        if not port or int(port[1]) > 65535:
+            raise UsageError(
+                f"--dashboard-address: '{self.dashboard_address}' is not HOST:PORT, with a name or "
+                "an IPv4 address and a port up to 65535; write it as 127.0.0.1:8787, or "
+                "127.0.0.1:0 for any free port"
+            )
+        if self.scheduler != "local" and not self.is_address:
+            object.__setattr__(self, "scheduler", _clean_path(self.scheduler, "--scheduler"))
         if not 0 < self.wait_for_workers < float("inf"):
             raise UsageError("--wait-for-workers is a number of seconds above 0")
+
+
+def _check_current_folder() -> None:
+    """Raise UsageError where no path can be relative."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UsageError(
+            "the current folder has been deleted; change to another one (cd), then run again"
+        ) from error
+
+
+def _clean_path(path: str | os.PathLike[str], option: str) -> str:
+    """Return a path or URL as text, with the home folder that `~` or `~user` means.
+
+    Raises UsageError where it is empty, half a URL, or the home folder is unknown.
+    """
+    text = os.fspath(path)
+    if not text.strip():
+        raise UsageError(f"{option}: the path is empty; name a file or folder, '.' for this one")
+    if "\0" in text:
+        raise UsageError(f"{option}: {text!r} has a NUL, which no path may have")
+    if half := _HALF_URL.match(text):
+        rest = text[half.end() :]
+        url = f"{half[1].lower()}://{'/' if half[1].lower() in ('file', 'local') else ''}{rest}"
+        raise UsageError(
+            f"{option}: '{text}' is neither a path nor a URL; write it as {url}, or as ./{text} "
+            "if it is a path"
+        )
+    if re.match(r"s3://(/|$)", text):
+        raise UsageError(f"{option}: '{text}' names no bucket; write it as s3://bucket/prefix")
+    if not text.startswith("~"):
+        return text
+    expanded = os.path.expanduser(text)
+    if expanded == text:
+        home = text.partition("/")[0]
+        raise UsageError(
+            f"{option}: '{text}': no home folder is known for '{home}'; write the path out, or as "
+            f"./{text} if that is its name"
+        )
+    return expanded
 
 
 def parse_size(text: str, option: str) -> int:

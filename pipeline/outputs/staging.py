@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,8 +27,19 @@ OUTPUTS = (COMBINED, SPENDING, CHART, REJECTED, REPORT)
 FAILED = "failed_run.json"  # next to the outputs, until a run succeeds
 
 _UNFINISHED, _FINISHED, _LOCK = ".unfinished", ".finished", ".lock"
+# What else a run makes there, and deletes.
+_TEMPORARY = (f"{_UNFINISHED}-*", _FINISHED, _LOCK)
 # Errors that mean the user named the wrong folder.
 _DENIED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def is_reserved(path: str) -> bool:
+    """Tell whether a run may write or delete what lies at `path` in the output folder or prefix.
+
+    `path` is relative to it, with `/` between names.
+    """
+    first = path.partition("/")[0]
+    return path in (*OUTPUTS, FAILED) or any(fnmatchcase(first, name) for name in _TEMPORARY)
 
 
 @contextmanager
