@@ -6,14 +6,14 @@ Imports only the standard library, so `--help` does not wait for Dask.
 from __future__ import annotations
 
 import codecs
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from pipeline.errors import UsageError
+from pipeline.paths import clean_inputs, clean_output, clean_path, clean_report
 
 UNKNOWN = "Unknown"
 TABLES = "customers", "purchases"
@@ -24,12 +24,7 @@ _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
 _DASHBOARD = re.compile(r"[^\s:/,\[\]]*:(\d{1,5})")
 # A worker takes 180 MiB before it reads anything, and Dask pauses it at 80 % of its limit.
 _LEAST_MEMORY = 256 << 20
-# The beginning of a URL with too few slashes.
-_HALF_URL = re.compile(
-    r"(s3a?|gs|gcs|az|abfss?|adl|hdfs|https?|s?ftp|file|local|memory):/?(?!/)", re.IGNORECASE
-)
-# The sample, for a run that names neither table.
-_SAMPLE = {"customers": ("data/customers.csv",), "purchases": ("data/purchases.csv",)}
+# Neither table is named: a run reads the sample.
 _NOT_NAMED = cast("tuple[str, ...]", None)
 
 
@@ -299,9 +294,15 @@ class Settings:
     performance_report: str | None = None  # a local file for Dask's report; None: no report
 
     def __post_init__(self) -> None:
-        _check_current_folder()
-        self._set_inputs()
-        self._set_outputs()
+        customers, purchases = clean_inputs(self.customers, self.purchases)
+        clean = {
+            "customers": customers,
+            "purchases": purchases,
+            "output_dir": clean_output(self.output_dir),
+            "performance_report": clean_report(self.performance_report),
+        }
+        for name, value in clean.items():
+            object.__setattr__(self, name, value)
         if self.verify and "://" in self.output_dir:
             raise UsageError(
                 "--verify reads the combined table before it is published, which an object store "
@@ -318,41 +319,6 @@ class Settings:
         if self.block_size is not None and not 1024 <= self.block_size <= _GIB:
             what = "least 1 KiB" if self.block_size < 1024 else "most 1 GiB"
             raise UsageError(f"the block size is at {what}, not {self.block_size} bytes")
-
-    def _set_inputs(self) -> None:
-        given: dict[str, Any] = {name: getattr(self, name) for name in _SAMPLE}
-        missing = [name for name, paths in given.items() if paths is _NOT_NAMED]
-        if len(missing) == 1:
-            (named,) = given.keys() - missing
-            raise UsageError(
-                f"--{missing[0]} is missing: name it as well as --{named}, or name neither to read "
-                "the sample"
-            )
-        for name, paths in (_SAMPLE if missing else given).items():
-            if isinstance(paths, str | os.PathLike) or not paths:
-                raise UsageError(f"{name} is a list of one or more paths, not {paths!r}")
-            clean = tuple(_clean_path(path, f"--{name}") for path in paths)
-            object.__setattr__(self, name, clean)
-
-    def _set_outputs(self) -> None:
-        output_dir = _clean_path(self.output_dir, "--output-dir")
-        scheme, is_url, rest = output_dir.partition("://")
-        if is_url and scheme != "s3":
-            here = scheme in ("file", "local")
-            folder = f"the folder as /{rest.lstrip('/')}" if here else "a folder"
-            raise UsageError(
-                f"--output-dir: '{output_dir}' is no place for outputs; name {folder}, local or "
-                "shared by all machines, or s3://bucket/prefix"
-            )
-        object.__setattr__(self, "output_dir", output_dir)
-        if self.performance_report is not None:
-            report = _clean_path(self.performance_report, "--performance-report")
-            if "://" in report:
-                raise UsageError(
-                    f"--performance-report: '{report}' is not a local file; name one, such as "
-                    "report.html"
-                )
-            object.__setattr__(self, "performance_report", report)
 
 
 @dataclass(frozen=True)
@@ -394,50 +360,9 @@ class ClusterSettings:
                 "127.0.0.1:0 for any free port"
             )
         if self.scheduler != "local" and not self.is_address:
-            object.__setattr__(self, "scheduler", _clean_path(self.scheduler, "--scheduler"))
+            object.__setattr__(self, "scheduler", clean_path(self.scheduler, "--scheduler"))
         if not 0 < self.wait_for_workers < float("inf"):
             raise UsageError("--wait-for-workers is a number of seconds above 0")
-
-
-def _check_current_folder() -> None:
-    """Raise UsageError where no path can be relative."""
-    try:
-        os.getcwd()
-    except FileNotFoundError as error:
-        raise UsageError(
-            "the current folder has been deleted; change to another one (cd), then run again"
-        ) from error
-
-
-def _clean_path(path: str | os.PathLike[str], option: str) -> str:
-    """Return a path or URL as text, with the home folder that `~` or `~user` means.
-
-    Raises UsageError where it is empty, half a URL, or the home folder is unknown.
-    """
-    text = os.fspath(path)
-    if not text.strip():
-        raise UsageError(f"{option}: the path is empty; name a file or folder, '.' for this one")
-    if "\0" in text:
-        raise UsageError(f"{option}: {text!r} has a NUL, which no path may have")
-    if half := _HALF_URL.match(text):
-        rest = text[half.end() :]
-        url = f"{half[1].lower()}://{'/' if half[1].lower() in ('file', 'local') else ''}{rest}"
-        raise UsageError(
-            f"{option}: '{text}' is neither a path nor a URL; write it as {url}, or as ./{text} "
-            "if it is a path"
-        )
-    if re.match(r"s3://(/|$)", text):
-        raise UsageError(f"{option}: '{text}' names no bucket; write it as s3://bucket/prefix")
-    if not text.startswith("~"):
-        return text
-    expanded = os.path.expanduser(text)
-    if expanded == text:
-        home = text.partition("/")[0]
-        raise UsageError(
-            f"{option}: '{text}': no home folder is known for '{home}'; write the path out, or as "
-            f"./{text} if that is its name"
-        )
-    return expanded
 
 
 def parse_size(text: str, option: str) -> int:

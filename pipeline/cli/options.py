@@ -55,7 +55,7 @@ OPTIONS = {
             default=None,
             show_default=False,
             help="Customers: a CSV file (or compressed), a glob, a folder or a URL. Repeatable.  "
-            "[default: data/customers.csv, if --purchases is not given either]",
+            "[default: data/customers.csv, if no purchases are given either]",
         ),
         _path(
             "--purchases",

@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ _LOGGERS = (
     *("distributed", "distributed.client", "distributed.gc"),
     *("tornado", "tornado.application", "bokeh", "asyncio"),
 )
+# Threads of a worker besides those that work: of event loops, of connections, of opening files.
+_OTHER_THREADS = 6
 # Errors of an address at which a process cannot listen.
 _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EACCES, errno.EAFNOSUPPORT)
 
@@ -178,14 +181,15 @@ def _rare_timers(profiled: bool) -> dict[str, object]:
 
 def _local_cluster(settings: ClusterSettings, threads: int, level: int) -> LocalCluster:
     """Start a cluster whose workers share `threads`, unless the settings give each a number."""
+    each = settings.threads_per_worker or max(1, threads // settings.workers)
     try:
+        _try_threads(settings.workers * (each + _OTHER_THREADS))
         with warnings.catch_warnings():
             # If the port is taken, Dask uses another one, and the real link is printed.
             warnings.filterwarnings("ignore", message="Port .* is already in use")
             cluster = LocalCluster(
                 n_workers=settings.workers,
-                threads_per_worker=settings.threads_per_worker
-                or max(1, threads // settings.workers),
+                threads_per_worker=each,
                 processes=settings.workers > 1,
                 worker_class=None if settings.workers > 1 else _LocalWorker,
                 memory_limit=settings.memory_limit,
@@ -197,6 +201,24 @@ def _local_cluster(settings: ClusterSettings, threads: int, level: int) -> Local
         raise _not_started(error, settings) from error
     serve_dashboard_on_demand(cluster.scheduler)
     return cluster
+
+
+def _try_threads(count: int) -> None:
+    """Start so many threads at once, and end them; raise RuntimeError if the system refuses one.
+
+    Dask's event loop may wait forever for what a thread that it could not start would have done.
+    """
+    end = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
 
 
 def _not_started(error: Exception, settings: ClusterSettings) -> PipelineError:
