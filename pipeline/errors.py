@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
 # Errors of a failing file system, whatever the path.
 _STORAGE_FAULTS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),  # full, over quota or read-only
     *(errno.EIO, errno.ENXIO, errno.ENODEV, errno.EUCLEAN),  # disk failures
     *(errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EHOSTDOWN),  # file server failures
+}
+
+_RAISE_THREADS = (
+    "raise the limit on processes (ulimit -u, or the container's pids limit), or lower --workers "
+    "and --threads-per-worker"
+)
+_RAISE_FILES = "raise the limit on open files (ulimit -n)"
+_RAISE_MEMORY = "leave it more memory (ulimit -v, or the container's limit), or lower --block-size"
+_SET_TMPDIR = "name a folder that can be written with TMPDIR"
+# What the system refuses, by the error number or the text of the error; and what to do then.
+_REFUSED = {
+    errno.EAGAIN: _RAISE_THREADS,
+    errno.EMFILE: _RAISE_FILES,
+    errno.ENFILE: _RAISE_FILES,
+    errno.ENOMEM: _RAISE_MEMORY,
+    "can't start new thread": _RAISE_THREADS,
+    "failed to map segment from shared object": _RAISE_MEMORY,
+    "No usable temporary directory": _SET_TMPDIR,
 }
 
 
@@ -44,6 +63,44 @@ class StorageError(PipelineError):
 
 class InputChangedError(StorageError):
     """An input is not what it was when the run was planned."""
+
+
+class ResourceError(PipelineError):
+    """The system refused memory, a thread, a process, a file or a connection."""
+
+    exit_code = 4
+
+
+def system_fault(error: BaseException) -> PipelineError | None:
+    """Return what the system refused this process, if that is the cause of `error`.
+
+    It is a StorageError or a ResourceError that says what to do.
+    """
+    for cause in causes(error):
+        text = " ".join(str(cause).split())
+        if isinstance(cause, MemoryError):
+            return ResourceError(
+                f"out of memory: {text or 'an allocation failed'}; {_RAISE_MEMORY}"
+            )
+        if is_storage_fault(cause):
+            where = getattr(cause, "filename", None) or "a file system failed"
+            return StorageError(f"{where}: {getattr(cause, 'strerror', None) or text}")
+        for sign, remedy in _REFUSED.items():
+            if sign == getattr(cause, "errno", None) or (isinstance(sign, str) and sign in text):
+                return ResourceError(f"the system refused what the run needs: {text}; {remedy}")
+        if isinstance(cause, OSError):
+            return ResourceError(
+                f"the system refused what the run needs: {type(cause).__name__}: {text}; --debug "
+                "shows where"
+            )
+    return None
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, its cause, the cause of that, …."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def is_storage_fault(error: BaseException) -> bool:

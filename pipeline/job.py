@@ -17,7 +17,7 @@ from distributed import Client
 
 from pipeline.csv_text.sources import Source
 from pipeline.csv_text.unchanged import unchanged_inputs
-from pipeline.engine.cluster import is_on_one_machine, worker_memory
+from pipeline.engine.cluster import is_on_one_machine, observed, worker_memory
 from pipeline.engine.compute import Entry, compute_entries, ledger_of, start, united
 from pipeline.engine.internals import spill_folder
 from pipeline.engine.partitions import schema
@@ -30,6 +30,7 @@ from pipeline.outputs.quality import Quality
 from pipeline.outputs.read_back import Recount, read_back
 from pipeline.outputs.rejected import format_rejects, write_rejected
 from pipeline.outputs.report import RunLog
+from pipeline.outputs.separation import check_separate
 from pipeline.outputs.stage import Stage, staged
 from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
 from pipeline.settings import Settings
@@ -38,7 +39,7 @@ from pipeline.steps.choice import check_fits
 from pipeline.steps.cut import cut_exactly, in_passes
 from pipeline.steps.join import Broadcast
 from pipeline.steps.locate import Lines
-from pipeline.steps.plan import Plan, make_plan, prepare
+from pipeline.steps.plan import Plan, find_inputs, make_plan, prepare
 from pipeline.steps.read import REJECTS, read, wanted_of_customers, wanted_of_purchases
 from pipeline.steps.render import render
 from pipeline.steps.shuffle import Shuffle
@@ -74,9 +75,15 @@ def run(
     """
     progress = progress or Progress()
     log, usage = RunLog(settings, progress), Usage(client)
-    with staged(settings, log) as stage, unchanged_inputs(log.warn) as inputs:
+    files = find_inputs(settings)
+    check_separate(settings, files)
+    with (
+        observed(client, settings.performance_report),
+        staged(settings, log) as stage,
+        unchanged_inputs(log.warn) as inputs,
+    ):
         with log.stage("prepare"):
-            plan = make_plan(settings, client)
+            plan = make_plan(settings, files, client)
             inputs.watch(plan.customers, plan.purchases)
             progress.say(str(plan))
             plan = prepare(plan, client, stage.place, settings.output_dir)

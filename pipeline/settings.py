@@ -10,9 +10,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Literal
+from typing import Literal, cast
 
 from pipeline.errors import UsageError
+from pipeline.paths import clean_inputs, clean_output, clean_path, clean_report
 
 UNKNOWN = "Unknown"
 TABLES = "customers", "purchases"
@@ -20,6 +21,11 @@ MAX_AGE = 130
 
 _GIB = 1 << 30
 _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
+_DASHBOARD = re.compile(r"[^\s:/,\[\]]*:(\d{1,5})")
+# A worker takes 180 MiB before it reads anything, and Dask pauses it at 80 % of its limit.
+_LEAST_MEMORY = 256 << 20
+# Neither table is named: a run reads the sample.
+_NOT_NAMED = cast("tuple[str, ...]", None)
 
 
 @dataclass(frozen=True)
@@ -267,10 +273,14 @@ def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a run, except those of its cluster."""
+    """The settings of a run, except those of its cluster.
 
-    customers: tuple[str, ...] = ("data/customers.csv",)
-    purchases: tuple[str, ...] = ("data/purchases.csv",)
+    `customers` and `purchases` are both named, or neither: then a run reads the sample in `data/`.
+    A path may be any `os.PathLike`; one that begins with `~` lies in a home folder.
+    """
+
+    customers: tuple[str, ...] = _NOT_NAMED
+    purchases: tuple[str, ...] = _NOT_NAMED
     output_dir: str = "outputs"
     columns: Columns = field(default_factory=Columns)
     dialect: Dialect = field(default_factory=Dialect)
@@ -281,18 +291,18 @@ class Settings:
     escape_formulas: bool = False
     fsync: bool = True
     verify: bool = False
+    performance_report: str | None = None  # a local file for Dask's report; None: no report
 
     def __post_init__(self) -> None:
-        for name in ("customers", "purchases"):
-            paths = getattr(self, name)
-            if isinstance(paths, str) or not paths:
-                raise UsageError(f"{name} is a list of one or more paths, not {paths!r}")
-            object.__setattr__(self, name, tuple(str(path) for path in paths))
-        if "://" in self.output_dir and not self.output_dir.startswith("s3://"):
-            raise UsageError(
-                f"--output-dir: '{self.output_dir}' is no place for outputs; name a folder, local "
-                "or shared by all machines, or s3://bucket/prefix"
-            )
+        customers, purchases = clean_inputs(self.customers, self.purchases)
+        clean = {
+            "customers": customers,
+            "purchases": purchases,
+            "output_dir": clean_output(self.output_dir),
+            "performance_report": clean_report(self.performance_report),
+        }
+        for name, value in clean.items():
+            object.__setattr__(self, name, value)
         if self.verify and "://" in self.output_dir:
             raise UsageError(
                 "--verify reads the combined table before it is published, which an object store "
@@ -334,8 +344,23 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         if self.workers < 1 or (self.threads_per_worker or 1) < 1:
             raise UsageError("workers and threads per worker are at least 1")
-        if self.memory_limit != "auto":
-            parse_size(self.memory_limit, "--memory-limit")
+        if self.memory_limit not in ("auto", "0"):  # 0: no limit
+            size = parse_size(self.memory_limit, "--memory-limit")
+            if size < _LEAST_MEMORY:
+                raise UsageError(
+                    f"--memory-limit: '{self.memory_limit}' is less than the "
+                    f"{_LEAST_MEMORY >> 20} MiB that a worker needs; write it as 2GiB, or 0 for "
+                    "no limit"
+                )
+        port = _DASHBOARD.fullmatch(self.dashboard_address)
+        if not port or int(port[1]) > 65535:
+            raise UsageError(
+                f"--dashboard-address: '{self.dashboard_address}' is not HOST:PORT, with a name or "
+                "an IPv4 address and a port up to 65535; write it as 127.0.0.1:8787, or "
+                "127.0.0.1:0 for any free port"
+            )
+        if self.scheduler != "local" and not self.is_address:
+            object.__setattr__(self, "scheduler", clean_path(self.scheduler, "--scheduler"))
         if not 0 < self.wait_for_workers < float("inf"):
             raise UsageError("--wait-for-workers is a number of seconds above 0")
 

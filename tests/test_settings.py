@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,18 @@ def test_no_group_at_all_is_refused() -> None:
         (lambda: Columns(id="age"), "two of the columns have the same name"),
         (lambda: Columns(amount="customer_id"), "two of the columns have the same name"),
         (lambda: Columns(first_name="name", last_name="name"), "two of the columns have"),
-        (lambda: Settings(customers=()), "customers is a list of one or more paths, not ()"),
-        (
-            lambda: Settings(purchases="sales.csv"),  # type: ignore[arg-type]
-            "purchases is a list of one or more paths, not 'sales.csv'",
-        ),
+        (lambda: both(customers=()), "customers is a list of one or more paths, not ()"),
+        (lambda: both(purchases="s.csv"), "purchases is a list of one or more paths, not 's.csv'"),
+        (lambda: both(purchases=Path("s")), "purchases is a list of one or more paths, not Posix"),
+        (lambda: both(customers=[""]), "--customers: the path is empty"),
+        (lambda: both(customers=["a\0b"]), r"--customers: 'a\x00b' has a NUL, which no path may"),
+        (lambda: Settings(customers=("c.csv",)), "--purchases is missing: name it as well as"),
+        (lambda: Settings(purchases=("p.csv",)), "--customers is missing: name it as well as"),
+        (lambda: Settings(output_dir=" "), "--output-dir: the path is empty"),
+        (lambda: Settings(output_dir="s3://"), "--output-dir: 's3://' names no bucket"),
+        (lambda: Settings(output_dir="S3:/b"), "write it as s3://b, or as ./S3:/b if it is a path"),
+        (lambda: Settings(output_dir="file:/b/c"), "write it as file:///b/c, or as ./file:/b/c"),
+        (lambda: Settings(output_dir="~nobody-here"), "no home folder is known for '~nobody-here'"),
         (lambda: Settings(join="merge"), "join is 'auto', 'broadcast' or 'shuffle', not 'merge'"),  # type: ignore[arg-type]
         (lambda: Settings(block_size=1023), "at least 1 KiB, not 1023 bytes"),
         (lambda: Settings(output_dir="gs://bucket/out"), "'gs://bucket/out' is no place"),
@@ -117,6 +124,10 @@ def test_no_group_at_all_is_refused() -> None:
             "workers and threads per worker are at least 1",
         ),
         (lambda: ClusterSettings(memory_limit="much"), "--memory-limit: 'much' is not a size"),
+        (lambda: ClusterSettings(memory_limit="255MiB"), "'255MiB' is less than the 256 MiB that"),
+        (lambda: ClusterSettings(dashboard_address=""), "'' is not HOST:PORT, with a name or"),
+        (lambda: ClusterSettings(dashboard_address="8787"), "'8787' is not HOST:PORT, with a"),
+        (lambda: ClusterSettings(dashboard_address="h:65536"), "'h:65536' is not HOST:PORT, with"),
         (lambda: ClusterSettings(wait_for_workers=0), "a number of seconds above 0"),
         (lambda: ClusterSettings(wait_for_workers=float("nan")), "a number of seconds above 0"),
         (lambda: Dialect(delimiter=""), "one ASCII character but no quote or line end, not ''"),
@@ -150,10 +161,44 @@ def test_amount_may_have_the_name_of_a_customers_column() -> None:
     }
 
 
-def test_paths_become_a_tuple_of_text() -> None:
-    settings = Settings(customers=[Path("a.csv"), "b.csv"])  # type: ignore[arg-type]
+def both(**paths: Any) -> Settings:
+    """Return settings that name both tables."""
+    return Settings(**{"customers": ("c.csv",), "purchases": ("p.csv",), **paths})
 
-    assert settings.customers == ("a.csv", "b.csv")
+
+def test_a_run_that_names_neither_table_reads_the_sample() -> None:
+    assert Settings().customers == ("data/customers.csv",)
+    assert Settings().purchases == ("data/purchases.csv",)
+    assert replace(Settings(), output_dir="out").purchases == ("data/purchases.csv",)
+
+
+def test_paths_become_text() -> None:
+    settings = both(customers=[Path("a.csv"), "b.csv"], output_dir=Path("out"))
+
+    assert (settings.customers, settings.output_dir) == (("a.csv", "b.csv"), "out")
+
+
+def test_a_tilde_is_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    settings = both(
+        customers=("~/c.csv", "./~c.csv"),
+        purchases=("s3://b/~/p.csv",),
+        output_dir=Path("~/out"),
+        performance_report="~/page.html",
+    )
+
+    assert settings.customers == ("/home/ada/c.csv", "./~c.csv")
+    assert settings.purchases == ("s3://b/~/p.csv",)
+    assert (settings.output_dir, settings.performance_report) == (
+        "/home/ada/out",
+        "/home/ada/page.html",
+    )
+    assert Settings(output_dir="~root/out").output_dir == f"{Path('~root').expanduser()}/out"
+    assert ClusterSettings("~/scheduler.json").scheduler == "/home/ada/scheduler.json"
+
+
+def test_no_limit_of_memory_can_be_meant() -> None:
+    assert ClusterSettings(memory_limit="0").memory_limit == "0"
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -19,7 +19,7 @@ from pipeline.cli.streams import outlive_readers
 from pipeline.cli.themes import ThemedCommand
 from pipeline.engine.imports import quick_imports
 from pipeline.engine.progress import ConsoleProgress, Progress
-from pipeline.errors import PipelineError, StorageError, is_storage_fault
+from pipeline.errors import PipelineError, system_fault
 from pipeline.steps.chart import draw_chart
 from pipeline.steps.painter import painter
 
@@ -42,9 +42,7 @@ _PUBLISHED = "the outputs are published"
     },
 )
 @click.version_option(__version__, prog_name="age-group-spending")
-def command(
-    dry_run: bool, quiet: bool, debug: bool, performance_report: str | None, **options: Any
-) -> None:
+def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
     """Join customers with their purchases and sum what each age group spends.
 
     Writes combined_data.csv, age_group_spending.csv, total_spending_by_age_group.png and
@@ -72,20 +70,23 @@ def command(
     with _noting(progress), nullcontext(draw_chart) if dry_run else painter() as draw:
         with quick_imports():  # late: --help and usage errors must not wait for Dask
             from pipeline.csv_text.remote import is_remote
-            from pipeline.engine.cluster import connect, dashboard_link, observed
+            from pipeline.engine.cluster import connect, dashboard_link
             from pipeline.job import run
+            from pipeline.outputs.separation import check_separate
             from pipeline.outputs.staging import OUTPUTS
-            from pipeline.steps.plan import make_plan
+            from pipeline.steps.plan import find_inputs, make_plan
 
         paths = *settings.customers, *settings.purchases, settings.output_dir
         waits = any(map(is_remote, paths))
-        with connect(cluster, debug, waits, profiled=performance_report is not None) as client:
+        profiled = settings.performance_report is not None
+        with connect(cluster, debug, waits, profiled) as client:
             progress.say(f"dashboard: {dashboard_link(client, cluster)}")
             if dry_run:
-                click.echo(make_plan(settings, client).describe(settings, OUTPUTS))
+                inputs = find_inputs(settings)
+                check_separate(settings, inputs)
+                click.echo(make_plan(settings, inputs, client).describe(settings, OUTPUTS))
                 return
-            with observed(client, performance_report):
-                report = run(settings, client, progress, draw)
+            report = run(settings, client, progress, draw)
         if not quiet:
             click.echo(_table(report))
             progress.say(f"done in {report.seconds:.1f} s: {', '.join(map(str, report.outputs))}")
@@ -110,12 +111,10 @@ def main(prog_name: str | None = None) -> None:
         before = "; the outputs are as they were"
         code = _fail(f"interrupted{after if _after(error) else before}", INTERRUPTED, False)
     except Exception as error:
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        if isinstance(error, OSError) and is_storage_fault(error):
-            where = error.filename or "a file system failed"
-            message = f"{where}: {error.strerror}{_after(error)}"
-            code = _fail(message, StorageError.exit_code, debug)
+        if fault := system_fault(error):
+            code = _fail(f"{fault}{_after(error)}", fault.exit_code, debug)
         else:
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
             hint = "please report it, with what --debug prints"
             code = _fail(f"unexpected: {what}{_after(error)}; {hint}", FAULT, debug)
     sys.exit(code)

@@ -52,14 +52,17 @@ OPTIONS = {
         _path(
             "--customers",
             multiple=True,
-            default=Settings().customers,
-            help="Customers: a CSV file (or compressed), a glob, a folder or a URL. Repeatable.",
+            default=None,
+            show_default=False,
+            help="Customers: a CSV file (or compressed), a glob, a folder or a URL. Repeatable.  "
+            "[default: data/customers.csv, if no purchases are given either]",
         ),
         _path(
             "--purchases",
             multiple=True,
-            default=Settings().purchases,
-            help="Purchases: the same.",
+            default=None,
+            show_default=False,
+            help="Purchases: the same.  [default: data/purchases.csv]",
         ),
         _name("--id-column", default=Columns().id, help="The customer's id, in both tables."),
         _name("--amount-column", default=Columns().amount, help="The amount of a purchase."),
@@ -94,7 +97,7 @@ OPTIONS = {
     "Output": (
         _path(
             "--output-dir",
-            default=Settings().output_dir,
+            default=Settings.output_dir,
             help="Of the outputs: a folder, or s3://bucket/prefix.",
         ),
         _flag(
@@ -109,7 +112,7 @@ OPTIONS = {
     "Cluster": (
         _option(
             "--scheduler",
-            default=ClusterSettings().scheduler,
+            default=ClusterSettings.scheduler,
             metavar="local|ADDRESS|FILE",
             envvar="DASK_SCHEDULER_ADDRESS",
             show_envvar=True,
@@ -118,14 +121,14 @@ OPTIONS = {
         _option(
             "--wait-for-workers",
             type=float,
-            default=ClusterSettings().wait_for_workers,
+            default=ClusterSettings.wait_for_workers,
             metavar="SECONDS",
             help="Fail after this time without any worker, at the start or later.",
         ),
         _option(
             "--workers",
             type=int,
-            default=ClusterSettings().workers,
+            default=ClusterSettings.workers,
             metavar="N",
             help="Local workers: one in this process, several in processes of their own.",
         ),
@@ -138,13 +141,13 @@ OPTIONS = {
         ),
         _option(
             "--memory-limit",
-            default=ClusterSettings().memory_limit,
+            default=ClusterSettings.memory_limit,
             metavar="SIZE",
             help="Of each local worker.",
         ),
         _option(
             "--dashboard-address",
-            default=ClusterSettings().dashboard_address,
+            default=ClusterSettings.dashboard_address,
             metavar="HOST:PORT",
             help="Where a local cluster shows its dashboard.",
         ),
@@ -156,13 +159,13 @@ OPTIONS = {
         _option(
             "--join",
             type=click.Choice(["auto", "broadcast", "shuffle"]),
-            default=Settings().join,
+            default=Settings.join,
             help="Give all customers to every worker, or shuffle both tables; auto: by their size.",
         ),
         _option(
             "--block-size",
             type=_Size(),
-            default=Settings().block_size,
+            default=Settings.block_size,
             show_default=False,
             metavar="SIZE",
             help="How much of a file one task reads.  [default: 8MiB, more for large inputs]",
@@ -197,7 +200,7 @@ def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
         dialect=Dialect(**dialect),
         limits=_limits(**take("strict", "max_rejected", "max_unusable", "max_unmatched")),
         fsync=not left.pop("no_fsync"),
-        **left,
+        **{name: value for name, value in left.items() if value != ()},  # () is not given
     )
     return settings, cluster
 

@@ -12,6 +12,7 @@ from itertools import repeat
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.csv_text.files import COMPRESSIONS, TextFile, checksum_of_ends, shown
 from pipeline.csv_text.records import Grammar, Record, count_lines, grammar
@@ -141,23 +142,13 @@ class Source:
         return f"{self.name}: {files}, {self.size / 1e6:,.1f} MB"
 
 
-def open_source(
-    name: str, paths: Iterable[str], required: dict[str, str], dialect: Dialect
-) -> Source:
-    """Find the files of one table and check their headers; cut no blocks yet.
+def find_files(table: str, paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the files of one table, in input order: absolute paths, or URLs; open none.
 
     `paths` are files, globs or folders (all `*.csv` in them, compressed ones too), local or fsspec
-    URLs. Files of a glob or folder are in order of their names. `required` maps each required
-    column to the option that renames it. Raises UsageError naming the file and the column.
+    URLs. Files of a glob or folder are in order of their names. Raises UsageError naming the path
+    at which no file is, or the file that is named twice, and StorageError if a file system fails.
     """
-    with ThreadPoolExecutor() as pool:
-        files = list(pool.map(_read_header, _expand(name, paths), repeat(dialect)))
-    for file in files:
-        _check_columns(name, file, files[0], required, dialect)
-    return Source(name, files[0].columns, tuple(files))
-
-
-def _expand(table: str, paths: Iterable[str]) -> list[str]:
     files: list[str] = []
     for path in paths:
         found = _find(path)
@@ -171,7 +162,22 @@ def _expand(table: str, paths: Iterable[str]) -> list[str]:
         raise UsageError(
             f"{table}: '{shown(min(twice))}' is named twice; its records would count twice"
         )
-    return files
+    return tuple(files)
+
+
+def open_source(
+    name: str, files: Iterable[str], required: dict[str, str], dialect: Dialect
+) -> Source:
+    """Read and check the headers of one table's files (see `find_files`); cut no blocks yet.
+
+    `required` maps each required column to the option that renames it. Raises UsageError naming the
+    file and the column.
+    """
+    with ThreadPoolExecutor() as pool:
+        opened = list(pool.map(_read_header, files, repeat(dialect)))
+    for file in opened:
+        _check_columns(name, file, opened[0], required, dialect)
+    return Source(name, opened[0].columns, tuple(opened))
 
 
 def _find(path: str) -> list[str]:
@@ -198,7 +204,8 @@ def _find_in(system: fsspec.AbstractFileSystem, inner: str, path: str) -> list[s
 
 
 def _with_protocol(path: str, system: fsspec.AbstractFileSystem, inner: str) -> str:
-    return system.unstrip_protocol(inner) if "://" in path else inner
+    is_local = isinstance(system, LocalFileSystem)  # also at file://
+    return system.unstrip_protocol(inner) if "://" in path and not is_local else inner
 
 
 def _read_header(path: str, dialect: Dialect) -> SourceFile:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
+import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +25,14 @@ from distributed.versions import VersionMismatchWarning
 
 from pipeline.engine.internals import serve_dashboard_on_demand, worker_states
 from pipeline.engine.tls import keep_apart
-from pipeline.errors import ClusterError, UsageError
+from pipeline.errors import (
+    ClusterError,
+    PipelineError,
+    StorageError,
+    UsageError,
+    causes,
+    system_fault,
+)
 from pipeline.settings import ClusterSettings
 
 # Dask's name for what `--wait-for-workers` sets; by default, a scheduler waits forever.
@@ -37,6 +47,10 @@ _LOGGERS = (
     *("distributed", "distributed.client", "distributed.gc"),
     *("tornado", "tornado.application", "bokeh", "asyncio"),
 )
+# Threads of a worker besides those that work: of event loops, of connections, of opening files.
+_OTHER_THREADS = 6
+# Errors of an address at which a process cannot listen.
+_NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EACCES, errno.EAFNOSUPPORT)
 
 
 @contextmanager
@@ -53,8 +67,10 @@ def connect(
     threads share the broadcast customers, and it starts at once. Several workers are processes of
     their own. Any other `scheduler` is the address or the scheduler file of a running cluster.
     Dask's profiler runs in a local cluster if `profiled`, or if Dask's configuration says so.
-    Raises ClusterError if no scheduler answers or the connection to it is lost, UsageError if
-    `settings` name none or it cannot start.
+    Raises ClusterError if no scheduler answers, the connection to it is lost, or a local cluster
+    does not start; UsageError if `settings` name no scheduler, or an address for the dashboard at
+    which this machine cannot listen; ResourceError or StorageError if the system refuses what a
+    local cluster needs.
     """
     level = logging.WARNING if debug else logging.CRITICAL
     for name in _LOGGERS:
@@ -66,17 +82,22 @@ def connect(
                 dask.config.set(_rare_timers(profiled)),
                 _local_cluster(settings, threads, level) as cluster,
                 Client(cluster) as client,
+                _told_if_lost("the local cluster was lost", "raise --memory-limit"),
             ):
                 yield client
         else:
             with _remote_client(settings) as client:
-                try:
+                lost = f"the connection to the scheduler at '{client.scheduler.address}' was lost"
+                with _told_if_lost(lost, "run the job again"):
                     yield client
-                except CommClosedError as error:
-                    raise ClusterError(
-                        f"the connection to the scheduler at '{client.scheduler.address}' was "
-                        f"lost: {_cause(error)}; run the job again"
-                    ) from error
+
+
+@contextmanager
+def _told_if_lost(what: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except CommClosedError as error:
+        raise ClusterError(f"{what}: {_cause(error)}; {remedy}") from error
 
 
 def dashboard_link(client: Client, settings: ClusterSettings) -> str:
@@ -95,20 +116,28 @@ def dashboard_link(client: Client, settings: ClusterSettings) -> str:
 def observed(client: Client, report: str | None) -> Iterator[None]:
     """Write Dask's performance report on what the block computes, if `report` names a file.
 
-    Raises UsageError if it cannot be written.
+    Raises UsageError if it cannot be written, StorageError if that shows only after the block.
     """
     if report is None:
         yield
         return
     try:
         Path(report).write_bytes(b"")  # now, not after hours of work
-        with performance_report(report):
-            yield
     except OSError as error:
-        if error.filename != report:
-            raise
         raise UsageError(
             f"--performance-report: '{report}' cannot be written: {error.strerror}"
+        ) from error
+    is_done = False
+    try:
+        with client.as_current(), performance_report(report):
+            yield
+            is_done = True
+    except OSError as error:
+        if not is_done:
+            raise
+        raise StorageError(
+            f"the outputs are published, but --performance-report '{report}' cannot be written: "
+            f"{error.strerror or error}"
         ) from error
 
 
@@ -152,14 +181,15 @@ def _rare_timers(profiled: bool) -> dict[str, object]:
 
 def _local_cluster(settings: ClusterSettings, threads: int, level: int) -> LocalCluster:
     """Start a cluster whose workers share `threads`, unless the settings give each a number."""
+    each = settings.threads_per_worker or max(1, threads // settings.workers)
     try:
+        _try_threads(settings.workers * (each + _OTHER_THREADS))
         with warnings.catch_warnings():
             # If the port is taken, Dask uses another one, and the real link is printed.
             warnings.filterwarnings("ignore", message="Port .* is already in use")
             cluster = LocalCluster(
                 n_workers=settings.workers,
-                threads_per_worker=settings.threads_per_worker
-                or max(1, threads // settings.workers),
+                threads_per_worker=each,
                 processes=settings.workers > 1,
                 worker_class=None if settings.workers > 1 else _LocalWorker,
                 memory_limit=settings.memory_limit,
@@ -167,13 +197,50 @@ def _local_cluster(settings: ClusterSettings, threads: int, level: int) -> Local
                 scheduler_kwargs={"dashboard": False},  # served on demand
                 silence_logs=level,
             )
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"no local cluster with the dashboard at '{settings.dashboard_address}': {error}; "
-            "see --dashboard-address"
-        ) from error
+    except (OSError, RuntimeError) as error:
+        raise _not_started(error, settings) from error
     serve_dashboard_on_demand(cluster.scheduler)
     return cluster
+
+
+def _try_threads(count: int) -> None:
+    """Start so many threads at once, and end them; raise RuntimeError if the system refuses one.
+
+    Dask's event loop may wait forever for what a thread that it could not start would have done.
+    """
+    end = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
+
+
+def _not_started(error: Exception, settings: ClusterSettings) -> PipelineError:
+    """Return what to raise for an error at the start of a local cluster."""
+    for cause in causes(error):
+        if not isinstance(cause, OSError):
+            continue
+        if cause.filename:
+            return StorageError(
+                f"{cause.filename}: the workers' temporary folder cannot be made: "
+                f"{cause.strerror}; name another one with DASK_TEMPORARY_DIRECTORY or TMPDIR"
+            )
+        if isinstance(cause, socket.gaierror) or cause.errno in _NO_ADDRESS:
+            return UsageError(
+                f"--dashboard-address: this machine cannot listen at "
+                f"'{settings.dashboard_address}': {cause.strerror}; write it as 127.0.0.1:8787, or "
+                "127.0.0.1:0 for any free port"
+            )
+    return system_fault(error) or ClusterError(
+        f"no local cluster starts here: {str(error).rstrip('.')}; --debug shows more, and "
+        "--workers 1 needs no process of its own"
+    )
 
 
 class _LocalWorker(Worker):
@@ -194,7 +261,7 @@ def _remote_client(settings: ClusterSettings) -> Client:
             warnings.simplefilter("ignore", VersionMismatchWarning)
             return Client(address, security=security)
     except OSError as error:
-        if any(isinstance(cause, FatalCommClosedError | SSLError) for cause in _chain(error)):
+        if any(isinstance(cause, FatalCommClosedError | SSLError) for cause in causes(error)):
             raise ClusterError(
                 f"the scheduler at '{address}' and this client do not trust each other's "
                 f"certificates: {_cause(error)}; name ones of the same authority with "
@@ -254,14 +321,7 @@ def _read_address(file: str) -> str:
         ) from error
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, its cause, the cause of that, …."""
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
 def _cause(error: BaseException) -> str:
     """Return the deepest text in a chain of errors, on one line."""
-    texts = [" ".join(str(cause).split()) for cause in _chain(error)]
+    texts = [" ".join(str(cause).split()) for cause in causes(error)]
     return next((text for text in reversed(texts) if text), type(error).__name__)

@@ -96,6 +96,12 @@ def compute_entries(
             f"memory; raise {limit}, or lower --block-size or the threads of a worker; --join "
             "shuffle needs less than a broadcast"
         ) from error
+    except MemoryError as error:
+        raise ClusterError(
+            f"a worker has too little memory for a task: {str(error) or 'it ran out'}; raise "
+            f"{limit}, or lower --block-size or the threads of a worker; --join shuffle needs less "
+            "than a broadcast"
+        ) from error
     except (NoWorkerError, NoValidWorkerError, _WorkersLostError) as error:
         if client.nthreads():
             raise ClusterError(

@@ -68,10 +68,8 @@ class ObjectFolder:
 
     @classmethod
     def of(cls, url: str) -> ObjectFolder:
-        """Return the folder at `s3://bucket/prefix`; raise UsageError if there is no bucket."""
+        """Return the folder at `s3://bucket/prefix`."""
         bucket, _, key = url.removeprefix(_SCHEME).partition("/")
-        if not bucket:
-            raise UsageError(f"'{url}' names no bucket; write it as s3://bucket/prefix")
         key = key.strip("/")
         return cls(bucket, f"{key}/" if key else "")
 

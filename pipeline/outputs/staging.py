@@ -22,12 +22,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from pipeline.errors import StorageError, UsageError, is_storage_fault
-from pipeline.outputs.folder_lock import locked
+from pipeline.outputs.folder_lock import LOCK, locked
 from pipeline.outputs.report import RunLog
 from pipeline.outputs.signals import uninterrupted
 
@@ -43,11 +44,22 @@ FAILED = "failed_run.json"  # next to the outputs, until a run succeeds
 
 _UNFINISHED, _FINISHED, _UNDOING = ".unfinished", ".finished", ".undoing"
 _PREVIOUS = "previous"
+# What else a run makes there, and deletes.
+_TEMPORARY = (f"{_UNFINISHED}-*", _FINISHED, _UNDOING, f"{LOCK}*")
 # Errors that mean the user named the wrong folder.
 _DENIED = (
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.ENAMETOOLONG, errno.ELOOP),
 )
+
+
+def is_reserved(path: str) -> bool:
+    """Tell whether a run may write or delete what lies at `path` in the output folder or prefix.
+
+    `path` is relative to it, with `/` between names.
+    """
+    first = path.partition("/")[0]
+    return path in (*OUTPUTS, FAILED) or any(fnmatchcase(first, name) for name in _TEMPORARY)
 
 
 @contextmanager

@@ -7,9 +7,11 @@ for the GIL; the process uses a core that is still idle.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def painter() -> Iterator[Draw]:
-    """Start the process; yield a `chart.draw_chart` that draws there. Kill it after the block."""
+    """Start the process; yield a `chart.draw_chart` that draws there. End it after the block."""
     process = subprocess.Popen(
         # With the import path of this process, and nothing from the current directory.
         [sys.executable, "-P", "-m", __name__],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # matplotlib warns where it cannot write into the home folder
         start_new_session=True,  # Ctrl-C must reach the parent only
     )
 
@@ -47,7 +50,7 @@ def painter() -> Iterator[Draw]:
         try:
             yield draw
         finally:
-            process.kill()
+            process.terminate()
 
 
 def _paint() -> int:
@@ -63,5 +66,13 @@ def _paint() -> int:
     return 0
 
 
+def _leave(code: int) -> None:
+    """End this process without Python's slow shutdown."""
+    # matplotlib deletes the folder that it makes if it cannot write into the home folder.
+    atexit._run_exitfuncs()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    os._exit(_paint())  # skips Python's slow shutdown: nothing is left to clean up
+    signal.signal(signal.SIGTERM, lambda *_: _leave(0))
+    _leave(_paint())

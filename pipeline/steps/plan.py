@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from distributed import Client
 
 from pipeline.csv_text.ranges import cut_into_ranges
-from pipeline.csv_text.sources import Source, open_source
+from pipeline.csv_text.sources import Source, find_files, open_source
 from pipeline.engine.cluster import thread_memory, worker_memory
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.places import Place
@@ -20,6 +20,14 @@ from pipeline.steps.shuffle import choose_partitions
 _LEAST_BLOCK, _LARGEST_BLOCK = 8 << 20, 1 << 30  # bytes
 _MOST_BLOCKS = 20_000
 _TIMES = 16
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of both tables, in input order: absolute paths, or URLs."""
+
+    customers: tuple[str, ...]
+    purchases: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,24 @@ class Plan:
         return "\n".join((str(self), *files, f"columns: {self.layout.header}", results))
 
 
-def make_plan(settings: Settings, client: Client) -> Plan:
-    """Find the inputs and check their headers; write nothing.
+def find_inputs(settings: Settings) -> Inputs:
+    """Find the files that a run reads; open none, write nothing.
 
-    Raises UsageError (a path, a column).
+    Raises UsageError (a path).
+    """
+    return Inputs(
+        find_files("customers", settings.customers), find_files("purchases", settings.purchases)
+    )
+
+
+def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
+    """Read and check the headers of the inputs, and choose how to join; write nothing.
+
+    Raises UsageError (a column).
     """
     columns, dialect = settings.columns, settings.dialect
-    customers = open_source("customers", settings.customers, columns.of_customers, dialect)
-    purchases = open_source("purchases", settings.purchases, columns.of_purchases, dialect)
+    customers = open_source("customers", inputs.customers, columns.of_customers, dialect)
+    purchases = open_source("purchases", inputs.purchases, columns.of_purchases, dialect)
     total = customers.plain_size + purchases.plain_size
     return Plan(
         customers,

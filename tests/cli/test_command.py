@@ -104,12 +104,6 @@ def earlier_outputs() -> dict[str, str]:
         ),
         (["--purchases", "empty"], 2, "no *.csv file in the folder 'empty'"),
         (
-            ["--amount-column", "total"],
-            2,
-            "purchases.csv: purchases need a column 'total'; it has: customer_id, product, price; "
-            "name it with --amount-column",
-        ),
-        (
             ["--age-groups", "Young=x"],
             2,
             "age groups 'Young=x': 'x' is not an age; "
@@ -119,7 +113,7 @@ def earlier_outputs() -> dict[str, str]:
         (
             ["--output-dir", "customers.csv"],
             2,
-            "customers.csv: outputs cannot be written here: File exists; "
+            "customers.csv: outputs cannot be written here: 'customers.csv' is not a folder; "
             "name another folder with --output-dir",
         ),
     ],
@@ -133,6 +127,19 @@ def test_wrong_usage_is_one_line_and_changes_nothing(
     assert outputs_but_failure(folder) == earlier_outputs()
     if FAILED in outputs(folder):  # the folder was known
         assert json.loads(outputs(folder)[FAILED])["error"] == message
+
+
+def test_a_wrong_column_is_one_line_and_a_failed_run(folder: Path) -> None:
+    ended = run(folder, "--quiet", "--amount-column", "total")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        "error: purchases.csv: purchases need a column 'total'; it has: customer_id, product, "
+        "price; name it with --amount-column\n"
+    )
+    after = outputs(folder)
+    assert "purchases need a column 'total'" in after.pop(FAILED)
+    assert after == earlier_outputs()
 
 
 def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
@@ -325,7 +332,19 @@ def test_a_reader_that_leaves_neither_ends_nor_fails_the_job(folder: Path, unrea
             "error: /tmp/x: No space left on device",
         ),
         ("OSError(5, 'Input/output error')", 4, "error: a file system failed: Input/output error"),
-        ("OSError(2, 'No such file or directory')", 70, "error: unexpected: FileNotFoundError: "),
+        (
+            "OSError(2, 'No such file or directory')",
+            4,
+            "error: the system refused what the run needs: FileNotFoundError: [Errno 2] No such ",
+        ),
+        (
+            'RuntimeError("can\'t start new thread")',
+            4,
+            "error: the system refused what the run needs: can't start new thread; raise the limit",
+        ),
+        ("OSError(24, 'Too many open files')", 4, "error: the system refused what the run needs: "),
+        ("MemoryError()", 4, "error: out of memory: an allocation failed; leave it more memory "),
+        ("RuntimeError('odd')", 70, "error: unexpected: RuntimeError: odd; "),
         ("ZeroDivisionError('by zero')", 70, "error: unexpected: ZeroDivisionError: by zero; "),
         ("StorageError('no room')", 4, "error: no room"),
     ],

@@ -75,14 +75,15 @@ def test_the_cluster_stays_up_for_the_next_job(stack: Stack) -> None:
     before = sorted(stack.ids("worker") + stack.ids("scheduler"))
     shutil.copy(stack.folder / "data" / "customers.csv", stack.folder / "data" / "others.csv")
     stack.own(stack.folder / "data")
-    done = stack.job("--customers", "data/others.csv", "--output-dir", "outputs/others")
+    files = ("--customers", "data/others.csv", "--purchases", "data/purchases.csv")
+    done = stack.job(*files, "--output-dir", "outputs/others")
     assert done.returncode == 0, done.stderr
     assert "others.csv" in done.stderr
     assert f"dashboard: http://127.0.0.1:{stack.dashboard_port}/status" in done.stderr
     assert done.stdout.startswith("age group ")
     shutil.rmtree(stack.outputs / "others")
 
-    done = stack.job("--quiet", "--customers", "data/none.csv")
+    done = stack.job("--quiet", *files, "--customers", "data/none.csv")
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert errors[0].startswith("error: customers: no file at 'data/none.csv'")
@@ -185,7 +186,8 @@ def test_an_input_that_the_workers_cannot_see_is_named(stack: Stack, tmp_path: P
     tmp_path.chmod(0o755)
     stack.clear()
     mount = ("--volume", f"{tmp_path}:/job/mine:ro")
-    done = stack.job("--customers", "mine/customers.csv", run=mount)
+    files = ("--customers", "mine/customers.csv", "--purchases", "data/purchases.csv")
+    done = stack.job(*files, run=mount)
     assert done.returncode == 3
     error = done.stderr.splitlines()[-1]
     assert error.startswith("error: worker tcp://")
@@ -249,7 +251,7 @@ from pipeline.engine.cluster import connect
 from pipeline.settings import ClusterSettings
 cgroup = Path("/sys/fs/cgroup")
 print(any((cgroup / name).exists() for name in ("cpu.max", "cpu,cpuacct", "cpuacct,cpu")))
-with connect(ClusterSettings(dashboard_address="")) as client:
+with connect(ClusterSettings(dashboard_address="127.0.0.1:0")) as client:
     print(*client.nthreads().values())
 """
     limit = ["--cpus=1", "--env", "HOME=/tmp"]

@@ -131,7 +131,8 @@ def test_a_worker_killed_while_a_file_is_unpacked_changes_no_byte(
     packed = plain.with_suffix(".csv.gz")
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     with Watch(stack, "unpack", share=0) as watch:
-        job = stack.start_job(*MANY_BLOCKS, "--purchases", "data/purchases.csv.gz")
+        files = ("--customers", "data/customers.csv", "--purchases", "data/purchases.csv.gz")
+        job = stack.start_job(*MANY_BLOCKS, *files)
         victim = random.Random(seed).choice(watch.wait_for_phase())
         docker("kill", "--signal", "KILL", victim)
         watch.wait_for_loss(victim)
@@ -266,7 +267,8 @@ def test_out_of_memory_says_which_limit_to_raise(cluster: Stack) -> None:
     )
     before = earlier_outputs(cluster)
     (worker,) = cluster.ids("worker")
-    options = ("--purchases", "data/big.csv", "--block-size")
+    files = ("--customers", "data/customers.csv", "--purchases", "data/big.csv")
+    options = (*files, "--block-size")
     done = cluster.job(*options, "256MiB")
     assert done.returncode == 3
     assert one_error(done.stderr).startswith(

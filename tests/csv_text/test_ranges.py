@@ -15,7 +15,7 @@ from pipeline.csv_text import ranges
 from pipeline.csv_text.files import read_bytes
 from pipeline.csv_text.ranges import cut_into_ranges, decide, find_records
 from pipeline.csv_text.record_ends import first_ends
-from pipeline.csv_text.sources import Block, Source, open_source
+from pipeline.csv_text.sources import Block, Source, find_files, open_source
 from pipeline.csv_text.versions import Version
 from pipeline.errors import DataError, InputChangedError
 from pipeline.settings import Dialect
@@ -169,7 +169,7 @@ def test_a_file_that_was_cut_is_not_searched_for_ever(tmp_path: Path, size: int)
 def test_a_table_without_records_has_one_empty_block(tmp_path: Path) -> None:
     for name in ("1.csv", "2.csv"):
         (tmp_path / name).write_bytes(HEADER)
-    source = open_source("sales", [str(tmp_path)], {}, Dialect())
+    source = open_source("sales", find_files("sales", [str(tmp_path)]), {}, Dialect())
 
     (block,) = cut(source, Dialect(), 1024).blocks
 
@@ -179,7 +179,9 @@ def test_a_table_without_records_has_one_empty_block(tmp_path: Path) -> None:
 def test_ranges_follow_one_another_and_are_numbered_through(tmp_path: Path) -> None:
     for name, count in (("1.csv", 50), ("2.csv", 0), ("3.csv", 70)):
         (tmp_path / name).write_bytes(HEADER + b"1,23\n" * count)
-    source = cut_into_ranges(open_source("sales", [str(tmp_path)], {}, Dialect()), 64)
+    source = cut_into_ranges(
+        open_source("sales", find_files("sales", [str(tmp_path)]), {}, Dialect()), 64
+    )
 
     assert [block.number for block in source.blocks] == list(range(len(source.blocks)))
     for file in source.files:

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from support.cutting import exactly
 
-from pipeline.csv_text.sources import Source, open_source
+from pipeline.csv_text.sources import Source, find_files, open_source
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
 
@@ -18,7 +18,7 @@ TABLE = b"id,n\n1,2\n"
 
 
 def opened(*paths: Path | str) -> Source:
-    return open_source("sales", [str(path) for path in paths], REQUIRED, Dialect())
+    return open_source("sales", find_files("sales", map(str, paths)), REQUIRED, Dialect())
 
 
 def names(source: Source) -> list[str]:

@@ -146,6 +146,19 @@ def test_a_full_disk_of_this_machine_is_not_that_of_a_worker(client: Client) -> 
     assert caught.value is full
 
 
+def starving(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame if frame.empty else with_totals(frame, frame, total=len(bytearray(1 << 60)))
+
+
+def test_a_task_without_memory_is_a_fault_of_the_cluster(client: Client) -> None:
+    frame = on_partitions(starving, in_blocks(NUMBERS, 2), step="starve", meta=NUMBERS.iloc[:0])
+
+    with pytest.raises(
+        ClusterError, match=r"^a worker has too little memory .*; raise --memory-li"
+    ):
+        compute_entries(client, [frame])
+
+
 def test_what_a_function_raises_ends_the_computing(client: Client) -> None:
     def refuse(_: dict[str, Any]) -> None:
         raise ValueError("enough")

@@ -21,7 +21,7 @@ GROUPS = AgeGroups(("Zoë's", "Old"), (Decimal("6.5"), Decimal(60)), "right")
 def test_a_run_that_has_succeeded(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     summary = summarize([{"Old": (Decimal("0.0000001"), 3)}], [{"Old": 2}], GROUPS)
-    log = RunLog(Settings(customers=("a.csv",), age_groups=GROUPS))
+    log = RunLog(Settings(customers=("a.csv",), purchases=("b.csv",), age_groups=GROUPS))
 
     with log.stage("prepare"):
         log.note_inputs(source("customers", a=1, b=1), source("purchases", c=1), join="broadcast")
@@ -84,7 +84,9 @@ def test_a_run_that_has_succeeded(tmp_path: Path) -> None:
 def test_a_run_that_has_failed(tmp_path: Path) -> None:
     path = tmp_path / "failed.json"
 
-    RunLog(Settings(customers=("a.csv",))).write_failed(path, ValueError("no such thing"))
+    RunLog(Settings(customers=("a.csv",), purchases=("b.csv",))).write_failed(
+        path, ValueError("no such thing")
+    )
 
     report = json.loads(path.read_text())
     assert (report["status"], report["error"]) == ("failed", "no such thing")

@@ -109,9 +109,10 @@ def test_it_ends_when_the_job_is_killed() -> None:
         assert job.stdout is not None
         assert job.stderr is not None
         job.stdout.readline()
-        process_of(psutil.Process(job.pid))
+        process = process_of(psutil.Process(job.pid))
         job.kill()
-        assert job.stderr.read() == b""  # the process holds it open until it ends
+        assert job.stderr.read() == b""
+        process.wait()  # for as long as a test may take
 
 
 def test_nothing_is_imported_from_the_folder_of_a_user(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def job(folder, inputs):
         output_dir=folder,
         block_size=4096,
     )
-    cluster = ClusterSettings(threads_per_worker=2, dashboard_address="")
+    cluster = ClusterSettings(threads_per_worker=2, dashboard_address="127.0.0.1:0")
     with connect(cluster) as client:
         run(settings, client)
 

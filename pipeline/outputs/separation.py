@@ -1,0 +1,123 @@
+"""Checks, before a run writes anything, that it would write over none of its own files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable
+from functools import cache
+from pathlib import Path, PurePath
+from typing import Protocol
+
+from pipeline.csv_text.files import shown
+from pipeline.csv_text.remote import is_remote
+from pipeline.engine.objects import ObjectFolder, is_object_url
+from pipeline.errors import UsageError
+from pipeline.outputs.staging import is_reserved
+from pipeline.settings import Settings
+from pipeline.steps.plan import Inputs
+
+
+def check_separate(settings: Settings, inputs: Inputs) -> None:
+    """Check that no output is an input, and that no two outputs are one; write nothing.
+
+    The outputs are all that a run writes, replaces or deletes in its output folder, and Dask's
+    performance report. Two local paths are one file if they have the same real path or the same
+    inode. Raises UsageError naming both, or the part of the output folder that is not a folder.
+    """
+    outputs: _Outputs
+    if is_object_url(settings.output_dir):
+        outputs = _OutputObjects(settings.output_dir)
+    else:
+        _check_folder(settings.output_dir)
+        outputs = _OutputFiles(settings.output_dir)
+    report = settings.performance_report
+    for table, files in (("customers", inputs.customers), ("purchases", inputs.purchases)):
+        for file in files:
+            if output := outputs.at(file):
+                raise UsageError(
+                    f"{table}: the input '{shown(file)}' is '{shown(output)}', which a run "
+                    "replaces or deletes; name another folder with --output-dir, or move the input"
+                )
+            if report and not is_remote(file) and _file(report) == _file(file):
+                raise UsageError(
+                    f"--performance-report: '{report}' is the input '{shown(file)}' of {table}; "
+                    "name another file"
+                )
+    if report and (output := outputs.at(os.path.abspath(report))):
+        raise UsageError(
+            f"--performance-report: '{report}' is '{shown(output)}', which a run replaces or "
+            "deletes; name another file"
+        )
+
+
+class _Outputs(Protocol):
+    """What a run writes, replaces or deletes in its output folder or prefix."""
+
+    def at(self, path: str) -> str | None:
+        """Return the path or URL of the output that is at an absolute path or URL."""
+
+
+class _OutputObjects:
+    def __init__(self, url: str) -> None:
+        self._folder = ObjectFolder.of(url)
+
+    def at(self, path: str) -> str | None:
+        begin = self._folder.url("")
+        return path if path.startswith(begin) and is_reserved(path.removeprefix(begin)) else None
+
+
+class _OutputFiles:
+    def __init__(self, folder: str) -> None:
+        self._path = os.path.abspath(folder)
+        self._folder = _file(folder)
+        names = filter(is_reserved, os.listdir(folder) if os.path.isdir(folder) else ())
+        # These may be links to an input.
+        self._links = {_file(os.path.join(folder, name)): name for name in names}
+        self._below = cache(self._find_below)
+
+    def at(self, path: str) -> str | None:
+        if is_remote(path):
+            return None
+        folder, name = os.path.split(path)
+        real_folder, real_name = os.path.split(os.path.realpath(path))
+        candidates = [
+            f"{below}{name}"
+            for below, name in ((self._below(folder), name), (self._below(real_folder), real_name))
+            if below is not None
+        ]
+        candidates += filter(None, [self._links.get(_file(path))])
+        found = next(filter(is_reserved, candidates), None)
+        return found and os.path.join(self._path, found)
+
+    def _find_below(self, folder: str) -> str | None:
+        """Return the way from the output folder to another one, "" or ending in "/", if any."""
+        real = PurePath(os.path.realpath(folder))
+        for above in (real, *real.parents):
+            if _file(str(above)) == self._folder:
+                return "".join(f"{name}/" for name in real.relative_to(above).parts)
+        return None
+
+
+def _file(path: str) -> Hashable:
+    """Return what identifies a file or folder by whatever path: its device and inode.
+
+    For one that does not exist, return its real path.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
+
+
+def _check_folder(output_dir: str) -> None:
+    """Raise UsageError if `output_dir`, or what it lies in, exists and is not a folder."""
+    path = Path(output_dir)
+    for above in (path, *path.parents):
+        if os.path.isdir(above):
+            return
+        if os.path.lexists(above):
+            raise UsageError(
+                f"{output_dir}: outputs cannot be written here: '{above}' is not a folder; "
+                "name another folder with --output-dir"
+            )
