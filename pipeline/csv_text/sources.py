@@ -13,7 +13,8 @@ from typing import Any
 
 import fsspec
 
-from pipeline.csv_text.files import COMPRESSIONS, TextFile, modified, open_binary, shown
+from pipeline.csv_text.compression import COMPRESSIONS
+from pipeline.csv_text.files import TextFile, modified, open_binary, shown
 from pipeline.csv_text.records import Grammar, Record, count_lines, grammar
 from pipeline.csv_text.remote import file_system, is_web, told
 from pipeline.errors import StorageError, UsageError, is_storage_fault
