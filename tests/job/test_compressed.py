@@ -56,7 +56,6 @@ def settings(folder: Path, *purchases: Path, **others: Any) -> Settings:
 
 
 @pytest.mark.parametrize("join", ["broadcast", "shuffle"])
-@pytest.mark.usefixtures("small_partitions")
 def test_files_of_several_units_give_what_the_plain_file_gives(
     client: Client, tmp_path: Path, join: Join
 ) -> None:
