@@ -18,7 +18,7 @@ from distributed import Client
 from pipeline.csv_text.sources import Source
 from pipeline.csv_text.unchanged import unchanged_inputs
 from pipeline.engine.cluster import is_on_one_machine, observed, worker_memory
-from pipeline.engine.compute import Entry, compute_entries, ledger_of, start, united
+from pipeline.engine.compute import Entry, compute_entries, ledger_of, united
 from pipeline.engine.internals import spill_folder
 from pipeline.engine.partitions import schema
 from pipeline.engine.places import Place
@@ -36,7 +36,7 @@ from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REJECTED, REPORT,
 from pipeline.settings import Settings
 from pipeline.steps.chart import Draw, draw_chart
 from pipeline.steps.choice import check_fits
-from pipeline.steps.cut import cut_exactly, in_passes
+from pipeline.steps.cut import cut_exactly, in_passes, keep_in_passes
 from pipeline.steps.join import Broadcast
 from pipeline.steps.locate import Lines
 from pipeline.steps.plan import Plan, find_inputs, make_plan, prepare
@@ -171,10 +171,8 @@ class _Flow:
         """Broadcast hash join: all customers go to every worker, purchases stay where they are."""
         plan = self.plan
         entries: list[Entry] = []
-        rendered = self._in_passes(
-            plan.customers,
-            lambda table: start(self.client, self._customers(table), is_needed=True),
-            entries.append,
+        rendered = self._keep_in_passes(
+            plan.customers, self._customers, entries.append, is_needed=True
         )
         self.quality.check("customers")
         check_fits(entries, worker_memory(self.client))
@@ -260,13 +258,23 @@ class _Flow:
         """Return all records of a table, lazy, or computed where the table is unpacked."""
         if table.is_plain:
             return steps(cut_exactly(self.client, table, self.settings.dialect))
-        return united(self._in_passes(table, lambda some: start(self.client, steps(some))))
+        return united(self._keep_in_passes(table, steps))
 
     def _in_passes(
         self,
         table: Source,
         steps: Callable[[Source], dd.DataFrame],
         *each: Callable[[Entry], object],
-    ) -> list[dd.DataFrame]:
+    ) -> None:
         size, dialect = self.plan.block_size, self.settings.dialect
-        return in_passes(self.client, table, size, dialect, steps, *self.each, *each)
+        in_passes(self.client, table, size, dialect, steps, *self.each, *each)
+
+    def _keep_in_passes(
+        self,
+        table: Source,
+        steps: Callable[[Source], dd.DataFrame],
+        *each: Callable[[Entry], object],
+        is_needed: bool = False,
+    ) -> list[dd.DataFrame]:
+        how = self.plan.block_size, self.settings.dialect, steps, *self.each, *each
+        return keep_in_passes(self.client, table, *how, is_needed=is_needed)

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
 import io
-import lzma
 import os
 import re
-import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from pipeline.csv_text.formats import open_zip, refuse_other_formats
+from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream
+from pipeline.csv_text.formats import refuse_other_formats
 from pipeline.csv_text.names import printable
 from pipeline.csv_text.remote import RemoteFile, is_remote, read_range, shown_url, version_of_url
 from pipeline.csv_text.versions import Version, ends_early, read_on
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.settings import Dialect
 
-# By file name suffix: the compression, and what its first bytes look like.
-COMPRESSIONS = {
-    ".gz": ("gzip", re.compile(rb"\x1f\x8b\x08")),
-    ".bz2": ("bzip2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),
-    ".xz": ("xz", re.compile(rb"\xfd7zXZ\0")),
-    ".zst": ("zstd", re.compile(rb"\x28\xb5\x2f\xfd")),
-    ".zip": ("zip", re.compile(rb"PK(?:\x03\x04|\x05\x06)")),
-}
-# Errors raised by reading a damaged file; NotImplementedError by a zip of an unknown method.
-_UNREADABLE = (
-    *(OSError, EOFError, zlib.error, lzma.LZMAError),
-    *(zipfile.BadZipFile, NotImplementedError, ValueError),
-)
 _CHUNK = 1 << 20
 _ENDS = 1 << 12
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -156,18 +138,14 @@ class TextFile:
             self._raw = opened.enter_context(open_binary(path, version))
             self.version: Version = self._raw.version
             file = io.BufferedReader(self._raw, ahead)
-            compression = self._compression(opened.enter_context(file).peek(16))
-            if compression == "zip":
-                stream = open_zip(shown(path), file)
-            else:
-                stream = _decompressed(file, compression)
-            self._stream = opened.enter_context(stream)
-            begins = self._stream.peek(64)[:64]
+            self._unpacked = self._unpack(opened.enter_context(file), ahead)
+            self._stream = io.BufferedReader(self._unpacked, _CHUNK) if self._unpacked else file
+            begins = opened.enter_context(self._stream).peek(64)[:64]
             refuse_other_formats(shown(path), begins)
             self._opened = opened.pop_all()
         marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if begins.startswith(mark))
         self.encoding = next(marked, dialect.encoding)
-        self.is_plain = not compression
+        self.is_plain = self._unpacked is None
         if not cuts_at_bytes(self.encoding, dialect.delimiter):
             self.is_plain = False
             self._stream = io.BufferedReader(_ToUtf8(self._stream, self.encoding), _CHUNK)
@@ -187,22 +165,24 @@ class TextFile:
     @property
     def position(self) -> int:
         """How many bytes of the file, as stored, have been read so far."""
-        return int(self._raw.tell())
+        return self._unpacked.position if self._unpacked else int(self._raw.tell())
 
-    def _compression(self, begins: bytes) -> str | None:
-        for name, magic in COMPRESSIONS.values():
-            if magic.match(begins):
-                return name
-        claimed = COMPRESSIONS.get(Path(self._path).suffix.lower())
+    def _unpack(self, file: io.BufferedReader, ahead: int) -> UnpackedStream | None:
+        """Return the plain bytes of a compressed file, None if it is not compressed."""
+        begins, name = file.peek(16), shown(self._path)
+        for kind in COMPRESSIONS.values():
+            if kind.magic.match(begins):
+                return UnpackedStream(name, file, kind, ahead)
+        claimed = COMPRESSIONS.get(suffix := Path(self._path).suffix.lower())
         if claimed and begins:
-            raise UsageError(f"{shown(self._path)}: is named as {claimed[0]} data, but holds none")
+            raise UsageError(f"{name}: ends in {suffix}, but is not {claimed.name} data")
         return None
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except _UNREADABLE as error:
+        except (OSError, ValueError) as error:
             why = (
                 f"{shown(self._path)}: cannot be read: {getattr(error, 'strerror', None) or error}"
             )
@@ -263,16 +243,3 @@ def _undecodable(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("pipeline-undecodable", _undecodable)
-
-
-def _decompressed(stream: Any, compression: str | None) -> Any:
-    """Return a peekable stream of the decompressed bytes."""
-    if compression == "gzip":
-        return gzip.GzipFile(fileobj=stream)
-    if compression == "bzip2":
-        return bz2.BZ2File(stream)
-    if compression == "xz":
-        return lzma.LZMAFile(stream)
-    if compression == "zstd":
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
-    return stream

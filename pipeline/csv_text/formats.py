@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from typing import Any
@@ -13,6 +14,8 @@ _ARROW = (
     'convert it first: python -c "from pyarrow import csv, {0}; '
     "csv.write_csv({0}.read_table('{{0}}'), '{{0}}.csv')\""
 )
+# Bytes of the last record of a zip archive, without and with the longest comment.
+_RECORD, _LONGEST_RECORD = 22, 22 + 0xFFFF
 _SAVE = "save its sheet as CSV first"
 # A format's first bytes, its name, and how to convert it to CSV.
 _FORMATS = (
@@ -37,9 +40,17 @@ def refuse_other_formats(name: str, begins: bytes) -> None:
             raise _refusal(name, kind, way)
 
 
-def open_zip(name: str, stream: Any) -> Any:
-    """Return the only file in a zip archive as a stream; raise UsageError for other archives."""
+def open_zip(name: str, stream: Any, start: int) -> tuple[Any, int]:
+    """Return the only file in a zip archive as a stream, and where the archive ends.
+
+    Raises UsageError for other archives, ValueError if the archive does not begin at byte `start`,
+    BadZipFile or NotImplementedError if it cannot be read.
+    """
     archive = zipfile.ZipFile(stream)
+    # By the place of its directory, which is at the end: other data may come before the members.
+    begins = min((member.header_offset for member in archive.infolist()), default=start)
+    if begins != start:
+        raise ValueError(f"the members in its directory begin at byte {begins:,}")
     members = [
         member
         for member in archive.infolist()
@@ -54,7 +65,17 @@ def open_zip(name: str, stream: Any) -> Any:
         )
     if members[0].flag_bits & 1:
         raise _refusal(name, "a zip archive with a password", "unpack it, and name its CSV")
-    return archive.open(members[0])
+    return archive.open(members[0]), _end_of_zip(stream)
+
+
+def _end_of_zip(stream: Any) -> int:
+    """Return where a zip archive ends, by its last record and the comment in it."""
+    place = max(0, stream.seek(0, io.SEEK_END) - _LONGEST_RECORD)
+    stream.seek(place)
+    data = stream.read()
+    record = data.rfind(b"PK\5\6")
+    comment = int.from_bytes(data[record + _RECORD - 2 : record + _RECORD], "little")
+    return int(place + record + _RECORD + comment)
 
 
 def _refusal(name: str, kind: str, way: str) -> UsageError:

@@ -14,7 +14,8 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.csv_text.files import COMPRESSIONS, TextFile, checksum_of_ends, shown
+from pipeline.csv_text.compression import COMPRESSIONS
+from pipeline.csv_text.files import TextFile, checksum_of_ends, shown
 from pipeline.csv_text.records import Grammar, Record, count_lines, grammar
 from pipeline.csv_text.remote import file_system, is_remote, is_web, told
 from pipeline.csv_text.versions import Version

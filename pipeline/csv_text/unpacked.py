@@ -23,6 +23,7 @@ class BlockStream:
         self._file, self._size, self._dialect = file, size, dialect
         self._text: TextFile | None = None
         self._lock = Lock()
+        self._is_ended = False
         self._rewind()
 
     @property
@@ -36,6 +37,25 @@ class BlockStream:
         After the last block come empty ones. Raises UsageError if the file cannot be read,
         StorageError if its file system fails.
         """
+        try:
+            return self._block(index)
+        finally:
+            if self._is_ended:
+                self.close()
+
+    def close(self) -> None:
+        """Close the file, or have the thread close it that reads a block; never wait for that."""
+        self._is_ended = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._rewind()
+            finally:
+                self._lock.release()
+
+    def __del__(self) -> None:
+        self._close()
+
+    def _block(self, index: int) -> UnpackedBlock:
         with self._lock:
             if index < self._next:
                 self._rewind()
@@ -46,9 +66,6 @@ class BlockStream:
             except BaseException:
                 self._rewind()
                 raise
-
-    def __del__(self) -> None:
-        self._close()
 
     def _rewind(self) -> None:
         self._close()

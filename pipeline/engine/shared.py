@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ T = TypeVar("T")
 # A worker may live for many runs, some of them concurrent; ended runs are forgotten.
 _KEPT = 8
 _states: dict[str, OrderedDict[Hashable, Any]] = {}  # by kind
+_ended = deque[Hashable](maxlen=1_000)  # the runs that were forgotten last
 _lock = Lock()
 
 
@@ -22,6 +23,8 @@ def shared(name: Hashable, make: Callable[[], T], *, kind: str = "", kept: int =
     process ends, or other runs came between): the calling code must be correct without it.
     """
     with _lock:
+        if _run_of(name) in _ended:  # for a task that has outlived its run
+            return make()
         states = _states.setdefault(kind, OrderedDict())
         if name not in states:
             states[name] = make()
@@ -32,7 +35,19 @@ def shared(name: Hashable, make: Callable[[], T], *, kind: str = "", kept: int =
         return state
 
 
-def forget(name: Hashable, kind: str) -> None:
-    """Free what `shared` keeps under this name."""
+def forget(run: Hashable, kind: str) -> None:
+    """Free what `shared` keeps for a run: under that name, or a tuple that begins with it.
+
+    Values that have a method `close` are closed. Nothing is kept for that run from then on.
+    """
     with _lock:
-        _states.setdefault(kind, OrderedDict()).pop(name, None)
+        _ended.append(run)
+        states = _states.setdefault(kind, OrderedDict())
+        freed = [states.pop(name) for name in list(states) if _run_of(name) == run]
+    for state in freed:
+        if hasattr(state, "close"):
+            state.close()
+
+
+def _run_of(name: Hashable) -> Hashable:
+    return name[0] if isinstance(name, tuple) and name else name

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from pipeline.columns.totals import EXACT, Checksum, modulo
 from pipeline.csv_text.sources import Source
-from pipeline.outputs.books import Books, Entry, Ledger, Line, TableBooks, sum_of, table_books
+from pipeline.outputs.books import (
+    Books,
+    Entry,
+    Ledger,
+    Line,
+    TableBooks,
+    parted,
+    sum_of,
+    table_books,
+)
 from pipeline.outputs.read_back import added_up
 from pipeline.outputs.staging import COMBINED, SPENDING
 from pipeline.steps.render import Layout
@@ -55,6 +64,8 @@ def run_books(
     checksum = _added([Checksum.of(layout.header_line), *(entry["checksum"] for entry in written)])
     lines = [
         *_read(books, of_customers, of_purchases),
+        *_unpacked(customers, of_customers),
+        *_unpacked(purchases, of_purchases),
         *_unchanged(_CUSTOMERS, of_customers),
         *_joined_with(of_customers, ledger),
         *_shuffled([*of_customers, *of_purchases], written),
@@ -93,6 +104,15 @@ def _read(books: Iterable[TableBooks], *tables: Sequence[Entry]) -> Iterator[Lin
         yield Line(f"bytes of {name}", ("in the files", "read"), figures)
         figures = table.hash_total, sum_of("hash_total_kept", blocks)
         yield Line(f"sum of all bytes of text of {name}", ("in the records", "in columns"), figures)
+
+
+def _unpacked(source: Source, blocks: Sequence[Entry]) -> Iterator[Line]:
+    """Compare where the last blocks of files that were unpacked end with the text of all blocks."""
+    _, packed = parted(source, blocks)
+    if packed:
+        headers = sum(file.start for file in source.files if not file.is_plain)
+        figures = sum_of("unpacked_bytes", packed), headers + sum_of("bytes", packed)
+        yield Line(f"unpacked bytes of {source.name}", ("unpacked", "read"), figures)
 
 
 def _unchanged(seals: Sequence[tuple[str, str, str]], entries: Sequence[Entry]) -> Iterator[Line]:

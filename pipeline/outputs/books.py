@@ -46,8 +46,8 @@ class Ledger:
 class TableBooks:
     """The control totals of one table.
 
-    `bytes` counts the headers and blocks read, `bytes_in_files` is the size of the files, if
-    compressed as counted at their end.
+    `bytes` counts the headers and blocks read, of a file to unpack the bytes as stored that were
+    used for its blocks; `bytes_in_files` is the size of the files as the client saw them.
     `values_missing`, `values_unusable` and `values_out_of_range` count values of the parsed column;
     `value_examples` lists up to 20 unusable ones, each with file, line and value, `range_examples`
     those out of range. `total` is the exact sum of the
@@ -123,12 +123,14 @@ class Books:
 
 def table_books(source: Source, blocks: Sequence[Entry]) -> TableBooks:
     """Add up the control totals of a table's `blocks` (see `read.read_block`), in input order."""
+    plain, packed = parted(source, blocks)
     with localcontext(EXACT):
         total = sum((block["total"] for block in blocks), Decimal(0))
     return TableBooks(
-        bytes=sum(file.start for file in source.files) + sum_of("bytes", blocks),
-        bytes_in_files=sum(file.size for file in source.files if file.is_plain)
-        + sum_of("unpacked_bytes", blocks),
+        bytes=sum(file.start for file in source.files if file.is_plain)
+        + sum_of("bytes", plain)
+        + sum_of("stored", packed),
+        bytes_in_files=source.size,
         records=sum_of("records", blocks),
         rejected=sum_of("rejects", blocks),
         values_missing=sum_of("missing", blocks),
@@ -149,6 +151,15 @@ def examples_of(name: str, source: Source, blocks: Sequence[Entry]) -> list[dict
         for file, line, block in by_file(source, blocks)
         for example in block[name]
     ][:MAX_EXAMPLES]
+
+
+def parted(source: Source, blocks: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Return the entries of blocks of plain files, and those of blocks of files to unpack."""
+    plain = {file.path for file in source.files if file.is_plain}
+    return (
+        [block for block in blocks if block["path"] in plain],
+        [block for block in blocks if block["path"] not in plain],
+    )
 
 
 def by_file(source: Source, blocks: Sequence[Entry]) -> Iterator[tuple[SourceFile, int, Entry]]:

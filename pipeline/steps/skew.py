@@ -10,7 +10,7 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from distributed import Client
+from distributed import Client, Future
 
 from pipeline.columns.arrow import TEXT, to_arrow
 from pipeline.columns.keys import trimmed
@@ -52,7 +52,12 @@ def find_hot(
         _count_ids, read(replace(purchases, blocks=some)), share, step="sample", meta=NO_ENTRIES
     )
     entries: list[Entry] = []
-    compute_entries(client, [counted], entries.append)
+    try:
+        compute_entries(client, [counted], entries.append)
+    finally:
+        for block in some:
+            if isinstance(block, Future):  # a graph that refers to it may live longer
+                block.release()
     counts = sum((Counter(entry["counts"]) for entry in entries), Counter[str]())
     least = max(share * sum(entry["sampled"] for entry in entries), 1)
     return tuple(sorted(id for id, count in counts.items() if count >= least))

@@ -19,15 +19,15 @@ from distributed import Client, Future, Reschedule, get_worker
 
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.csv_text.unpacked import BlockStream
-from pipeline.engine.compute import RETRIES, Entry
+from pipeline.engine.compute import RETRIES, Entry, ask
 from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
 from pipeline.engine.partitions import from_blocks
-from pipeline.engine.shared import shared
+from pipeline.engine.shared import forget, shared
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
 
 _REFUSALS = 10
-_OPEN_FILES = 64  # of one process
+_KIND, _OPEN_FILES = "reader", 64  # of one process
 
 
 class _Next(NamedTuple):
@@ -41,8 +41,9 @@ class _Next(NamedTuple):
 class Unpacking:
     """Unpacks the files of a table, and runs their blocks through `steps` as they appear.
 
-    `blocks` are whole files (see `ranges.cut_into_ranges`), `size` is that of the blocks to cut
-    them into. `frames` are the results of `steps` so far.
+    The source's blocks are whole files (see `ranges.cut_into_ranges`), `size` is that of the blocks
+    to cut them into. A block is freed as soon as its entry has come. Workers keep files open only
+    within the `with` block.
     """
 
     def __init__(
@@ -53,12 +54,25 @@ class Unpacking:
         dialect: Dialect,
         steps: Callable[[Source], dd.DataFrame],
     ) -> None:
-        self.frames: list[dd.DataFrame] = []
         self._client, self._source, self._steps = client, source, steps
-        self._args = size, dialect, uuid4().hex
+        self._run = uuid4().hex
+        self._args = size, dialect, self._run
         self._waiting = deque(_Next(whole, whole.number, None) for whole in source.blocks)
         self._unpacking: dict[int, tuple[Block, Future]] = {}
-        self._unfinished: set[int] = set()  # numbers of unpacked blocks
+        self._unfinished: dict[int, Future] = {}  # unpacked blocks
+
+    def __enter__(self) -> Unpacking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for future in (
+            *(future for _, future in self._unpacking.values()),
+            *self._unfinished.values(),
+        ):
+            future.release()
+        if self._source.blocks:
+            run = self._client.run
+            ask(self._client, lambda: run(forget, self._run, _KIND, on_error="ignore"))
 
     def begin(self) -> list[dd.DataFrame]:
         """Return the first frames to compute."""
@@ -71,16 +85,16 @@ class Unpacking:
             if "unpacked" in entry:
                 whole, future = self._unpacking.pop(entry["unpacked"])
                 unpacked.append(future)
-                self._unfinished.add(entry["unpacked"])
+                self._unfinished[entry["unpacked"]] = future
                 if not entry["is_last"]:  # first, so that few files are open at a time
                     following = _Next(whole, entry["unpacked"] + 1, entry["worker"])
                     self._waiting.appendleft(following)
-            elif entry.get("table") == self._source.name:
-                self._unfinished.discard(entry["block"])
+            elif entry.get("table") == self._source.name and entry["block"] in self._unfinished:
+                # A graph that refers to it may live longer.
+                self._unfinished.pop(entry["block"]).release()
         frames = []
         if unpacked:
             frames = [self._steps(replace(self._source, blocks=tuple(unpacked)))]
-            self.frames += frames
         return frames + self._unpack_more()
 
     def _unpack_more(self) -> list[dd.DataFrame]:
@@ -127,6 +141,10 @@ class _Reader:
         self.stream = BlockStream(whole.file, size, dialect)
         self._refused = Counter[int]()
 
+    def close(self) -> None:
+        """Close the file."""
+        self.stream.close()
+
     def refuses(self, index: int) -> bool:
         """Tell whether another worker should unpack a block, because it has read up to there.
 
@@ -141,7 +159,7 @@ class _Reader:
 
 def _unpack(whole: Block, number: int, size: int, dialect: Dialect, run: str) -> _Unpacked:
     name = run, whole.number
-    reader = shared(name, lambda: _Reader(whole, size, dialect), kind="reader", kept=_OPEN_FILES)
+    reader = shared(name, lambda: _Reader(whole, size, dialect), kind=_KIND, kept=_OPEN_FILES)
     index = number - whole.number
     if reader.refuses(index):
         raise Reschedule

@@ -61,7 +61,7 @@ def test_what_is_named_as_compressed_but_is_not_is_refused(tmp_path: Path, endin
     path = tmp_path / f"t.csv{ending}"
     path.write_bytes(TEXT)
 
-    with pytest.raises(UsageError, match=r"t.csv\.\w+: is named as \w+ data, but holds none$"):
+    with pytest.raises(UsageError, match=r"t.csv\.\w+: ends in \.\w+, but is not \w+ data$"):
         contents(path)
 
 

@@ -1,0 +1,323 @@
+"""Compressed files as one stream of plain bytes, read up to the last byte of the file.
+
+A gzip file is a sequence of members, an xz or bzip2 file of streams, a zstd file of frames, and a
+zip file one archive; here each of these is a unit. Python's `BZ2File` and `LZMAFile` end without an error where a later unit
+is damaged (python/cpython#88300), so this module reads unit by unit, and accounts for every byte
+between them.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+from isal import igzip_lib
+
+from pipeline.csv_text.formats import open_zip
+
+_FEED = 1 << 16  # bytes that a decompressor gets at a time
+
+
+class DamageError(ValueError):
+    """A compressed file is cut off or damaged, or holds other data too; the message says where."""
+
+
+# What decompressors raise. An OSError that has a number comes from the file system.
+_DAMAGE = (
+    *(igzip_lib.IsalError, lzma.LZMAError, OSError, ValueError),
+    *(zlib.error, zipfile.BadZipFile, NotImplementedError),
+)
+
+
+class _Unit(Protocol):
+    def read(self, size: int) -> bytes:
+        """Return up to `size` of the next plain bytes, none at the end of the unit.
+
+        Raises EOFError if the file ends before the unit, one of `_DAMAGE` if the unit is damaged.
+        """
+
+
+@dataclass(frozen=True)
+class Compression:
+    """A format of compressed files.
+
+    `magic` matches the first bytes of each unit. Zero bytes in multiples of `padding` may follow
+    the last unit, and others too if it is `padded_between`.
+    """
+
+    name: str
+    unit: str
+    magic: re.Pattern[bytes]
+    begin: Callable[[_Stored], _Unit]
+    padding: int = 0
+    padded_between: bool = False
+
+
+class UnpackedStream(io.RawIOBase):
+    """The plain bytes of a compressed file; reading them raises DamageError or OSError."""
+
+    def __init__(self, name: str, stream: Any, compression: Compression, feed: int = _FEED) -> None:
+        """Read the stream of a file called `name` from its front, up to `feed` bytes at a time."""
+        self._stored = _Stored(name, stream, min(feed, _FEED))
+        self._compression = compression
+        self._unit: _Unit | None = None
+        self._start = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    @property
+    def position(self) -> int:
+        """How many bytes, as stored, were used for what has been read so far."""
+        return self._stored.place
+
+    def readinto(self, target: Any) -> int:
+        """Read the next plain bytes into `target`; return how many, 0 only at the end."""
+        while self._unit is not None or self._begin_unit():
+            assert self._unit is not None
+            with self._place_named():
+                data = self._unit.read(len(target))
+            if data:
+                target[: len(data)] = data
+                return len(data)
+            self._unit = None
+        return 0
+
+    def _begin_unit(self) -> bool:
+        """Begin the next unit; return False at the end of the file."""
+        stored, kind = self._stored, self._compression
+        zeros = stored.skip_zeros() if kind.padding and stored.place else 0
+        is_padding = zeros == 0 or zeros % kind.padding == 0
+        begins = stored.peek(16)
+        if is_padding and not begins:
+            return False
+        may_begin = not zeros or (is_padding and kind.padded_between)
+        if not (may_begin and kind.magic.match(begins)):
+            place = stored.place if is_padding else stored.place - zeros
+            raise DamageError(
+                f"from byte {place:,} on, it holds other data than {kind.name} {kind.unit}s; "
+                "remove that, or copy the file again"
+            )
+        self._start = stored.place
+        with self._place_named():
+            self._unit = kind.begin(stored)
+        return True
+
+    @contextmanager
+    def _place_named(self) -> Iterator[None]:
+        kind = self._compression
+        unit = f"the {kind.name} {kind.unit} that begins at byte {self._start:,}"
+        try:
+            yield
+        except EOFError as error:
+            raise DamageError(
+                f"{unit} is cut off at byte {self._stored.place:,}, the end of the file; "
+                "copy the file again"
+            ) from error
+        except _DAMAGE as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise DamageError(f"{unit} is damaged ({error}); copy the file again") from error
+
+
+class _Stored:
+    """The bytes of a file as they are stored, read in order."""
+
+    def __init__(self, name: str, stream: Any, feed: int) -> None:
+        self.name, self.stream, self._feed = name, stream, feed
+        self._buffer, self._at, self._before = b"", 0, 0
+
+    @property
+    def place(self) -> int:
+        """The place in the file of the next byte."""
+        return self._before + self._at
+
+    def peek(self, size: int) -> bytes:
+        """Return the next `size` bytes, fewer only at the end, without reading them."""
+        if len(self._buffer) - self._at < size:
+            self._before += self._at
+            self._buffer = self._buffer[self._at :] + self.stream.read(max(size, self._feed))
+            self._at = 0
+        return self._buffer[self._at : self._at + size]
+
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes; raise EOFError if there are fewer."""
+        data = self.peek(size)
+        self._at += len(data)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+    def read_some(self) -> bytes:
+        """Return as many of the next bytes as a decompressor gets; raise EOFError at the end."""
+        if not self.peek(1):
+            raise EOFError
+        data = self._buffer[self._at :]
+        self._at += len(data)
+        return data
+
+    def give_back(self, size: int) -> None:
+        """Go back: the last `size` bytes of what was read last are the next again."""
+        self._at -= size
+
+    def move(self, place: int) -> None:
+        """Go on at a place of the file, which is where the stream is."""
+        self._buffer, self._at, self._before = b"", 0, place
+
+    def skip(self, size: int) -> None:
+        """Skip bytes; raise EOFError if there are fewer."""
+        while size:
+            size -= len(self.read(min(size, self._feed)))
+
+    def skip_text(self) -> None:
+        """Skip bytes up to a zero byte, and that one; raise EOFError if there is none."""
+        while (zero := (data := self.read_some()).find(0)) < 0:
+            pass
+        self.give_back(len(data) - zero - 1)
+
+    def skip_zeros(self) -> int:
+        """Skip zero bytes; return how many."""
+        start = self.place
+        while data := self.peek(self._feed):
+            rest = len(data.lstrip(b"\0"))
+            self._at += len(data) - rest
+            if rest:
+                break
+        return self.place - start
+
+
+class _Decompressed:
+    """A unit that one decompressor of Python's kind reads."""
+
+    def __init__(self, stored: _Stored, decompressor: Any) -> None:
+        self._stored, self._decompressor = stored, decompressor
+
+    def read(self, size: int) -> bytes:
+        decompressor = self._decompressor
+        while not decompressor.eof:
+            stored = self._stored.read_some() if decompressor.needs_input else b""
+            data: bytes = decompressor.decompress(stored, size)
+            if decompressor.eof:
+                self._stored.give_back(len(decompressor.unused_data))
+            if data:
+                return data
+        return b""
+
+
+def _gzip_member(stored: _Stored) -> _Unit:
+    # Parsed here: igzip_lib takes some headers for damaged that come in two pieces.
+    flags = stored.read(10)[3]
+    if flags & 0xE0:
+        raise ValueError(f"unknown flags 0x{flags:02x} in its header")
+    if flags & 4:  # extra fields
+        stored.skip(int.from_bytes(stored.read(2), "little"))
+    for flag in (8, 16):  # a file name, a comment
+        if flags & flag:
+            stored.skip_text()
+    if flags & 2:  # a checksum of the header
+        stored.skip(2)
+    decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP_NO_HDR_VER)
+    return _Decompressed(stored, decompressor)
+
+
+class _Skipped:
+    """A unit without plain bytes."""
+
+    def read(self, _: int) -> bytes:
+        return b""
+
+
+def _zstd_frame(stored: _Stored) -> _Unit:
+    if stored.peek(4)[1:] == b"\x2a\x4d\x18":  # a skippable frame, RFC 8878, section 3.1.2
+        stored.skip(4)
+        stored.skip(int.from_bytes(stored.read(4), "little"))
+        return _Skipped()
+    frame = pa.PythonFile(_ZstdFrame(stored), "r")
+    stream: _Unit = pa.CompressedInputStream(frame, "zstd")
+    return stream
+
+
+class _ZstdFrame(io.RawIOBase):
+    """The stored bytes of one zstd frame (RFC 8878, section 3.1.1), as a file for Arrow.
+
+    Arrow's decompressor does not say where a frame ends; the sizes of the blocks do.
+    """
+
+    def __init__(self, stored: _Stored) -> None:
+        self._stored = stored
+        flags = stored.peek(5)[-1]
+        is_single, self._has_checksum = flags & 32, flags & 4
+        size_of_size = (1 if is_single else 0, 2, 4, 8)[flags >> 6]
+        self._left = 5 + (not is_single) + (0, 1, 2, 4)[flags & 3] + size_of_size
+        self._is_last = self._is_done = False
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes of the frame, none at its end; Arrow always names a size."""
+        if not self._left:
+            self._left = self._next_part()
+        data = self._stored.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def _next_part(self) -> int:
+        """Return the size of the next block with its header, of the checksum, or of nothing."""
+        if self._is_last:
+            is_done, self._is_done = self._is_done, True
+            return 4 if self._has_checksum and not is_done else 0
+        header = int.from_bytes(self._stored.read(3), "little")
+        self._stored.give_back(3)
+        self._is_last = bool(header & 1)
+        is_repeated = header >> 1 & 3 == 1  # one byte, so many times
+        return 3 + (1 if is_repeated else header >> 3)
+
+
+class _ZipArchive:
+    """A zip archive of one file."""
+
+    def __init__(self, stored: _Stored) -> None:
+        self._stored = stored
+        self._member, self._end = open_zip(stored.name, stored.stream, stored.place)
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._member.read(size)
+        stream = self._stored.stream
+        self._stored.move(stream.tell() if data else stream.seek(self._end))
+        return data
+
+
+# By the suffix of a file's name.
+COMPRESSIONS = {
+    ".gz": Compression("gzip", "member", re.compile(rb"\x1f\x8b\x08"), _gzip_member, padding=1),
+    ".bz2": Compression(
+        "bzip2",
+        "stream",
+        re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
+        lambda stored: _Decompressed(stored, bz2.BZ2Decompressor()),
+    ),
+    ".xz": Compression(
+        "xz",
+        "stream",
+        re.compile(rb"\xfd7zXZ\0"),
+        lambda stored: _Decompressed(stored, lzma.LZMADecompressor(lzma.FORMAT_XZ)),
+        padding=4,
+        padded_between=True,
+    ),
+    ".zst": Compression(
+        "zstd", "frame", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _zstd_frame
+    ),
+    ".zip": Compression("zip", "archive", re.compile(rb"PK(?:\x03\x04|\x05\x06)"), _ZipArchive),
+}
