@@ -74,11 +74,11 @@ def test_any_name_is_read_written_and_shown(folder: Path, environment: dict[str,
 
 
 def test_an_error_shows_any_name(folder: Path, environment: dict[str, str]) -> None:
-    code, out, said = run(folder, environment, "--strict")
+    code, out, said = run(folder, environment, "--max-rejected", "0")
 
     assert (code, out) == (1, "")
     error = said.splitlines()[-1].removeprefix("error: ")
-    assert r"the first at jos\xe9/caf\xe9.csv, line 10002: too few fields" in error
+    assert r"jos\xe9/caf\xe9.csv" in error
     failed = json.loads((folder / OUTPUTS / FAILED).read_text(encoding="utf-8"))
     assert failed["error"] == error
 

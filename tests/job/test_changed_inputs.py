@@ -163,7 +163,7 @@ def test_a_file_that_changes(
         )
         assert progress.said[-1] == f"warning: {warning}"
         report = json.loads((inputs / "outputs" / REPORT).read_bytes())
-        assert report["warnings"] == [warning]
+        assert report["warnings"][-1] == warning
         assert report["inputs"]["purchases"][0]["bytes"] == size
         assert is_the_sample(inputs)
         return
@@ -397,7 +397,7 @@ def test_an_object_that_is_put_again_as_it_was(
     run(how, client, progress)
 
     assert is_the_sample(inputs)
-    assert not any(said.startswith("warning") for said in progress.said)
+    assert not any("grew" in said for said in progress.said)
 
 
 def test_an_object_that_is_deleted(client: Client, inputs: Path, prefix: Prefix) -> None:
