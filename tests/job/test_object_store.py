@@ -181,4 +181,4 @@ def test_an_object_that_does_not_exist_is_one_line(client: Client, prefix: Prefi
     settings = Settings((f"{prefix.url}/no.csv",), (f"{prefix.url}/no.csv",), f"{prefix.url}/out")
     with pytest.raises(UsageError, match=f"customers: no file at '{prefix.url}/no.csv'"):
         run(settings, client)
-    assert prefix.names() == {f"out/{FAILED}"}
+    assert prefix.names() == set()
