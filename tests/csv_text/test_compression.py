@@ -223,7 +223,9 @@ def test_a_zip_archive_of_an_unknown_method_is_refused(tmp_path: Path) -> None:
     for header, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
         data[data.index(header) + method] = 97
 
-    assert "begins at byte 0 is damaged (That compression" in refusal(tmp_path / "t.zip", data)
+    assert "begins at byte 0 is damaged (That compression" in refusal(
+        tmp_path / "t.zip", bytes(data)
+    )
 
 
 def test_many_small_units_take_little_time(tmp_path: Path) -> None:

@@ -93,7 +93,14 @@ def test_a_file_that_is_cut_or_goes_on_ends_the_run_with_its_place(
             [
                 *(sys.executable, "-m", "pipeline", "--scheduler", "local", "--workers", "1"),
                 *("--customers", "customers.csv", "--purchases", path.name),
-                *("--output-dir", "outputs", "--dashboard-address", "", "--block-size", "8KiB"),
+                *(
+                    "--output-dir",
+                    "outputs",
+                    "--dashboard-address",
+                    "127.0.0.1:0",
+                    "--block-size",
+                    "8KiB",
+                ),
             ],
             cwd=tmp_path,
             capture_output=True,
@@ -132,6 +139,7 @@ class Watching(Progress):
         self._client = client
 
     def advance(self, _: dict[str, Any]) -> None:
+        """Count."""
         self.times += 1
         self.most = max(self.most, len(unpacked(self._client)))
 
@@ -188,6 +196,7 @@ class Failing(Progress):
         self.opened: list[str] = []
 
     def advance(self, _: dict[str, Any]) -> None:
+        """Fail, if it is time to, and note the files that are open then."""
         self._left -= 1
         if not self._left:
             self.opened = [file for of_one in files(self._client, self._folder) for file in of_one]
