@@ -18,7 +18,7 @@ from distributed import Client
 from support.cases import zstd
 from support.processes import two_workers, wait_until
 
-from pipeline import Settings, run
+from pipeline import Settings, job, run
 from pipeline.csv_text.compression import UnpackedStream
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
@@ -151,11 +151,20 @@ def unpacked(client: Client) -> set[str]:
     return {key for key in every if key.startswith(("unpack-", "first_block-"))}
 
 
-@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+@pytest.mark.parametrize(
+    ("join", "is_on_one_machine"),
+    [("broadcast", True), ("shuffle", True), ("shuffle", False)],
+    ids=["broadcast", "shuffle by files", "shuffle by the network"],
+)
 @pytest.mark.usefixtures("small_partitions")
 def test_few_unpacked_blocks_wait_whatever_the_size_of_the_file(
-    client: Client, tmp_path: Path, join: Join
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    join: Join,
+    is_on_one_machine: bool,
 ) -> None:
+    monkeypatch.setattr(job, "is_on_one_machine", lambda _: is_on_one_machine)
     for name, data in (("customers", CUSTOMERS), ("purchases", b"".join(PURCHASES))):
         (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(data))
     watching = Watching(client)
