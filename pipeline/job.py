@@ -103,8 +103,9 @@ def run(
 
         with log.stage("check and publish"):
             tables = {table: ledger.of_table(table) for table in (plan.customers, plan.purchases)}
-            format_rejects(client, tables, rejects := stage.place.below(REJECTS))
-            write_rejected(stage / REJECTED, tables, rejects)
+            rejects = stage.place.below(REJECTS), settings.escape_formulas
+            format_rejects(client, tables, *rejects)
+            write_rejected(stage / REJECTED, tables, *rejects)
             spending = summarize(
                 ledger.totals("spending"),
                 ledger.totals("customers"),
@@ -276,5 +277,7 @@ class _Flow:
         *each: Callable[[Entry], object],
         is_needed: bool = False,
     ) -> list[dd.DataFrame]:
-        how = self.plan.block_size, self.settings.dialect, steps, *self.each, *each
-        return keep_in_passes(self.client, table, *how, is_needed=is_needed)
+        size, dialect = self.plan.block_size, self.settings.dialect
+        return keep_in_passes(
+            self.client, table, size, dialect, steps, *self.each, *each, is_needed=is_needed
+        )

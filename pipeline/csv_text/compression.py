@@ -1,9 +1,9 @@
 """Compressed files as one stream of plain bytes, read up to the last byte of the file.
 
 A gzip file is a sequence of members, an xz or bzip2 file of streams, a zstd file of frames, and a
-zip file one archive; here each of these is a unit. Python's `BZ2File` and `LZMAFile` end without an error where a later unit
-is damaged (python/cpython#88300), so this module reads unit by unit, and accounts for every byte
-between them.
+zip file one archive; here each of these is a unit. Python's `BZ2File` and `LZMAFile` end without an
+error where a later unit is damaged (python/cpython#88300), so this module reads unit by unit, and
+accounts for every byte between them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DamageError(ValueError):
 
 
 # What decompressors raise. An OSError that has a number comes from the file system.
-_DAMAGE = (
+_DAMAGE: tuple[Any, ...] = (
     *(igzip_lib.IsalError, lzma.LZMAError, OSError, ValueError),
     *(zlib.error, zipfile.BadZipFile, NotImplementedError),
 )

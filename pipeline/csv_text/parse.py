@@ -19,10 +19,15 @@ _SMALL = 1 << 16  # bytes; in such a text, checking each record by itself takes 
 
 
 class Reject(NamedTuple):
-    """A record that could not be read; `line` and `offset` count from 0 at the block's start."""
+    """A record that could not be read; `line` and `offset` count from 0 at the block's start.
+
+    `length` is that of the record in bytes, without its line end; `raw`, too, has no line end, and
+    not more bytes than the largest record may have.
+    """
 
     line: int
     offset: int
+    length: int
     reason: str
     detail: str
     raw: bytes
@@ -71,7 +76,7 @@ def parse(
         if fields is not None:
             return [Piece(text, fields, offset, line)]
     half = rules.complete_records(text[: len(text) // 2]) if len(text) > _SMALL else 0
-    if half:
+    if half > len(text) // 4:  # else a record is so long that a copy of the rest would cost more
         first, second = text[:half], text[half:]
         return [
             *parse(first, columns, encoding, dialect, offset, line),
@@ -140,7 +145,10 @@ def _sift(text: bytes, fields: int, encoding: str, records: Grammar) -> tuple[by
         if fault is None:
             good.append(raw if raw.endswith((b"\n", b"\r")) else raw + b"\n")
         else:
-            rejected.append(Reject(record.line, record.offset, *fault, raw))
+            stop = record.offset + record.size
+            end = text[stop - 2 : stop]
+            length = record.size - len(end) + len(end.rstrip(b"\r\n"))
+            rejected.append(Reject(record.line, record.offset, length, *fault, raw[:length]))
     return b"".join(good), rejected
 
 

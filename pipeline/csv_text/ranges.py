@@ -152,6 +152,10 @@ class _Text:
         self._bytes = read_bytes(file.path, start, min(stop, file.size), file.version)
 
     @property
+    def size(self) -> int:
+        return len(self._bytes)
+
+    @property
     def at_end(self) -> bool:
         return self._start + len(self._bytes) == self._file.size
 
@@ -207,5 +211,6 @@ def _cut(block: Block, start: int, text: _Text, dialect: Dialect, known: int | N
         found = rules.next_record(text.behind(begin), block.stop - begin, text.at_end)
         if found is not None:
             return Cut(start, begin + found)
-        ahead *= 4
+        # Not far past the end of a long record.
+        ahead = min(4 * ahead, max(_AHEAD, text.size // 4))
         text.read_on(ahead)

@@ -20,7 +20,6 @@ from pipeline.csv_text.record_ends import RecordEnds
 from pipeline.settings import Dialect
 
 _LF = ord("\n")
-_LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\n|\r|\Z)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # Possessive quantifiers and atomic groups: text matches in one way only, so malformed text fails at
 # once. Not `(…)*+` where alternatives are within: before Python 3.11.5, that matched too little
@@ -34,13 +33,15 @@ _UNCLOSED = "unclosed quote"
 class Record:
     """One record: its bytes, where it begins, and its fault (None if well-formed).
 
-    `line` counts physical lines from 0 at the first byte of the text.
+    `line` counts physical lines from 0 at the first byte of the text. `size` is that of the record
+    in bytes, line end included; `raw` ends at the maximum record size, as may a faulty record.
     """
 
     raw: bytes
     offset: int
     line: int
     fault: str | None
+    size: int
 
 
 def grammar(dialect: Dialect) -> Grammar:
@@ -74,11 +75,12 @@ class Grammar:
         offset = line = 0
         while offset < len(text):
             stop, fault = self._next(text, offset)
-            raw = text[offset:stop]
+            raw = text[offset : min(stop, offset + self._max_size)]
             if raw.strip(b"\r\n"):
-                yield Record(raw, offset, line, fault)
+                yield Record(raw, offset, line, fault, stop - offset)
+            # A faulty record is one line.
+            line += text[stop - 1] in b"\r\n" if fault else count_lines(raw)
             offset = stop
-            line += count_lines(raw)
 
     def count_fields(self, record: bytes) -> int:
         """Return the number of fields of a well-formed record."""
@@ -149,10 +151,9 @@ class Grammar:
         found = self._match(text, offset)
         if found is not None:
             return found.end(), None
-        line = _LINE.match(text, offset)
-        assert line is not None, "a line matches everywhere"
         # Judged by its own line alone: how far the text continues depends on the block.
-        return line.end(), self._fault(text, offset, line.end())
+        stop = _line_end(text, offset)
+        return stop, self._fault(text, offset, stop)
 
     def _sure_end(self, text: bytes, offset: int) -> int:
         """Return the end of the surely complete, well-formed records at `offset`."""
@@ -231,6 +232,21 @@ def count_lines(text: bytes) -> int:
         return text.count(b"\n")
     # Many times faster on long text.
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == _LF))
+
+
+def _line_end(text: bytes, start: int) -> int:
+    """Return where the line that begins at `start` ends, its line end included."""
+    size = 1 << 12
+    while start < len(text):
+        stop = start + size
+        lf = text.find(b"\n", start, stop)
+        cr = text.find(b"\r", start, stop if lf < 0 else lf)
+        if cr >= 0:
+            return cr + 2 if text[cr + 1 : cr + 2] == b"\n" else cr + 1
+        if lf >= 0:
+            return lf + 1
+        start, size = stop, 2 * size
+    return len(text)
 
 
 def _last_line_end(text: bytes, start: int, stop: int) -> int:

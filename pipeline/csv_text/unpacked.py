@@ -81,7 +81,8 @@ class BlockStream:
         text = self._read_on(self._left, self._size + _AHEAD)
         rules, ahead = grammar(self._dialect), _AHEAD
         while (found := rules.next_record(text, min(self._size, len(text)), self._at_end)) is None:
-            ahead *= 4
+            # Not far past the end of a long record.
+            ahead = min(4 * ahead, max(_AHEAD, len(text) // 4))
             text = self._read_on(text, len(text) + ahead)
         start, stored = self._place, self._stored
         self._left, self._place = text[found:], start + found

@@ -87,7 +87,7 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
     return Plan(
         customers,
         purchases,
-        layout(customers.columns, purchases.columns, columns),
+        layout(customers.columns, purchases.columns, columns, settings.escape_formulas),
         choose_join(settings.join, customers.plain_size, worker_memory(client)),
         settings.block_size or choose_block_size(total, thread_memory(client)),
         choose_partitions(total, thread_memory(client)),

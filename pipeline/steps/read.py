@@ -7,10 +7,12 @@ on, frames have the same few column names, whatever the names in the input.
 
 from __future__ import annotations
 
-import pickle
+import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import dask.dataframe as dd
@@ -31,6 +33,7 @@ from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.engine.ledger import entry_of, with_totals
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.places import Place
+from pipeline.errors import StorageError
 from pipeline.settings import MAX_AGE, Columns, Dialect
 
 ID = "customer_id"
@@ -39,7 +42,7 @@ REST = "rest"
 ORDER = "order"
 KEY = "key"
 FIRST_NAME, LAST_NAME = "first_name", "last_name"
-MAX_EXAMPLES = 20
+MAX_EXAMPLES, _EXAMPLES_SIZE = 20, 1 << 16  # of a block: how many, and bytes of raw text
 _ROW_BITS = 31  # of an `order`; those above number the block
 _NO_ROWS = np.empty(0, np.int64)
 _FIRST_ROWS = 1 << 10  # of a block, to look for an id in
@@ -118,7 +121,7 @@ def read(
     """Return the records of a table, lazy, one partition per block (see `read_block`).
 
     If a block has many `rejected` records, its worker writes them into the place `rejects` (see
-    `kept_rejects`), and only the first `MAX_EXAMPLES` are in its control totals.
+    `kept_rejects`), and only the first ones, up to `MAX_EXAMPLES`, are in its control totals.
     """
     none = TableFields(pa.table({name: pa.array([], TEXT) for name in source.columns}))
     numbers, _ = wanted.number.parse(none.column(wanted.number.name), dialect)
@@ -140,20 +143,40 @@ def _read(block: Block, table: str, *args: Any) -> pd.DataFrame:
     *how, rejects = args
     records = read_block(block, table, *how)
     rejected = entry_of(records)["rejected"]
-    if rejects is None or len(rejected) <= MAX_EXAMPLES:
+    few = _few(rejected)
+    if rejects is None or len(few) == len(rejected):
         return records
-    rejects.put(_name_of_rejects(table, block.number), pickle.dumps(rejected))
-    return with_totals(records, records, rejected=rejected[:MAX_EXAMPLES])
+    # JSON: who may write there must not be able to have workers run anything.
+    rows = [reject._replace(raw=b64encode(reject.raw).decode()) for reject in rejected]
+    rejects.put(_name_of_rejects(table, block.number), json.dumps(rows).encode())
+    return with_totals(records, records, rejected=few)
+
+
+def _few(rejected: list[Reject]) -> list[Reject]:
+    """Return the first rejects, as many as control totals may hold: one for certain."""
+    sizes = accumulate(len(reject.raw) for reject in rejected[:MAX_EXAMPLES])
+    fits = sum(size <= _EXAMPLES_SIZE for size in sizes)
+    return rejected[: max(1, fits)]
 
 
 def kept_rejects(rejects: Place, table: str, block: int) -> list[Reject]:
-    """Return all rejected records of a block of which a worker kept more than a few."""
-    found: list[Reject] = pickle.loads(rejects.get(_name_of_rejects(table, block)))
-    return found
+    """Return all rejected records of a block of which a worker kept more than a few.
+
+    Raises StorageError if anyone has changed what the worker wrote.
+    """
+    name = _name_of_rejects(table, block)
+    try:
+        found = [Reject(*row) for row in json.loads(rejects.get(name))]
+        return [reject._replace(raw=b64decode(reject.raw, validate=True)) for reject in found]
+    except (ValueError, TypeError) as error:
+        raise StorageError(
+            f"{rejects}/{name}: does not hold the rejected records that a worker wrote there; "
+            "run the job again, and let nobody else write there"
+        ) from error
 
 
 def _name_of_rejects(table: str, block: int) -> str:
-    return f"{table}-{block}"
+    return f"{table}-{block}.json"
 
 
 def read_block(

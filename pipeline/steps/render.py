@@ -47,11 +47,13 @@ class Layout:
         return f"{self.header}\n".encode()
 
 
-def layout(customers: Sequence[str], purchases: Sequence[str], columns: Columns) -> Layout:
+def layout(
+    customers: Sequence[str], purchases: Sequence[str], columns: Columns, escape: bool = False
+) -> Layout:
     """Return the layout for the columns of both tables, given in input order.
 
-    A purchase column that customers also have gets the suffix `_purchase`. Raises UsageError if
-    two columns of the result would have the same name.
+    A purchase column that customers also have gets the suffix `_purchase`. For `escape`, see
+    `quoting.quote`. Raises UsageError if two columns of the result would have the same name.
     """
     of_customers = [name for name in customers if name != columns.id]
     of_purchases = [name for name in purchases if name != columns.id]
@@ -65,7 +67,7 @@ def layout(customers: Sequence[str], purchases: Sequence[str], columns: Columns)
         )
     blanks = [""] * (len(of_customers) + 1)
     no_customer = f",{_row([*blanks, UNKNOWN])},"
-    return Layout(_row(names), no_customer, _row([""] * len(of_purchases)))
+    return Layout(_row(names, escape), no_customer, _row([""] * len(of_purchases)))
 
 
 def render(customers: dd.DataFrame, escape: bool = False) -> dd.DataFrame:
@@ -123,5 +125,5 @@ def render_customers(customers: pd.DataFrame, escape: bool = False) -> pd.DataFr
     )
 
 
-def _row(fields: Sequence[str]) -> str:
-    return join_fields(pa.array([field], TEXT) for field in fields)[0].as_py()
+def _row(fields: Sequence[str], escape: bool = False) -> str:
+    return join_fields((pa.array([field], TEXT) for field in fields), escape)[0].as_py()

@@ -223,7 +223,23 @@ def test_a_zip_archive_of_an_unknown_method_is_refused(tmp_path: Path) -> None:
     for header, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
         data[data.index(header) + method] = 97
 
-    assert "begins at byte 0 is damaged (That compression" in refusal(tmp_path / "t.zip", data)
+    assert "begins at byte 0 is damaged (That compression" in refusal(
+        tmp_path / "t.zip", bytes(data)
+    )
+
+
+def test_a_file_that_is_left_half_read_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Arrow prints what fails while it frees a stream."""
+    for ending, pack in PACK.items():
+        path = tmp_path / f"t.{ending}"
+        path.write_bytes(pack(PARTS[2]) * 2)
+        with TextFile(str(path), Dialect(), 16) as file:
+            file.read(10)
+        refusal(path, path.read_bytes()[:-10])
+
+    assert capfd.readouterr() == ("", "")
 
 
 def test_many_small_units_take_little_time(tmp_path: Path) -> None:

@@ -21,12 +21,17 @@ def test_every_short_text_falls_into_the_same_records_as_byte_by_byte() -> None:
             text = bytes(letters)
             for max_size in (4, 1 << 20):
                 wanted = [
-                    (span.start, text[span.start : span.stop], span.line, span.fault or None)
+                    (
+                        *(span.start, text[span.start : span.stop][:max_size], span.line),
+                        *(span.fault or None, span.stop - span.start),
+                    )
                     for span in spans(text, max_size=max_size)
                     if text[span.start : span.stop].strip(b"\r\n")
                 ]
                 found = Grammar(",", max_size).split(text)
-                assert [(one.offset, one.raw, one.line, one.fault) for one in found] == wanted, text
+                assert [
+                    (one.offset, one.raw, one.line, one.fault, one.size) for one in found
+                ] == wanted, text
 
 
 def test_the_fields_of_short_records_are_counted() -> None:

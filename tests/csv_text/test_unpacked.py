@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from hypothesis import given
@@ -115,3 +118,45 @@ def test_a_file_that_is_gone_could_be_read_before(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=r"t\.csv\.gz: cannot be read: No such file"):
         BlockStream(file, 1 << 20, Dialect()).block(0)
+
+
+def test_a_stream_that_is_closed_has_no_file_open(tmp_path: Path) -> None:
+    file = opened(tmp_path, b"1,2\n" * 1000)
+    stream = BlockStream(file, 100, Dialect())
+    first = stream.block(0)
+    assert files_open(tmp_path) == [file.path]
+
+    stream.close()
+    assert files_open(tmp_path) == []
+
+    assert stream.block(0).text == first.text  # for a task that comes late
+    assert files_open(tmp_path) == []
+
+
+def test_to_close_a_stream_does_not_wait_for_the_block_that_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = opened(tmp_path, b"1,2\n" * 1000)
+    reading, closed = Event(), Event()
+
+    class Slow(TextFile):
+        def read(self, size: int) -> bytes:
+            reading.set()
+            assert closed.wait(60)
+            return super().read(size)
+
+    monkeypatch.setattr("pipeline.csv_text.unpacked.TextFile", Slow)
+    stream = BlockStream(file, 100, Dialect())
+    with ThreadPoolExecutor(1) as pool:
+        block = pool.submit(stream.block, 0)
+        assert reading.wait(60)
+        stream.close()
+        closed.set()
+        assert block.result().text.startswith(b"1,2\n")
+
+    assert files_open(tmp_path) == []
+
+
+def files_open(folder: Path) -> list[str]:
+    links = (os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.exists())
+    return [path for path in links if path.startswith(str(folder))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -41,6 +42,36 @@ def test_each_kind_has_its_own_limit() -> None:
     for _ in range(2):
         shared(uuid4().hex, object, kind="few", kept=2)
     assert shared(name, object, kind="few", kept=2) is not first
+
+
+class Closable:
+    """Counts how often it is closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+
+
+def test_what_a_run_shared_is_closed_at_its_end() -> None:
+    run, other = uuid4().hex, uuid4().hex
+    ended = [shared((run, number), Closable, kind="files") for number in range(3)]
+    kept = shared((other, 0), Closable, kind="files")
+
+    forget(run, kind="files")
+
+    assert [one.closed for one in (*ended, kept)] == [1, 1, 1, 0]
+    assert shared((other, 0), Closable, kind="files") is kept
+
+
+def test_a_task_that_outlives_its_run_leaves_nothing_behind() -> None:
+    run = uuid4().hex
+    forget(run, kind="files")
+
+    late = weakref.ref(shared((run, 0), Closable, kind="files"))
+
+    assert late() is None
 
 
 def test_what_is_forgotten_is_made_anew() -> None:

@@ -18,7 +18,7 @@ from distributed import Client
 from support.cases import zstd
 from support.processes import two_workers, wait_until
 
-from pipeline import Settings, run
+from pipeline import Settings, job, run
 from pipeline.csv_text.compression import UnpackedStream
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
@@ -93,7 +93,14 @@ def test_a_file_that_is_cut_or_goes_on_ends_the_run_with_its_place(
             [
                 *(sys.executable, "-m", "pipeline", "--scheduler", "local", "--workers", "1"),
                 *("--customers", "customers.csv", "--purchases", path.name),
-                *("--output-dir", "outputs", "--dashboard-address", "", "--block-size", "8KiB"),
+                *(
+                    "--output-dir",
+                    "outputs",
+                    "--dashboard-address",
+                    "127.0.0.1:0",
+                    "--block-size",
+                    "8KiB",
+                ),
             ],
             cwd=tmp_path,
             capture_output=True,
@@ -132,6 +139,7 @@ class Watching(Progress):
         self._client = client
 
     def advance(self, _: dict[str, Any]) -> None:
+        """Count."""
         self.times += 1
         self.most = max(self.most, len(unpacked(self._client)))
 
@@ -143,11 +151,20 @@ def unpacked(client: Client) -> set[str]:
     return {key for key in every if key.startswith(("unpack-", "first_block-"))}
 
 
-@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+@pytest.mark.parametrize(
+    ("join", "is_on_one_machine"),
+    [("broadcast", True), ("shuffle", True), ("shuffle", False)],
+    ids=["broadcast", "shuffle by files", "shuffle by the network"],
+)
 @pytest.mark.usefixtures("small_partitions")
 def test_few_unpacked_blocks_wait_whatever_the_size_of_the_file(
-    client: Client, tmp_path: Path, join: Join
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    join: Join,
+    is_on_one_machine: bool,
 ) -> None:
+    monkeypatch.setattr(job, "is_on_one_machine", lambda _: is_on_one_machine)
     for name, data in (("customers", CUSTOMERS), ("purchases", b"".join(PURCHASES))):
         (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(data))
     watching = Watching(client)
@@ -188,6 +205,7 @@ class Failing(Progress):
         self.opened: list[str] = []
 
     def advance(self, _: dict[str, Any]) -> None:
+        """Fail, if it is time to, and note the files that are open then."""
         self._left -= 1
         if not self._left:
             self.opened = [file for of_one in files(self._client, self._folder) for file in of_one]

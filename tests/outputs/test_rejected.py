@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ from support.ledgers import ledger, reject, source
 
 from pipeline import Settings, run
 from pipeline.engine.places import Folder
+from pipeline.engine.progress import Progress
+from pipeline.errors import StorageError
 from pipeline.outputs.books import Entry, Ledger
 from pipeline.outputs.rejected import write_rejected
-from pipeline.outputs.staging import OUTPUTS, REJECTED
+from pipeline.outputs.staging import COMBINED, OUTPUTS, REJECTED
 from pipeline.steps import read
 
 
@@ -39,11 +43,11 @@ def test_rejected_records_are_written_with_their_place_in_the_file(tmp_path: Pat
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file, strict=True))
     assert rows == [
-        ["file", "line", "byte_offset", "reason", "detail", "raw"],
-        ["c.csv", "3", "20", "too few fields", "", "1"],
-        ["c.csv", "8", "110", "too few fields", "1 where the header has 4", '"a'],
-        ["c.csv", "12", "330", "too few fields", "", "Zoë,\\xff"],
-        ["b.csv", "3", "28", "too few fields", "", "a,b\nc"],
+        ["file", "line", "byte_offset", "length", "reason", "detail", "raw"],
+        ["c.csv", "3", "20", "1", "too few fields", "", "1"],
+        ["c.csv", "8", "110", "2", "too few fields", "1 where the header has 4", '"a'],
+        ["c.csv", "12", "330", "6", "too few fields", "", "Zoë,\\xff"],
+        ["b.csv", "3", "28", "5", "too few fields", "", "a,b\nc"],
     ]
 
 
@@ -91,3 +95,126 @@ def test_of_many_rejects_the_client_holds_a_few(client: Client, tmp_path: Path) 
     assert some.count(b"purchases.csv") >= 1000
     assert small < large / 3
     assert {path.name for path in (tmp_path / "20").iterdir()} == set(OUTPUTS)
+
+
+class Planted:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.write_text, (self.path, "ran")
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        lambda path: pickle.dumps(Planted(path)),
+        lambda path: pickle.dumps([Planted(path)], protocol=0),
+        lambda _: b"",
+        lambda _: b"\xff",
+        lambda _: b"[[1, 2]]",
+        lambda _: b'[[1, 2, 3, "too few fields", "", "no base64"]]',
+        lambda _: b'[[1, 2, 3, "too few fields", "", 7]]',
+        lambda _: b"7",
+    ],
+)
+def test_what_others_write_where_rejects_are_kept_is_not_run(
+    client: Client, tmp_path: Path, planted: Callable[[Path], bytes]
+) -> None:
+    bad = "".join(f"{number}\n" for number in range(100))
+    (tmp_path / "customers.csv").write_text("customer_id,first_name,last_name,age\n1,A,B,30\n")
+    text = "customer_id,product,price\n1,Lamp,2.50\n" + bad
+    (tmp_path / "purchases.csv").write_text(text)
+    outputs, ran = tmp_path / "outputs", tmp_path / "ran"
+    replaced: list[Path] = []
+
+    class Planting(Progress):
+        """Replaces all that workers have kept of rejects, once everything is read."""
+
+        @contextmanager
+        def step(self, name: str, total: int) -> Iterator[None]:
+            """Plant it before the outputs are assembled."""
+            if name == "assemble":
+                replaced.extend(path for path in outputs.rglob("rejects/*") if path.is_file())
+                for path in replaced:
+                    path.write_bytes(planted(ran))
+            yield
+
+    paths = (str(tmp_path / "customers.csv"),), (str(tmp_path / "purchases.csv"),)
+    with pytest.raises(StorageError, match="does not hold the rejected records that a worker wr"):
+        run(Settings(*paths, str(outputs), fsync=False), client, Planting())
+
+    assert [path.name for path in replaced] == ["purchases-0.json"]
+    assert not ran.exists()
+    assert not (outputs / REJECTED).exists()
+
+
+@pytest.mark.parametrize("few", [20, 2])
+@pytest.mark.parametrize("escape", [True, False])
+def test_formulas_are_escaped_in_rejects_and_headers(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, escape: bool, few: int
+) -> None:
+    monkeypatch.setattr(read, "MAX_EXAMPLES", few)
+    monkeypatch.chdir(tmp_path)
+    Path("customers.csv").write_text("customer_id,first_name,last_name,age,+tel\n1,A,B,30,x\n")
+    text = 'customer_id,=cmd,price\n1,Lamp,2.50\n=cmd()\n"=a""b\n-1\n@x\n'
+    Path("=purchases.csv").write_text(text)
+
+    run(
+        Settings(
+            ("customers.csv",), ("=purchases.csv",), "out", fsync=False, escape_formulas=escape
+        ),
+        client,
+    )
+
+    mark = "'" if escape else ""
+    with (tmp_path / "out" / REJECTED).open(newline="") as file:
+        rows = [(row["file"], row["raw"]) for row in csv.DictReader(file, strict=True)]
+    assert [raw for _, raw in rows] == [f"{mark}=cmd()", '"=a""b', "-1", f"{mark}@x"]
+    assert {file for file, _ in rows} == {f"{mark}=purchases.csv"}
+    header = (tmp_path / "out" / COMBINED).read_text().splitlines()[0]
+    assert header == (
+        f"customer_id,first_name,last_name,age,{mark}+tel,full_name,age_group,{mark}=cmd,price"
+    )
+
+
+def test_a_long_record_is_cut_and_its_length_kept(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "customers.csv").write_text("customer_id,first_name,last_name,age\n1,A,B,30\n")
+    head = b"customer_id,product,price\n1,Lamp,2.50\n"
+    long = b"x" * 3_000_000
+    (tmp_path / "purchases.csv").write_bytes(
+        head + long + b"\r\n" + b"1,Cup,1\n" + bytes(2_000_000)
+    )
+    sizes: list[int] = []
+
+    class Weighing(Progress):
+        """Weighs the entries that come to the client."""
+
+        def advance(self, entry: Entry) -> None:
+            """Weigh one."""
+            sizes.append(len(pickle.dumps(entry)))
+
+    for block_size in (1 << 30, 1 << 20):
+        settings = Settings(
+            (str(tmp_path / "customers.csv"),),
+            (str(tmp_path / "purchases.csv"),),
+            str(tmp_path / "outputs"),
+            block_size=block_size,
+            fsync=False,
+        )
+        run(settings, client, Weighing())
+
+        with (tmp_path / "outputs" / REJECTED).open(newline="") as file:
+            csv.field_size_limit(1 << 24)
+            rows = [
+                (int(row["line"]), int(row["byte_offset"]), int(row["length"]), row["raw"])
+                for row in csv.DictReader(file, strict=True)
+            ]
+        limit = Settings().dialect.max_record_size
+        assert rows == [
+            (3, len(head), len(long), "x" * limit),
+            (5, len(head) + len(long) + 10, 2_000_000, "\0" * limit),
+        ]
+        assert max(sizes) < limit + 10_000

@@ -153,7 +153,7 @@ def check_cuts(body: bytes, found: list[Span], grammar: Grammar) -> None:
             block = body[start:stop]
             if (start, stop) not in known:
                 split = [
-                    (record.offset, record.offset + len(record.raw), record.line, record.fault)
+                    (record.offset, record.offset + record.size, record.line, record.fault)
                     for record in grammar.split(block)
                 ]
                 known[start, stop] = split
@@ -191,10 +191,9 @@ def check_read(
         (
             str(span.line + 2),
             str(span.start + 4),
+            str(len(raw := text.body[span.start : span.stop].rstrip(b"\r\n"))),
             _fault(span, text, text.body),
-            text.body[span.start : span.stop]
-            .rstrip(b"\r\n")
-            .decode(text.encoding, "backslashreplace"),
+            raw[: text.max_size].decode(text.encoding, "backslashreplace"),
         )
         for span in found
         if _fault(span, text, text.body)
@@ -263,9 +262,7 @@ def _rejects(path: Path) -> list[tuple[str, ...]]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            (row[1], row[2], row[3], row[5]) for row in itertools.islice(csv.reader(file), 1, None)
-        ]
+        return [(*row[1:5], row[6]) for row in itertools.islice(csv.reader(file), 1, None)]
 
 
 @contextmanager

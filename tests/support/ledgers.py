@@ -106,4 +106,5 @@ def ledger(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def reject(line: int, offset: int, raw: bytes, detail: str = "") -> Reject:
-    return Reject(line, offset, "too few fields", detail, raw)
+    raw = raw.rstrip(b"\r\n")
+    return Reject(line, offset, len(raw), "too few fields", detail, raw)
