@@ -74,7 +74,7 @@ def test_any_name_is_read_written_and_shown(folder: Path, environment: dict[str,
 
 
 def test_an_error_shows_any_name(folder: Path, environment: dict[str, str]) -> None:
-    code, out, said = run(folder, environment, "--max-rejected", "0")
+    code, out, said = run(folder, environment, "--max-rejected", "purchases=0")
 
     assert (code, out) == (1, "")
     error = said.splitlines()[-1].removeprefix("error: ")

@@ -172,6 +172,7 @@ def test_undoing_that_fails_is_completed_by_the_next_run(folder: Path) -> None:
     assert seen == {"undone", "to be restored"}
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_at_any_step_waits_for_the_end_of_the_commit(folder: Path) -> None:
     published = []
     for number in itertools.count():

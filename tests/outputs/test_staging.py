@@ -181,6 +181,7 @@ def test_that_a_failure_cannot_be_reported_is_no_failure_of_its_own(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_a_failure_is_reported_is_deferred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
