@@ -136,7 +136,7 @@ def observed(client: Client, report: str | None) -> Iterator[None]:
         if not is_done:
             raise
         raise StorageError(
-            f"--performance-report '{report}' cannot be written: {error.strerror or error}"
+            f"--performance-report: '{report}' cannot be written: {error.strerror or error}"
         ) from error
 
 

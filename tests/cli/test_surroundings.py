@@ -186,8 +186,8 @@ def test_a_tilde_is_the_home_folder(folder: Path) -> None:
 
 def test_a_disk_that_is_full_once_the_outputs_are_published(folder: Path) -> None:
     assert error(run(folder, "--performance-report", "/dev/full"), 4) == (
-        "--performance-report '/dev/full' cannot be written: No space left on device; the outputs "
-        "are published"
+        "--performance-report: '/dev/full' cannot be written: No space left on device; "
+        "the outputs are published"
     )
     assert (folder / "out" / REPORT).exists()
 
