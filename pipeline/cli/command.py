@@ -58,8 +58,8 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
 
     \b
     Exit codes:
-      0  done                              4    a file system failed (no room, an I/O error)
-      1  the data was refused              70   a fault of this program
+      0  success                           4    a file system or network failed, an input changed
+      1  the data was refused              70   a bug; please report it
       2  a wrong option, path or column    130  interrupted
       3  the cluster failed
     """
