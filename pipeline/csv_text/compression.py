@@ -25,6 +25,7 @@ from isal import igzip_lib
 from pipeline.csv_text.formats import open_zip
 
 _FEED = 1 << 16  # bytes that a decompressor gets at a time
+_CHUNK = 1 << 20  # and bytes that it gives, at most
 
 
 class DamageError(ValueError):
@@ -36,6 +37,16 @@ _DAMAGE: tuple[Any, ...] = (
     *(igzip_lib.IsalError, lzma.LZMAError, OSError, ValueError),
     *(zlib.error, zipfile.BadZipFile, NotImplementedError),
 )
+
+
+# What zstd says of frames that are whole, but that this reader cannot decompress.
+_REFUSED = {
+    "too much memory": (
+        "has a window of more than 128 MiB",
+        "compress the file again without --long and --ultra",
+    ),
+    "ictionary mismatch": ("needs a dictionary", "compress the file again without one"),
+}
 
 
 class _Unit(Protocol):
@@ -86,7 +97,8 @@ class UnpackedStream(io.RawIOBase):
         while self._unit is not None or self._begin_unit():
             assert self._unit is not None
             with self._place_named():
-                data = self._unit.read(len(target))
+                # Some decompressors take memory for all that they are asked for.
+                data = self._unit.read(min(len(target), _CHUNK))
             if data:
                 target[: len(data)] = data
                 return len(data)
@@ -127,6 +139,9 @@ class UnpackedStream(io.RawIOBase):
         except _DAMAGE as error:
             if getattr(error, "errno", None) is not None:
                 raise
+            for sign, (what, remedy) in _REFUSED.items():
+                if sign in str(error):
+                    raise DamageError(f"{unit} {what}; {remedy}") from error
             raise DamageError(f"{unit} is damaged ({error}); copy the file again") from error
 
 

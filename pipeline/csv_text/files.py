@@ -72,7 +72,7 @@ class _LocalFile(io.RawIOBase):
         wanted = min(len(target), max(size - place, 0))
         read = self._file.readinto(memoryview(target)[:wanted]) or 0
         if wanted and not read:
-            raise ends_early(shown(self._path), place, size)
+            raise ends_early(shown(self._path), size)
         return read
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ def read_bytes(path: str, start: int, stop: int, version: Version | None = None)
         # A file system may return fewer bytes than it is asked for.
         data = read_on(start, stop, lambda place, stop: file.read(stop - place))
     if start + len(data) < stop:
-        raise ends_early(shown(path), start + len(data), stop)
+        raise ends_early(shown(path), stop)
     return data
 
 

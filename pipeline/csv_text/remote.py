@@ -50,7 +50,7 @@ def is_web(path: str) -> bool:
 def file_system(path: str) -> tuple[Any, str]:
     """Return the file system of a path or URL, and the path within it.
 
-    Raises UsageError if the package that it needs is missing.
+    Raises UsageError if the package that it needs is missing, or nothing can open the URL.
     """
     if not is_remote(path):
         return fsspec.url_to_fs(path)
@@ -59,11 +59,12 @@ def file_system(path: str) -> tuple[Any, str]:
         system, inner = fsspec.url_to_fs(path, use_listings_cache=False, **_limits(path))
         system.retries = 1  # of s3fs, which would try in vain what `again` tries
         return system, inner
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, AttributeError, TypeError) as error:  # whatever fsspec raises
         scheme = path.partition("://")[0]
+        remedy = "pip install -c scripts/constraints.txt -e '.[s3]'"
         raise UsageError(
-            f"{scheme}:// cannot be opened: {error}; for s3://, "
-            "pip install -c scripts/constraints.txt -e '.[s3]'"
+            f"{scheme}:// cannot be opened: {error}; "
+            f"{remedy if scheme.startswith('s3') else 'check the URL'}"
         ) from error
 
 
@@ -132,7 +133,7 @@ def read_range(path: str, start: int, stop: int, version: Version | None = None)
             raise
         raise changed(shown_url(path), "the store has another version of it") from error
     if start + len(data) < stop:
-        raise ends_early(shown_url(path), start + len(data), stop)
+        raise ends_early(shown_url(path), stop)
     return data
 
 

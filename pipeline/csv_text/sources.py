@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -158,8 +159,8 @@ def find_files(table: str, paths: Iterable[str]) -> tuple[str, ...]:
                 f"{table}: no file at '{path}'; name a file, a glob or a folder of CSV"
             )
         files += found
-    twice = {file for file, times in Counter(files).items() if times > 1}
-    if twice:
+    places = Counter(file if is_remote(file) else os.path.realpath(file) for file in files)
+    if twice := [place for place, times in places.items() if times > 1]:
         raise UsageError(
             f"{table}: '{shown(min(twice))}' is named twice; its records would count twice"
         )
@@ -194,19 +195,31 @@ def _find(path: str) -> list[str]:
 
 def _find_in(system: fsspec.AbstractFileSystem, inner: str, path: str) -> list[str]:
     if system.isdir(inner):
-        found = [file for file in system.ls(inner, detail=False) if file.endswith(_ENDINGS)]
+        names = filter(_is_visible, system.ls(inner, detail=False))
+        found = [file for file in names if file.endswith(_ENDINGS)]
         if not found:
             raise UsageError(f"no *.csv file in the folder '{path}'")
     elif system.isfile(inner):  # first: a file's name may hold the characters of a glob
         return [_with_protocol(path, system, inner)]
     else:
-        found = [file for file in system.glob(inner) if system.isfile(file)]
+        # As in a shell, a glob matches hidden files only if its own last name begins like one.
+        matches = system.glob(inner)
+        named = matches if not _is_visible(inner) else filter(_is_visible, matches)
+        found = [file for file in named if system.isfile(file)]
     return [_with_protocol(path, system, file) for file in sorted(found)]
 
 
+def _is_visible(path: str) -> bool:
+    """Tell whether a file is neither hidden nor the lock of an open document, as `~$a.csv`."""
+    return not path.rpartition("/")[2].startswith((".", "~$"))
+
+
 def _with_protocol(path: str, system: fsspec.AbstractFileSystem, inner: str) -> str:
-    is_local = isinstance(system, LocalFileSystem)  # also at file://
-    return system.unstrip_protocol(inner) if "://" in path and not is_local else inner
+    if isinstance(system, LocalFileSystem) or not is_remote(path):  # also at file://
+        return inner
+    found: str = system.unstrip_protocol(inner)
+    # A chain of URLs, such as simplecache::file://, may end at a local file as well.
+    return found.removeprefix("file://")
 
 
 def _read_header(path: str, dialect: Dialect) -> SourceFile:

@@ -51,9 +51,9 @@ def changed(name: str, how: str) -> InputChangedError:
     return InputChangedError(f"{name}: changed while it was read: {how}; {_RETRY}")
 
 
-def ends_early(name: str, place: int, size: int) -> InputChangedError:
-    """Return the error of a file that ends at byte `place`, though byte `size` was to be read."""
-    return changed(name, f"it ends at byte {place:,}, before byte {size:,}")
+def ends_early(name: str, size: int) -> InputChangedError:
+    """Return the error of a file that ends before byte `size`, which was to be read."""
+    return changed(name, f"it ends before byte {size:,}")
 
 
 def read_on(start: int, stop: int, read: Callable[[int, int], bytes]) -> bytes:

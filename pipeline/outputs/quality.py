@@ -102,7 +102,7 @@ class Quality:
         for fault in self._faults(table):
             limit = self._limit(fault)
             if not limit.allows(fault.bad, most):
-                raise DataError(self._exceeded(fault, limit, self._examples(None)))
+                raise DataError(f"so far, {self._exceeded(fault, limit, self._examples(None))}")
             if 2 * fault.bad > fault.among > _MANY and (table, fault.kind) not in self._warned:
                 self._warned.add((table, fault.kind))
                 self.say(f"warning: so far, {fault.bad:,} of {fault.among:,} {fault.what}")
@@ -126,7 +126,7 @@ class Quality:
         for table in TABLES:
             tally, files = self._tallies[table], len(self._source(table).files)
             if not tally.records + tally.rejects:
-                yield f"{table}: 0 of {files:,} files have a record"
+                yield f"{table} have no records: 0 in {files:,} file(s)"
             for fault in (*self._faults(table), *self._apart(table)):
                 if fault.bad:
                     first = examples.of(fault.kind, table)
@@ -202,10 +202,11 @@ class Quality:
         )
 
     def _exceeded(self, fault: Fault, limit: Limit, examples: Examples) -> str:
+        strict = " (or --strict)" if limit.count == 0 and fault.kind != "unmatched" else ""
         return (
             f"{fault.bad:,} of {fault.among:,} {fault.what}{examples.of(fault.kind, fault.table)}, "
-            f"more than {fault.option}{limit} allows; nothing was published; fix the files, or "
-            "raise the limit"
+            f"more than {fault.option}{limit}{strict} allows; nothing was published; fix the "
+            "files, or raise the limit"
         )
 
     def _most_records(self, table: str) -> int:

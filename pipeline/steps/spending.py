@@ -82,7 +82,7 @@ def summarize(
                     for label, total in zip(labels, totals, strict=True)
                 ],
                 "share_of_total": [
-                    (total / whole).quantize(Decimal("0.0001")) if whole else None
+                    (total / whole).quantize(Decimal("0.0001")) + 0 if whole else None  # not -0
                     for total in totals
                 ],
             }

@@ -244,8 +244,8 @@ def test_an_unusable_value_is_refused_on_demand(folder: Path, option: str) -> No
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.endswith(
-        "more than --max-unusable purchases=0 allows; nothing was published; fix the files, or "
-        "raise the limit\n"
+        "more than --max-unusable purchases=0 (or --strict) allows; nothing was published; fix the "
+        "files, or raise the limit\n"
     )
 
 

@@ -123,6 +123,18 @@ def test_a_damaged_unit_is_named_by_its_first_byte(ending: str, bad: int, tmp_pa
         assert message.startswith(f"the {NAMES[ending]} that begins at byte {begin:,} is "), place
 
 
+def test_a_zstd_frame_with_a_large_window_is_not_called_damaged(tmp_path: Path) -> None:
+    # Its header alone: a window of 2 GiB (RFC 8878, section 3.1.1.1.2), then an empty last block.
+    frame = b"\x28\xb5\x2f\xfd" + b"\x00" + b"\xa8" + b"\x01\x00\x00"
+
+    message = refusal(tmp_path / "t.zst", frame)
+
+    assert message == (
+        "the zstd frame that begins at byte 0 has a window of more than 128 MiB; compress the file "
+        "again without --long and --ultra"
+    )
+
+
 def test_a_damaged_zstd_frame_is_named_by_its_first_byte(tmp_path: Path) -> None:
     """Arrow writes no checksums: what is damaged are the sizes of blocks, and their types."""
     units = [zstd(part) for part in PARTS]

@@ -158,7 +158,7 @@ def test_a_file_that_was_cut_is_not_searched_for_ever(tmp_path: Path, size: int)
     with (tmp_path / "t.csv").open("r+b") as file:
         file.truncate(size)
 
-    early = r"t\.csv: changed while it was read: it ends at byte \d+, before byte \d+; nothing"
+    early = r"t\.csv: changed while it was read: it ends before byte \d+; nothing"
     for block in source.blocks:
         with pytest.raises(InputChangedError, match=early):
             find_records(block, dialect)

@@ -98,6 +98,31 @@ def test_a_file_that_is_named_twice_is_refused(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("other", ["deeper/../a.csv", "link.csv", "linked/a.csv"])
+def test_a_file_that_is_named_twice_by_other_paths_is_refused(folder: Path, other: str) -> None:
+    (folder / "deeper").mkdir(exist_ok=True)
+    (folder / "link.csv").symlink_to("a.csv")
+    (folder / "linked").symlink_to(".")
+
+    with pytest.raises(UsageError, match="is named twice; its records would count twice"):
+        opened(folder / "a.csv", folder / other)
+
+
+def test_hidden_files_and_locks_of_open_documents_are_passed_over(tmp_path: Path) -> None:
+    for name in ("jan.csv", ".jan.csv", "._jan.csv", "~$jan.csv"):
+        (tmp_path / name).write_bytes(TABLE)
+
+    assert names(opened(tmp_path)) == ["jan.csv"]
+    assert names(opened(tmp_path / "*.csv")) == ["jan.csv"]
+    assert names(opened(tmp_path / ".j*.csv")) == [".jan.csv"]
+    assert names(opened(tmp_path / "._jan.csv")) == ["._jan.csv"]
+
+
+def test_a_url_that_nothing_can_open_is_wrong_usage(folder: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be opened: "):
+        opened(f"dir://a.csv::file://{folder}")
+
+
 def test_a_source_says_what_there_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 

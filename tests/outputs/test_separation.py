@@ -114,6 +114,10 @@ def by_link_back(folder: Path) -> dict[str, str]:
     return {"purchases": "p.csv"}
 
 
+def by_chain_of_urls(folder: Path) -> dict[str, str]:
+    return {"purchases": f"simplecache::file://{folder}/outputs/{COMBINED}"}
+
+
 def by_hard_link(folder: Path) -> dict[str, str]:
     (folder / "p.csv").hardlink_to(folder / "outputs" / COMBINED)
     return {"purchases": "p.csv"}
@@ -124,6 +128,7 @@ def by_hard_link(folder: Path) -> dict[str, str]:
     [
         *(by_dots, by_absolute_path, by_url, by_folder, by_glob, by_link_to_it),
         *(by_link_to_its_folder, by_link_to_the_output_folder, by_link_back, by_hard_link),
+        by_chain_of_urls,
     ],
 )
 def test_by_whatever_path_it_is_named(
