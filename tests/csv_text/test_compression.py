@@ -143,7 +143,9 @@ def test_a_damaged_zstd_frame_is_named_by_its_first_byte(tmp_path: Path) -> None
         header = begin + 4 + len(frame[4:]) - len(frame[4:].lstrip(frame[4:5]))
         damaged[header : header + 4] = b"\xff" * 4
         message = refusal(tmp_path / "t.zst", bytes(damaged))
-        assert message.startswith(f"the zstd frame that begins at byte {begin:,} is "), begin
+        named = f"the zstd frame that begins at byte {begin:,} "
+        # A damaged header may claim a window that is too large.
+        assert message.startswith((f"{named}is ", f"{named}has a window of ")), begin
 
 
 OTHER = {
