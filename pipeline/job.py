@@ -13,17 +13,17 @@ from dataclasses import dataclass
 import dask.dataframe as dd
 import pandas as pd
 from dask.delayed import Delayed
-from distributed import Client
+from distributed import Client, Future
 
 from pipeline.csv_text.sources import Source
 from pipeline.csv_text.unchanged import unchanged_inputs
 from pipeline.engine.cluster import is_on_one_machine, observed, worker_memory
-from pipeline.engine.compute import Entry, compute_entries, ledger_of, united
+from pipeline.engine.compute import Entry, compute_entries, compute_result, ledger_of
 from pipeline.engine.internals import spill_folder
 from pipeline.engine.partitions import schema
 from pipeline.engine.places import Place
+from pipeline.engine.preflight import wait_for_worker
 from pipeline.engine.progress import Progress
-from pipeline.engine.usage import Usage
 from pipeline.outputs.balance import run_books
 from pipeline.outputs.books import Books, Ledger
 from pipeline.outputs.quality import Quality
@@ -36,9 +36,11 @@ from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REJECTED, REPORT,
 from pipeline.settings import Settings
 from pipeline.steps.chart import Draw, draw_chart
 from pipeline.steps.choice import check_fits
-from pipeline.steps.cut import cut_exactly, in_passes, keep_in_passes
-from pipeline.steps.join import Broadcast
+from pipeline.steps.cut import cut_exactly, in_passes
+from pipeline.steps.join import Broadcast, build_lookup
 from pipeline.steps.locate import Lines
+from pipeline.steps.lookup import Lookup
+from pipeline.steps.matched import find_matched
 from pipeline.steps.plan import Plan, find_inputs, make_plan, prepare
 from pipeline.steps.read import REJECTS, read, wanted_of_customers, wanted_of_purchases
 from pipeline.steps.render import render
@@ -74,7 +76,7 @@ def run(
     input that changed). The outputs of an earlier run then stay unchanged.
     """
     progress = progress or Progress()
-    log, usage = RunLog(settings, progress), Usage(client)
+    log = RunLog(settings, progress)
     files = find_inputs(settings)
     check_separate(settings, files)
     with (
@@ -83,6 +85,7 @@ def run(
         unchanged_inputs(log.warn) as inputs,
     ):
         with log.stage("prepare"):
+            wait_for_worker(client)
             plan = make_plan(settings, files, client)
             inputs.watch(plan.customers, plan.purchases)
             progress.say(str(plan))
@@ -121,8 +124,7 @@ def run(
             books.check()
             draw(spending, settings.age_groups, settings.columns.amount, stage / CHART)
             inputs.check()
-        spilled = sum(ledger.totals("spilled_bytes"))
-        log.note_work(plan.bytes, books.records_written, usage.describe(spilled))
+        log.note_work(plan.bytes, books.records_written)
         log.write_complete(stage / REPORT, books, spending)
         names = [COMBINED, *(name for name in OUTPUTS[1:] if (stage / name).exists())]
     paths = tuple(f"{settings.output_dir.rstrip('/')}/{name}" for name in names)
@@ -170,23 +172,30 @@ class _Flow:
 
     def broadcast(self) -> None:
         """Broadcast hash join: all customers go to every worker, purchases stay where they are."""
-        plan = self.plan
+        plan, no_customer = self.plan, self.plan.layout.no_customer
         entries: list[Entry] = []
-        rendered = self._keep_in_passes(
-            plan.customers, self._customers, entries.append, is_needed=True
-        )
+        rendered: list[Future] = []
+        self._in_passes(plan.customers, self._customers, entries.append, kept=rendered)
         self.quality.check("customers")
         check_fits(entries, worker_memory(self.client))
-        customers = Broadcast.of(self.client, rendered, plan.layout.no_customer, self.place)
-        del rendered  # `customers` frees their memory in time
+        lookup = compute_result(
+            self.client, build_lookup, rendered, no_customer, name="build-lookup"
+        )
+        slices = -(-len(rendered) // 4)  # most customers have purchases, and these lines are short
+        rendered.clear()  # Dask renders them again should the lookup be lost
+        nobody = Lookup.build(schema(self._customers(plan.customers)), no_customer)
+        customers = Broadcast(lookup, nobody, self.place.below("matched"))
 
         def joined(table: Source) -> dd.DataFrame:
             return self._write(sum_purchases(customers.join(self._purchases(table))))
 
-        with customers:
-            self._in_passes(plan.purchases, joined, customers.joined)
-            rest = customers.without_purchases(first_block=plan.purchases.end)
-            compute_entries(self.client, [self._write(rest)], *self.each)
+        joined_blocks: list[Entry] = []
+        self._in_passes(plan.purchases, joined, joined_blocks.append)
+        marks = [entry["marks"] for entry in joined_blocks if "marks" in entry]
+        count = sum(entry["records"] for entry in entries if "records" in entry)
+        matched = find_matched(self.client, customers.marks, marks, count)
+        rest = customers.without_purchases(matched, slices, first_block=plan.purchases.end)
+        compute_entries(self.client, [self._write(rest)], *self.each)
 
     def shuffle(self) -> None:
         """Join by shuffle: the records of an id come together in one partition."""
@@ -259,25 +268,16 @@ class _Flow:
         """Return all records of a table, lazy, or computed where the table is unpacked."""
         if table.is_plain:
             return steps(cut_exactly(self.client, table, self.settings.dialect))
-        return united(self._keep_in_passes(table, steps))
+        pieces: list[Future] = []
+        self._in_passes(table, steps, kept=pieces)
+        return dd.from_delayed(pieces, meta=schema(steps(table)), verify_meta=False)
 
     def _in_passes(
         self,
         table: Source,
         steps: Callable[[Source], dd.DataFrame],
         *each: Callable[[Entry], object],
+        kept: list[Future] | None = None,
     ) -> None:
         size, dialect = self.plan.block_size, self.settings.dialect
-        in_passes(self.client, table, size, dialect, steps, *self.each, *each)
-
-    def _keep_in_passes(
-        self,
-        table: Source,
-        steps: Callable[[Source], dd.DataFrame],
-        *each: Callable[[Entry], object],
-        is_needed: bool = False,
-    ) -> list[dd.DataFrame]:
-        size, dialect = self.plan.block_size, self.settings.dialect
-        return keep_in_passes(
-            self.client, table, size, dialect, steps, *self.each, *each, is_needed=is_needed
-        )
+        in_passes(self.client, table, size, dialect, steps, *self.each, *each, kept=kept)

@@ -1,6 +1,6 @@
 # Sourced by scripts/run, scripts/test and scripts/lint. Creates .venv/ and installs this package
-# with the extras in $1 (such as "[test]"), at the versions in scripts/constraints.txt, unless that
-# is already done. Sets $python.
+# with the extras in $1 (such as "[test]"), at the versions in scripts/constraints.txt, and compiles
+# its kernels, unless that is already done. Sets $python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=.venv/bin/python
@@ -31,4 +31,11 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   "$python" -m pip install --disable-pip-version-check -c scripts/constraints.txt \
     -e ".$extras" >&2
   printf '%s\n' "$wanted" >"$stamp"
+fi
+
+# The first run after this does not wait for the compiler.
+wanted=$(cat pipeline/kernels/*.py scripts/constraints.txt | sha256sum)
+if [ "$(cat .venv/compiled 2>/dev/null)" != "$wanted" ]; then
+  "$python" -m pipeline.kernels
+  printf '%s\n' "$wanted" >.venv/compiled
 fi

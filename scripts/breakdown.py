@@ -30,7 +30,7 @@ from pipeline.engine.places import Folder
 from pipeline.settings import AgeGroups, Columns, Dialect
 from pipeline.steps import join, read, spending, write
 from pipeline.steps.lookup import Lookup
-from pipeline.steps.matched import mark_matched
+from pipeline.steps.matched import put_marks
 from pipeline.steps.read import ID, read_block, wanted_of_customers, wanted_of_purchases
 from pipeline.steps.render import layout, render_customers
 from pipeline.steps.transform import add_age_group, add_full_name
@@ -129,7 +129,7 @@ def _purchases(
             with clock.step("find the customers"):
                 rows = lookup.rows(to_arrow(records[ID]))
             with clock.step("keep who was found"):
-                mark_matched(matched, rows, len(lookup) + 1, block.number)
+                put_marks(matched, block.number, rows, len(lookup))
             with clock.step("put them beside the purchases, with their control totals"):
                 combined = join.paired(records, rows, lookup)
             with clock.step("sum by age group"):

@@ -1,4 +1,4 @@
-"""Ids as they are compared: trimmed text, of which plain integers are faster to look up."""
+"""Ids as they are compared: as text without the blanks around it. A blank one is missing."""
 
 from __future__ import annotations
 
@@ -6,14 +6,45 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns.arrow import bounds, holds_only, text_bytes
+from pipeline.columns.arrow import holds_only, raw_text
 from pipeline.columns.totals import hashes
+from pipeline.kernels.ids import hash_ids, trim_ids
 
-_PLAIN_INTEGER = "^(0|[1-9][0-9]{0,17})$"
+# For hashes that must be the same in every process; indexes have secret ones.
+_SEEDS = np.array(
+    [0x5D1B9C3E2F8A4761, 0xA3C65C2D97F4B10F, 0x3E8D17B2C96F05A5, 0xC9F1482B6D7E93B7], np.uint64
+)
+
+
+class TrimmedIds:
+    """Where ids are in the text of a column (large_string), without blanks around them.
+
+    `text` is the bytes of the column (uint8). The id of row `r` is from `begin[r]` to `end[r]`
+    (int64); one of no bytes is missing. `shorter` is the number of fields that are not an id from
+    end to end.
+    """
+
+    def __init__(self, ids: pa.Array) -> None:
+        self.text, bounds, valid = raw_text(ids)
+        self.begin, self.end = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+        self.shorter: int = trim_ids(self.text, bounds, valid, ids.offset, self.begin, self.end)
+
+    def hashes(self, seeds: np.ndarray = _SEEDS) -> np.ndarray:
+        """Return a hash of each id (uint64) that depends on four `seeds` (uint64)."""
+        found = np.empty(len(self.begin), np.uint64)
+        hash_ids(self.text, self.begin, self.end, seeds, found)
+        return found
+
+    def are_missing(self) -> np.ndarray:
+        """Tell which ids are missing (bool)."""
+        return self.begin == self.end
 
 
 def key_hashes(ids: pa.Array) -> np.ndarray:
-    """Return a hash of each id as it is compared (uint64); 0 for a missing one."""
+    """Return a hash of each id as it is compared (uint64); 0 for a missing one.
+
+    It is for control totals, and shares nothing with the hashes and the blanks of `TrimmedIds`.
+    """
     return hashes(trimmed(ids))
 
 
@@ -24,42 +55,5 @@ def trimmed(ids: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(pc.binary_length(ids), 0), None, ids) if _has_empty(ids) else ids
 
 
-def plain_integers(keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return (values, plain): the integers, and which keys are integers in their shortest form.
-
-    `values` (int64) is 0 where `plain` (bool) is false. `7` is plain; `007`, `+7`, `-7`, `7.0` and
-    integers of more than 18 digits are not.
-    """
-    if holds_only(keys, "0", "9") and not _any_leads_with_zero(keys):
-        try:
-            values = _filled(pc.cast(keys, pa.int64()))
-        except pa.ArrowInvalid:  # too many digits
-            pass
-        else:
-            if values.max(initial=0) < 10**18:
-                return values, _valid(keys)
-    plain = pc.fill_null(pc.match_substring_regex(keys, _PLAIN_INTEGER), False)
-    values = _filled(pc.cast(pc.if_else(plain, keys, None), pa.int64()))
-    return values, plain.to_numpy(zero_copy_only=False)
-
-
-def _any_leads_with_zero(digits: pa.Array) -> bool:
-    """Return whether any text has a zero before other digits."""
-    starts = bounds(digits)
-    data = text_bytes(digits)
-    if not data.size:
-        return False
-    zero = data.take(starts[:-1], mode="clip") == ord("0")
-    return bool((zero & (np.diff(starts) > 1)).any())
-
-
 def _has_empty(ids: pa.Array) -> bool:
     return bool(pc.any(pc.equal(pc.binary_length(ids), 0)).as_py())
-
-
-def _filled(integers: pa.Array) -> np.ndarray:
-    return pc.fill_null(integers, 0).to_numpy(zero_copy_only=False)
-
-
-def _valid(array: pa.Array) -> np.ndarray:
-    return pc.is_valid(array).to_numpy(zero_copy_only=False)

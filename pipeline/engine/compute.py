@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
+from uuid import uuid4
 
 import dask.dataframe as dd
-from distributed import Client, KilledWorker, as_completed, futures_of
+from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
@@ -19,7 +21,7 @@ from pipeline.engine.cluster import no_workers_timeout
 from pipeline.engine.internals import is_shuffle_fault, worker_states, works
 from pipeline.engine.ledger import NO_ENTRIES, as_entry, entries_in
 from pipeline.engine.memory import release_freed_memory
-from pipeline.engine.partitions import on_partitions, schema
+from pipeline.engine.partitions import on_partitions
 from pipeline.errors import ClusterError, StorageError
 
 Entry = dict[str, Any]
@@ -27,42 +29,8 @@ Answer = TypeVar("Answer")
 
 _LOOK_EVERY = 1.0  # seconds
 _ASK_FOR = 5.0  # seconds
-_NEEDED = 1 << 32  # a priority above that of any other partition
-# Partitions that the scheduler has at least, while there are more: a few for each thread of a large
-# cluster. Each takes some 10 KiB of its memory.
-_AHEAD = 1 << 11
+_AHEAD = 2  # partitions on the cluster for each of its threads: one that runs, one that waits
 RETRIES = 2  # a file system may fail once and then recover
-
-
-def start(
-    client: Client, frame: dd.DataFrame, is_needed: bool = False, after: int = 0
-) -> dd.DataFrame:
-    """Start computing a lazy dataframe on the cluster; return it backed by futures.
-
-    Partitions start in order, `after` so many of other dataframes, which Dask alone does not
-    ensure. So blocks are written in place (see `prefix_sum`), and files are read from the front. If
-    tasks of other dataframes wait for this one while they run (`is_needed`), it comes before them,
-    also when it is computed again.
-    """
-    first = _NEEDED if is_needed else -after
-    return client.persist(
-        frame.optimize(),  # here, so that a partition's steps are one task, named after them
-        # A lambda is pickled by value, so the scheduler need not have this package.
-        priority=lambda key: first - key[1] if isinstance(key, tuple) else first,
-        retries=RETRIES,
-    )
-
-
-def ledger_of(frame: dd.DataFrame) -> dd.DataFrame:
-    """Return the lazy ledger of a dataframe: the entries of its partitions (see `ledger`)."""
-    is_ledger = list(frame.columns) == list(NO_ENTRIES.columns)
-    return frame if is_ledger else on_partitions(as_entry, frame, step="ledger")
-
-
-def united(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
-    """Return dataframes backed by futures (see `start`) as one; its partitions are in no order."""
-    futures, meta = futures_of(list(frames)), schema(frames[0])
-    return dd.from_delayed(futures, meta=meta, verify_meta=False)
 
 
 def compute_entries(
@@ -70,26 +38,47 @@ def compute_entries(
     frames: Iterable[dd.DataFrame],
     *each: Callable[[Entry], object],
     more: Callable[[list[Entry]], Iterable[dd.DataFrame]] | None = None,
+    kept: list[Future] | None = None,
 ) -> None:
     """Compute the ledgers of lazy dataframes; pass every entry to each function of `each`.
 
-    The dataframes start one after the other, each when few partitions are left of those before: the
-    scheduler never has all of a large table. Entries come in any order, each as soon as its
-    partition is done. So a lost worker loses only what it is working on. `more` gets the entries
-    that came in together, and returns what else to compute. Raises ClusterError if workers or the
-    scheduler are lost for good, StorageError if a task cannot read or write a file, and whatever
-    else a task, `each` or `more` raises.
+    Partitions start in order, two for each thread of the cluster at a time. So the scheduler never
+    has all of a large table, other people's tasks get their turn, and a lost worker loses only what
+    it is working on. Entries come in any order, each as soon as its partition is done. `more` gets
+    the entries that came in together, and returns what else to compute. The partitions themselves
+    stay on the cluster if there is a list for their futures, `kept`. Raises ClusterError if workers
+    or the scheduler are lost for good, StorageError if a task cannot read or write a file, and
+    whatever else a task, `each` or `more` raises.
     """
+    with _explained(client), _Computing(client, frames, kept) as computing:
+        while entries := computing.next_entries():
+            for entry in entries:
+                for function in each:
+                    function(entry)
+            if more:
+                computing.add(more(entries))
+
+
+def compute_result(client: Client, function: Callable[..., Any], *args: Any, name: str) -> Future:
+    """Compute what a function returns, and leave it on the cluster; `name` names its task.
+
+    Futures in `args`, also those in a list, are passed as their results. Raises what
+    `compute_entries` raises.
+    """
+    key = f"{name}-{uuid4().hex}"  # unique: runs may share a cluster
+    future = client.submit(function, *args, key=key, retries=RETRIES)
+    with _explained(client), _Computing(client, (), None) as computing:
+        computing.wait_for(future)
+    return future
+
+
+@contextmanager
+def _explained(client: Client) -> Iterator[None]:
+    """Turn what Dask raises when machines are lost into a ClusterError or a StorageError."""
     limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
     patience = no_workers_timeout()
     try:
-        with _Computing(client, patience, frames) as computing:
-            while entries := computing.next_entries():
-                for entry in entries:
-                    for function in each:
-                        function(entry)
-                if more:
-                    computing.add(more(entries))
+        yield
     except KilledWorker as error:
         raise ClusterError(
             f"{error.allowed_failures + 1} workers were lost over one task, most likely out of "
@@ -101,6 +90,11 @@ def compute_entries(
             f"a worker has too little memory for a task: {str(error) or 'it ran out'}; raise "
             f"{limit}, or lower --block-size or the threads of a worker; --join shuffle needs less "
             "than a broadcast"
+        ) from error
+    except ImportError as error:  # of a worker that came after the others were checked
+        raise ClusterError(
+            f"a worker lacks what its tasks import: {error}; install this package with the same "
+            "versions on every worker, then run the job again"
         ) from error
     except (NoWorkerError, NoValidWorkerError, _WorkersLostError) as error:
         if client.nthreads():
@@ -135,6 +129,12 @@ def compute_entries(
         ) from error
 
 
+def ledger_of(frame: dd.DataFrame) -> dd.DataFrame:
+    """Return the lazy ledger of a dataframe: the entries of its partitions (see `ledger`)."""
+    is_ledger = list(frame.columns) == list(NO_ENTRIES.columns)
+    return frame if is_ledger else on_partitions(as_entry, frame, step="ledger")
+
+
 def ask(client: Client, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
     """Return what a coroutine of the client answers; None if the scheduler keeps silent.
 
@@ -166,86 +166,134 @@ def _of_file(error: OSError) -> StorageError:
     return StorageError(f"{where}: {why} (on a worker)")
 
 
+class _Part(NamedTuple):
+    """A graph of tasks, and the keys of the partitions that it computes."""
+
+    graph: dict[Any, Any]
+    keys: list[Any]
+
+
 class _WorkersLostError(Exception):
     """For too long, there was no worker, or every worker was short of memory."""
 
 
 class _Computing:
-    """Ledgers that are being computed, and a watch over the workers meanwhile."""
+    """Partitions that are being computed, and a watch over the workers meanwhile."""
 
-    def __init__(self, client: Client, patience: float, frames: Iterable[dd.DataFrame]) -> None:
-        self._client, self._patience = client, patience
-        self._frames, self._started = iter(frames), 0
+    def __init__(
+        self, client: Client, frames: Iterable[dd.DataFrame], kept: list[Future] | None
+    ) -> None:
+        self._client, self._frames, self._kept = client, iter(frames), kept
+        self._queue = deque[_Part]()  # what is next
         self._done = as_completed(loop=client.loop)
 
     def __enter__(self) -> _Computing:
+        workers = ask(self._client, lambda: worker_states(self._client)) or ()
+        self._threads = sum(worker["nthreads"] for worker in workers)
         self._lost = self._client.sync(self._watch)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._client.sync(self._end, cancel=kind is not None)
 
-    def add(self, frames: Iterable[dd.DataFrame], after: int = 0) -> None:
-        """Start computing lazy dataframes; raise CommClosedError if the scheduler is lost."""
-        if self._client.status != "running":  # what is started now waits for it, half a minute
-            raise CommClosedError
-        started = [start(self._client, ledger_of(frame), after=after) for frame in frames]
-        self._done.update(futures_of(started))
+    def add(self, frames: Iterable[dd.DataFrame]) -> None:
+        """Compute these lazy dataframes before all that has not started."""
+        self._queue.extendleft(reversed([part for frame in frames for part in self._parts(frame)]))
 
     def next_entries(self) -> list[Entry]:
         """Return the entries computed since the last call: none only if all are computed.
 
-        Raises _WorkersLostError after `patience` seconds without a working worker: the scheduler
-        would wait forever, unless its own configuration says otherwise.
+        Raises _WorkersLostError if for long no worker has worked: the scheduler would wait forever,
+        unless its own configuration says otherwise.
         """
-        while self._done.count() < _AHEAD and (frame := next(self._frames, None)) is not None:
-            self.add([frame], after=self._started)
-            self._started += frame.npartitions
-        return [] if self._done.is_empty() else self._client.sync(self._next_entries)
+        while self._done.count() < _AHEAD * max(self._threads, 1):
+            if not self._queue:
+                if (frame := next(self._frames, None)) is None:
+                    break
+                self._queue.extend(self._parts(frame))
+            if self._queue:
+                self._start(self._queue.popleft())
+        return [] if self._done.is_empty() else self._client.sync(self._race, self._next_batch)
+
+    def wait_for(self, future: Future) -> None:
+        """Wait until a result is on the cluster."""
+        self._done.add(future)
+        self._client.sync(self._race, self._next_result)
+
+    def _parts(self, frame: dd.DataFrame) -> list[_Part]:
+        """Return what can be started by itself: a partition, or all of them if they share tasks."""
+        if self._kept is None:
+            frame = ledger_of(frame)
+        frame = frame.optimize()  # here, so that a partition's steps are one task, named after them
+        graph, keys = dict(frame.__dask_graph__()), list(frame.__dask_keys__())
+        if len(graph) > len(keys):
+            return [_Part(graph, keys)]
+        return [_Part({key: graph[key]}, [key]) for key in keys]
+
+    def _start(self, part: _Part) -> None:
+        if self._client.status != "running":  # what is started now waits for it, half a minute
+            raise CommClosedError
+        # Tasks of one submission have an order of Dask's own, and so have submissions of one time.
+        how = {"sync": False, "retries": RETRIES, "fifo_timeout": "0 s"}
+        futures = self._client.get(part.graph, part.keys, **how)
+        if self._kept is not None:
+            self._kept += futures
+            names = [f"ledger-{uuid4().hex}" for _ in futures]
+            futures = self._client.map(as_entry, futures, key=names, retries=RETRIES)
+        self._done.update(futures)
 
     async def _watch(self) -> asyncio.Future[None]:
-        return asyncio.ensure_future(_workers_lost(self._client, self._patience))
+        return asyncio.ensure_future(self._workers_lost())
 
-    async def _next_entries(self) -> list[Entry]:
-        batch = asyncio.ensure_future(self._next_batch())
-        await asyncio.wait([batch, self._lost], return_when=asyncio.FIRST_COMPLETED)
-        if batch.done():
-            return batch.result()
-        batch.cancel()  # it may wait for results lost with their worker
-        await asyncio.wait([batch])
+    async def _race(self, wanted: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Return what a coroutine returns, unless all workers are lost before."""
+        task = asyncio.ensure_future(wanted())
+        await asyncio.wait([task, self._lost], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()  # it may wait for results lost with their worker
+        await asyncio.wait([task])
         self._lost.result()  # raises what has gone wrong there
         raise _WorkersLostError
 
     async def _next_batch(self) -> list[Entry]:
         futures = [await self._done.__anext__(), *self._done.next_batch(block=False)]
+        return [entry for rows in await self._results(futures) for entry in entries_in(rows)]
+
+    async def _next_result(self) -> None:
+        future = await self._done.__anext__()
+        if future.status == "error":
+            await self._results([future])  # raises what the task has raised
+
+    async def _results(self, futures: Sequence[Future]) -> list[Any]:
         try:
-            found = await self._client.gather(futures, asynchronous=True)
+            found: list[Any] = await self._client.gather(list(futures), asynchronous=True)
         except CommClosedError:
             raise
         except OSError as error:
             raise _of_file(error) from error
-        return [entry for rows in found for entry in entries_in(rows)]
+        return found
+
+    async def _workers_lost(self) -> None:
+        """Return once no worker has worked for as long as a run waits for one.
+
+        Dask pauses a worker whose process has too much memory, also if most of it is kept for
+        columns to come. If all have paused, they are asked to give that back.
+        """
+        last_seen, patience = time.monotonic(), no_workers_timeout()
+        while time.monotonic() - last_seen <= patience:
+            await asyncio.sleep(_LOOK_EVERY)
+            try:
+                workers = await worker_states(self._client)
+                self._threads = sum(worker["nthreads"] for worker in workers)
+                if any(map(works, workers)):
+                    last_seen = time.monotonic()
+                elif workers:
+                    await self._client.run(release_freed_memory, on_error="ignore")
+            except OSError:  # the futures report a lost scheduler
+                last_seen = time.monotonic()
 
     async def _end(self, cancel: bool) -> None:
         self._lost.cancel()
         if cancel and self._client.status == "running":  # else it would wait for the scheduler
             await self._client.cancel(list(self._done.futures), asynchronous=True)
-
-
-async def _workers_lost(client: Client, patience: float) -> None:
-    """Return once no worker has worked for `patience` seconds.
-
-    Dask pauses a worker whose process has too much memory, also if most of it is kept for columns
-    to come. If all have paused, they are told to give that back.
-    """
-    last_seen = time.monotonic()
-    while time.monotonic() - last_seen <= patience:
-        await asyncio.sleep(_LOOK_EVERY)
-        try:
-            workers = await worker_states(client)
-            if any(map(works, workers)):
-                last_seen = time.monotonic()
-            elif workers:
-                await client.run(release_freed_memory, on_error="ignore")
-        except OSError:  # the futures report a lost scheduler
-            last_seen = time.monotonic()

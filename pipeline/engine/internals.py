@@ -5,16 +5,16 @@ If a change of Dask breaks any of them, `tests/engine/test_internals.py` fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from distributed import Client, Scheduler
 from distributed.diskutils import WorkSpace
 from distributed.shuffle._exceptions import P2PConsistencyError
-from distributed.utils_comm import gather_from_workers
 from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler
 
@@ -34,18 +34,6 @@ def works(worker: dict[str, Any]) -> bool:
     return worker["status"] == "running" or counts.get("executing", 0) > 0
 
 
-async def fetch(client: Client, keys: Sequence[object]) -> dict[object, Any]:
-    """Return those of the results that can be had now, from the workers that hold them.
-
-    `Client.gather` needs futures, which a client on a worker does not have, and waits forever for
-    results that another client has given up.
-    """
-    who_has = await client.scheduler.who_has(keys=list(keys))
-    held = {key: workers for key, workers in who_has.items() if workers}
-    results, *_ = await gather_from_workers(held, rpc=client.rpc)
-    return dict(results)
-
-
 def is_shuffle_fault(error: RuntimeError) -> bool:
     """Tell whether Dask's shuffle failed, rather than a step of the job; it has no class for it."""
     return isinstance(error, P2PConsistencyError) or str(error).startswith("P2P ")
@@ -58,8 +46,10 @@ def spill_folder(client: Client) -> Iterator[Path]:
     If this process is killed before, the next cluster on this machine deletes it, as Dask does with
     those of its workers.
     """
-    worker = client.sync(worker_states, client)[0]
-    space = WorkSpace(str(Path(worker["local_directory"]).parent))
+    workers = client.sync(worker_states, client)
+    # Workers may be away for a moment, if the cluster is adaptive.
+    folders = [Path(worker["local_directory"]).parent for worker in workers]
+    space = WorkSpace(str(next(iter(folders), Path(gettempdir(), "dask-scratch-space"))))
     folder = space.new_work_dir(prefix="pieces-")
     try:
         yield Path(folder.dir_path)

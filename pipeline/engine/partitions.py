@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any
 
 import dask
 import dask.dataframe as dd
 import pandas as pd
+
+_configuring = Lock()
 
 
 def from_blocks(
@@ -22,8 +25,9 @@ def from_blocks(
     `meta` is an empty frame with the result's columns and dtypes. `step` names the tasks on the
     dashboard.
     """
-    # All text is already in Arrow: spare Dask a task that looks for other text.
-    with dask.config.set({"dataframe.convert-string": False}):
+    # All text is already in Arrow: spare Dask a task that looks for other text. The configuration
+    # is that of all threads, which would undo each other's.
+    with _configuring, dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(
             function, blocks, args=args, meta=meta, label=step, enforce_metadata=False
         )

@@ -2,76 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
-from zipfile import ZipFile
+from typing import Any
+from uuid import uuid4
 
 from distributed import Client, LocalCluster, Worker
-from distributed.exceptions import WorkerStartTimeoutError
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from pipeline.csv_text.files import shown, version_of
 from pipeline.csv_text.sources import Source
-from pipeline.engine.by_value import by_value
 from pipeline.engine.cluster import no_workers_timeout
+from pipeline.engine.package import source_digest
 from pipeline.engine.places import Place, Probe
 from pipeline.errors import ClusterError
 
-_PACKAGES = ("dask", "distributed", "pandas", "pyarrow")
+# Those whose versions this package's tasks and their results depend on.
+_PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "numba", "llvmlite")
+_INSTALL = (
+    "install the same everywhere: run all from one container image (docker compose build), or pip "
+    "install -c scripts/constraints.txt . on each machine, and start it again; to change workers "
+    "that run, use Dask's PipInstall or Client.upload_file"
+)
 
 
-class Package(NamedTuple):
-    """This package's state on a machine: its version and the digest of its source."""
+def wait_for_worker(client: Client) -> None:
+    """Wait until a worker has computed something; an adaptive cluster starts one for it.
 
-    version: str
-    digest: str
-
-    @classmethod
-    def of(cls, found: tuple[str, str] | None) -> Package | None:
-        """Convert the answer of `_package`."""
-        return found and cls(*found)
-
-    def __str__(self) -> str:
-        return f"{self.version}, source {self.digest[:8]}"
+    Raises ClusterError if none has in time (see `cluster.no_workers_timeout`).
+    """
+    timeout = no_workers_timeout()
+    future = client.submit(int, key=f"first-{uuid4().hex}")  # unique: runs may share a cluster
+    try:
+        future.result(timeout=timeout)
+    except (TimeoutError, NoWorkerError, NoValidWorkerError) as error:
+        where = f"the scheduler at '{client.scheduler.address}'"
+        if paused := len(client.nthreads()):
+            raise ClusterError(
+                f"{where} has no worker after {timeout:g} s but {paused} short of memory, which "
+                "have paused; raise their memory limit, or restart them"
+            ) from error
+        raise ClusterError(
+            f"{where} has no worker after {timeout:g} s; start one with `dask worker`, or wait "
+            "longer with --wait-for-workers"
+        ) from error
+    finally:
+        future.release()
 
 
 def check_cluster(client: Client, sources: Iterable[Source], place: Place, output_dir: str) -> None:
     """Check that the cluster of `client` can run a job on `sources` that writes into `place`.
 
-    A worker must come in time (see `cluster.no_workers_timeout`). Scheduler and workers must have
-    the client's versions of Python, dask, distributed, pandas, pyarrow and this package; if this
-    package is missing there, it is sent. Every worker must read the same files as the client and
+    Scheduler and workers must have the client's versions of Python, of this package, its source
+    included, and of those it computes with. Every worker must read the same files as the client and
     write into the same place, for which errors say `output_dir`. Raises ClusterError if any of this
     fails. A LocalCluster runs on this machine and this installation, so it is not checked.
     """
     if isinstance(client.cluster, LocalCluster):
         return
-    _wait_for_a_worker(client)
     _check_versions(client)
-    _check_package(client)
+    _check_source(client)
     sizes = {file.path: file.size for source in sources for file in source.files}
     _check_files(client, sizes, place, output_dir)
-
-
-def _wait_for_a_worker(client: Client) -> None:
-    timeout = no_workers_timeout()
-    try:
-        client.wait_for_workers(1, timeout=timeout)
-    except WorkerStartTimeoutError as error:
-        paused = len(client.nthreads())
-        if paused:
-            raise ClusterError(
-                f"the scheduler at '{client.scheduler.address}' has no worker after {timeout:g} s "
-                f"but {paused} short of memory, which have paused; raise their memory limit, or "
-                "restart them"
-            ) from error
-        raise ClusterError(
-            f"the scheduler at '{client.scheduler.address}' has no worker after {timeout:g} s; "
-            "start one with `dask worker`, or wait longer with --wait-for-workers"
-        ) from error
 
 
 def _check_versions(client: Client) -> None:
@@ -93,10 +85,7 @@ def _check_versions(client: Client) -> None:
         if differs:
             faults.append(f"{place} has {', '.join(differs)}")
     if faults:
-        raise ClusterError(
-            f"other versions than this client's: {_first(faults)}; install those of "
-            "scripts/constraints.txt everywhere, or run all from one container image"
-        )
+        raise ClusterError(f"other versions than this client's: {_first(faults)}; {_INSTALL}")
 
 
 def _versions(answer: dict[str, Any]) -> dict[str, str | None]:
@@ -105,69 +94,34 @@ def _versions(answer: dict[str, Any]) -> dict[str, str | None]:
     return {"Python": python, **{name: answer["packages"].get(name) for name in _PACKAGES}}
 
 
-def _check_package(client: Client) -> None:
-    here = Package.of(_package())
-    assert here is not None, "this module is part of it"
-    found = _packages(client)
-    if None in found.values() and set(found.values()) <= {None, here}:
-        with _zipped(here) as file:
-            client.upload_file(str(file))  # also sent to workers that join later
-        found = _packages(client)
-    # A place without the package only shows that it was not sent, so those come last.
-    places = sorted(found, key=lambda place: found[place] is None)
-    faults = [f"{place} ({found[place] or 'missing'})" for place in places if found[place] != here]
+def _check_source(client: Client) -> None:
+    here = source_digest()
+    workers = client.run(source_digest, on_error="return")
+    found = {
+        "the scheduler": _answer(lambda: client.run_on_scheduler(source_digest)),
+        **{f"worker {address}": answer for address, answer in workers.items()},
+    }
+    faults = []
+    for place, answer in found.items():
+        # What cannot be pickled arrives as an Exception with its text.
+        if isinstance(answer, Exception) and "No module named 'pipeline" in str(answer):
+            faults.append(f"{place} lacks it")
+        elif isinstance(answer, str) and answer != here:
+            faults.append(f"{place} has another source ({answer[:8]})")
+        elif isinstance(answer, Exception) and not isinstance(answer, OSError):
+            raise answer
     if faults:
         raise ClusterError(
-            f"another state of this package than this client's ({here}): {_first(faults)}; "
-            "install the same everywhere (containers: docker compose build), and start them again"
+            f"not this package everywhere (source {here[:8]}): {_first(faults)}; {_INSTALL}"
         )
 
 
-def _packages(client: Client) -> dict[str, Package | None]:
-    with by_value(__name__):
-        scheduler = client.run_on_scheduler(_package)
-        workers = _run(client, _package)
-    places = {
-        "the scheduler": scheduler,
-        **{f"worker {address}": found for address, found in workers.items()},
-    }
-    return {place: Package.of(found) for place, found in places.items()}
-
-
-def _package() -> tuple[str, str] | None:
-    """Return this package's version and the digest of its source; None if it is missing."""
-    import hashlib
-    from importlib import import_module, resources
-
+def _answer(question: Callable[[], Any]) -> Any:
+    """Return an answer, or the error that came instead."""
     try:
-        package = import_module("pipeline")
-    except ImportError:
-        return None
-    # Resources, not paths: the package may have been sent as a zip file.
-    folders, sources = [("", resources.files(package))], {}
-    while folders:
-        prefix, folder = folders.pop()
-        for item in folder.iterdir():
-            if item.is_dir():
-                folders.append((f"{prefix}{item.name}/", item))
-            elif item.name.endswith(".py"):
-                sources[prefix + item.name] = item.read_bytes()
-    digest = hashlib.sha256()
-    for name in sorted(sources):
-        digest.update(name.encode() + b"\0" + sources[name] + b"\0")
-    return getattr(package, "__version__", "of no version"), digest.hexdigest()
-
-
-@contextmanager
-def _zipped(package: Package) -> Iterator[Path]:
-    """Yield a zip file of this package's source, from which Python can import."""
-    folder = Path(__file__).parents[1]
-    with TemporaryDirectory() as temporary:
-        path = Path(temporary, f"{folder.name}-{package.digest[:8]}.zip")
-        with ZipFile(path, "w") as file:
-            for module in sorted(folder.rglob("*.py")):
-                file.write(module, module.relative_to(folder.parent))
-        yield path
+        return question()
+    except Exception as error:
+        return error
 
 
 def _check_files(client: Client, sizes: dict[str, int], place: Place, output_dir: str) -> None:

@@ -70,7 +70,7 @@ def run_books(
         *_joined_with(of_customers, ledger),
         *_shuffled([*of_customers, *of_purchases], written),
         *_paired(of_purchases, written),
-        _marked(matched, written),
+        *_marked(matched, ledger),
         Line(
             "records",
             ("written", "purchases and customers without purchases"),
@@ -186,17 +186,11 @@ def _paired(purchases: Sequence[Entry], written: Sequence[Entry]) -> Iterator[Li
     )
 
 
-def _marked(matched: int, written: Sequence[Entry]) -> Line:
-    """Compare the customers found with purchases with those that purchases were first to match.
-
-    Several processes may each be the first to match the same customer.
-    """
-    marks = [entry["marked"] for entry in written if "marked" in entry]
-    first = sum(number for _, number in marks)
-    if len({process for process, _ in marks}) > 1:
-        first = min(matched, first)
-    sides = "by the marks in the staging folder", "by the purchases that matched them first"
-    return Line("customers with purchases", sides, (matched, first))
+def _marked(matched: int, ledger: Ledger) -> Iterator[Line]:
+    """Compare the customers found with purchases, slice by slice, with all that were marked."""
+    for in_all in sorted(set(ledger.totals("matched_in_all"))):
+        sides = "marked by purchases", "found, slice by slice"
+        yield Line("customers with purchases", sides, (in_all, matched))
 
 
 def _summed(books: Sequence[TableBooks], written: Sequence[Entry], path: Path) -> Iterator[Line]:

@@ -79,14 +79,10 @@ class RunLog:
             for source in sources
         }
 
-    def note_work(self, size: int, records: int, usage: dict[str, int]) -> None:
-        """Note how fast `size` bytes of input became `records`, and what the cluster did for it.
-
-        For `usage`, see `engine.usage`.
-        """
+    def note_work(self, size: int, records: int) -> None:
+        """Note how fast `size` bytes of input became `records`."""
         self.notes["bytes_per_second"] = round(size / self.seconds)
         self.notes["records_per_second"] = round(records / self.seconds)
-        self.notes["cluster"] = usage
 
     def write_complete(self, path: Path, books: Books, summary: pd.DataFrame) -> None:
         """Write the report of a run that succeeded."""

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import dask.dataframe as dd
 import pandas as pd
-from distributed import Client
+from distributed import Client, Future
 
 from pipeline.csv_text.ranges import Cut, cut_again, decide, find_records
 from pipeline.csv_text.sources import Block, Source
-from pipeline.engine.compute import Entry, compute_entries, start
+from pipeline.engine.compute import Entry, compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
 from pipeline.engine.partitions import from_blocks
 from pipeline.settings import Dialect
@@ -32,12 +32,13 @@ def in_passes(
     dialect: Dialect,
     steps: Callable[[Source], dd.DataFrame],
     *each: Callable[[Entry], object],
+    kept: list[Future] | None = None,
 ) -> None:
     """Run the blocks of a table through `steps`, and the undecided ones in a second pass.
 
     `steps` turns a table into a lazy dataframe. Every entry of it is passed to each function in
     `each`. Files that can only be read from their front are unpacked meanwhile, into blocks of
-    `block_size` bytes.
+    `block_size` bytes. For `kept`, see `compute_entries`.
     """
     plain, packed = _parted(source)
 
@@ -48,35 +49,12 @@ def in_passes(
 
     entries: list[Entry] = []
     with Unpacking(client, packed, block_size, dialect, steps) as unpacking:
-        compute_entries(client, in_turn(), entries.append, *each, more=unpacking.more)
+        compute_entries(client, in_turn(), entries.append, *each, more=unpacking.more, kept=kept)
     blocks = _decided(client, plain, dialect, entries)
     undecided = {entry["block"] for entry in entries if entry.get("undecided") is not None}
     left = tuple(block for block in blocks if block.number in undecided)
     if left:
-        compute_entries(client, [steps(replace(source, blocks=left))], *each)
-
-
-def keep_in_passes(
-    client: Client,
-    source: Source,
-    block_size: int,
-    dialect: Dialect,
-    steps: Callable[[Source], dd.DataFrame],
-    *each: Callable[[Entry], object],
-    is_needed: bool = False,
-) -> list[dd.DataFrame]:
-    """Do as `in_passes`, and return the results, which stay in the workers' memory.
-
-    For `is_needed`, see `compute.start`.
-    """
-    kept: list[dd.DataFrame] = []
-
-    def keep(some: Source) -> dd.DataFrame:
-        kept.append(start(client, steps(some), is_needed))
-        return kept[-1]
-
-    in_passes(client, source, block_size, dialect, keep, *each)
-    return kept
+        compute_entries(client, [steps(replace(source, blocks=left))], *each, kept=kept)
 
 
 def _parted(source: Source) -> tuple[Source, Source]:

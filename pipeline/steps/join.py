@@ -12,19 +12,15 @@ purchases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import NamedTuple
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from dask import delayed
-from dask.delayed import Delayed
-from distributed import Client, Future, LocalCluster, futures_of
+from distributed import Future
 
 from pipeline.columns.arrow import (
     NUMBER,
@@ -39,9 +35,8 @@ from pipeline.columns.totals import Checksum, exact_sums, pairing, seal, total_o
 from pipeline.engine.ledger import entry_of, with_totals
 from pipeline.engine.partitions import from_blocks, on_partitions, schema
 from pipeline.engine.places import Place
-from pipeline.steps.broadcast import Parts
 from pipeline.steps.lookup import Lookup
-from pipeline.steps.matched import find_matched, mark_matched
+from pipeline.steps.matched import in_slice, put_marks
 from pipeline.steps.read import ID, ORDER, PARSED, REST
 from pipeline.steps.render import CUSTOMER, checksums_of
 from pipeline.steps.transform import AGE_GROUP
@@ -51,7 +46,9 @@ PURCHASE, AMOUNT = "purchase", "amount"
 
 @dataclass(frozen=True)
 class Broadcast:
-    """A broadcast hash join: customers in the memory of every worker, to join purchases with.
+    """A broadcast hash join: every task gets the lookup of all customers, a result of Dask's.
+
+    `marks` is where the tasks of a block of purchases leave which customers they matched.
 
     The lazy results have the columns `customer_id` (text, unchanged), `customer` (CSV text,
     dictionary-encoded: late materialization copies a customer's text only when it is written),
@@ -60,81 +57,46 @@ class Broadcast:
 
     `order` is that of the purchase, or of the customer where there is none.
 
-    Control totals: `block`, numbered in row order; those of `paired` and `alone`; and, from
-    `without_purchases`, how many customers are `matched`, and the checksums `kept` by the customers
-    in the lookup (see `render.checksums_of`).
+    Control totals: those of `paired` and `alone`; of purchases the `marks` of the block (see
+    `steps.matched`) and the checksums of the `lookup`; of customers without purchases the number of
+    the `block`, in row order, how many customers are `matched` here and
+    `matched_in_all`, and the checksums `kept` by the
+    customers in the lookup (see `render.checksums_of`).
     """
 
-    client: Client
-    held: Parts
-    lookup: Delayed
+    lookup: Future
     schema: Lookup
-    parts: list[Future]
-    partitions: int
-    matched: Place
-    is_local: bool
-
-    @classmethod
-    def of(
-        cls, client: Client, customers: Sequence[dd.DataFrame], no_customer: str, place: Place
-    ) -> Broadcast:
-        """Return the broadcast of rendered customers, which are computed on the cluster already.
-
-        `no_customer` is the text of a missing customer; in `place` workers keep temporary data.
-        """
-        parts = futures_of(list(customers))
-        name = f"broadcast-{uuid4().hex}"  # unique: runs may share a cluster
-        held = Parts(name, tuple(part.key for part in parts), no_customer)
-        return cls(
-            client=client,
-            held=held,
-            # One result, so that not every task carries all keys.
-            lookup=client.persist(delayed(held.itself)(dask_key_name=name)),
-            schema=Lookup.build(schema(customers[0]), no_customer),
-            parts=parts,
-            partitions=len(parts),
-            matched=place.below("matched"),
-            is_local=_is_alone(client),
-        )
-
-    def __enter__(self) -> Broadcast:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.held.forget(self.client)
-
-    def joined(self, entry: dict[str, Any]) -> None:
-        """Free the memory of the partitions once they are in the only lookup that is needed.
-
-        Call it with the entries of joined blocks.
-        """
-        # Elsewhere, a worker that comes later has to build one too.
-        if self.is_local and "customer_bytes" in entry:
-            self.parts.clear()
+    marks: Place
 
     def join(self, purchases: dd.DataFrame) -> dd.DataFrame:
         """Join lazy purchases, in their order, with their customers."""
         meta = paired(schema(purchases), np.empty(0, np.int64), self.schema)
         return on_partitions(
-            _match_customers, purchases, self.lookup, self.matched, step="join", meta=meta
+            _match_customers, purchases, self.lookup, self.marks, step="join", meta=meta
         )
 
-    def without_purchases(self, first_block: int) -> dd.DataFrame:
-        """Return the customers without purchases, lazy; compute it after all purchases are joined.
+    def without_purchases(self, matched: Future, slices: int, first_block: int) -> dd.DataFrame:
+        """Return the customers that are not in the bitmap `matched`, lazy, in so many partitions.
 
         Rows are in input order; blocks are numbered from `first_block`.
         """
-        # Fewer partitions than customers had: most have purchases, and these lines are short.
-        parts = -(-self.partitions // 4)
-        slices = [_Slice(part, parts, first_block + part) for part in range(parts)]
+        parts = [_Slice(number, slices, first_block + number) for number in range(slices)]
         return on_partitions(
             _customers_without_purchases,
-            from_blocks(_in_frame, slices, meta=_in_frame(slices[0]), step="slice"),
+            from_blocks(_in_frame, parts, meta=_in_frame(parts[0]), step="slice"),
             self.lookup,
-            self.matched,
+            matched,
             meta=alone(np.empty(0, np.int64), self.schema),
             step="join",
         )
+
+
+def build_lookup(parts: list[pd.DataFrame], no_customer: str) -> Lookup:
+    """Build a lookup of the partitions of rendered customers, which come in any order."""
+    filled = [part for part in parts if len(part)] or parts[:1]
+    # Each is in order: to sort them is much cheaper than to sort the records.
+    filled.sort(key=lambda part: part[ORDER].iloc[0] if len(part) else 0)
+    return Lookup.build(pd.concat(filled, ignore_index=True), no_customer)
 
 
 def join_all(
@@ -153,13 +115,7 @@ def join_all(
     found = found[:-1]
     pairs = paired(purchases, rows, lookup)
     combined = joined_whole(pairs, alone(np.flatnonzero(~found & ~copies), lookup))
-    bought = np.bincount(np.append(rows, buyers), minlength=len(lookup) + 1)[:-1] > 0
-    return with_totals(
-        combined,
-        combined,
-        matched=int((found & ~copies).sum()),
-        marked=("", int(np.count_nonzero(bought & ~copies))),
-    )
+    return with_totals(combined, combined, matched=int((found & ~copies).sum()))
 
 
 def combined_schema(
@@ -167,11 +123,6 @@ def combined_schema(
 ) -> pd.DataFrame:
     """Return the columns and dtypes of a join, given those of both sides, as an empty frame."""
     return paired(purchases, np.empty(0, np.int64), Lookup.build(customers, no_customer))
-
-
-def _is_alone(client: Client) -> bool:
-    """Tell whether the cluster will never have another worker process."""
-    return isinstance(client.cluster, LocalCluster) and len(client.cluster.workers) == 1
 
 
 class _Slice(NamedTuple):
@@ -186,24 +137,30 @@ def _in_frame(part: _Slice) -> pd.DataFrame:
     return pd.DataFrame([part])
 
 
-def _match_customers(purchases: pd.DataFrame, parts: Parts, matched: Place) -> pd.DataFrame:
-    """Join each purchase with its customer, and record which customers matched."""
-    lookup = parts.lookup()
+def _match_customers(purchases: pd.DataFrame, lookup: Lookup, marks: Place) -> pd.DataFrame:
+    """Join each purchase with its customer, and mark which customers matched."""
     rows = lookup.rows(to_arrow(purchases[ID]))
-    block = entry_of(purchases)["block"]
-    marked = mark_matched(matched, rows, len(lookup) + 1, block)
     combined = paired(purchases, rows, lookup)
-    return with_totals(combined, combined, marked=marked, lookup=lookup.checksums)
+    entry = entry_of(purchases)
+    if entry.get("undecided") is not None:  # a second pass joins it
+        return combined
+    put = put_marks(marks, entry["block"], rows, len(lookup))
+    return with_totals(combined, combined, marks=put, lookup=lookup.checksums)
 
 
-def _customers_without_purchases(part: pd.DataFrame, parts: Parts, matched: Place) -> pd.DataFrame:
+def _customers_without_purchases(
+    part: pd.DataFrame, lookup: Lookup, matched: np.ndarray
+) -> pd.DataFrame:
     """Return a slice of the customers without purchases, in input order."""
-    lookup = parts.lookup()
     number, count, block = part.iloc[0].tolist()
     start, stop = (len(lookup) * edge // count for edge in (number, number + 1))
-    found = find_matched(matched, start, stop)
+    found = in_slice(matched, start, stop)
     rest = sealed(alone(start + np.flatnonzero(~found), lookup))
-    totals = {"matched": int(found.sum()), "kept": checksums_of(lookup.part(start, stop))}
+    totals = {
+        "matched": int(np.count_nonzero(found)),
+        "matched_in_all": int(np.bitwise_count(matched).sum()),
+        "kept": checksums_of(lookup.part(start, stop)),
+    }
     return with_totals(rest, rest, block=block, next_block=block + 1, **totals)
 
 

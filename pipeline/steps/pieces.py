@@ -16,12 +16,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns.arrow import NUMBER, TEXT, text_bytes
-from pipeline.columns.keys import plain_integers, trimmed
+from pipeline.columns.keys import TrimmedIds
 
 CELL = pa.large_binary()
 _END = np.dtype(np.int64)  # the type of the places where cells end
@@ -34,14 +33,10 @@ def partition_numbers(ids: pa.Array, count: int) -> np.ndarray:
 
     Equal ids have equal numbers. Missing ids, which match nothing, are spread evenly.
     """
-    keys = trimmed(ids)
-    integers, plain = plain_integers(keys)
-    numbers = integers % count
-    if not plain.all():
-        texts = keys.filter(pa.array(~plain)).to_numpy(zero_copy_only=False)
-        numbers[~plain] = (pd.util.hash_array(texts) % count).astype(np.int64)
-        missing = keys.is_null().to_numpy(zero_copy_only=False)
-        numbers[missing] = spread(int(missing.sum()), count)
+    keys = TrimmedIds(ids)
+    numbers = (keys.hashes() % np.uint64(count)).astype(np.int64)
+    missing = keys.are_missing()
+    numbers[missing] = spread(int(missing.sum()), count)
     return numbers
 
 

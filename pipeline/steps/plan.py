@@ -9,7 +9,6 @@ from distributed import Client
 from pipeline.csv_text.ranges import cut_into_ranges
 from pipeline.csv_text.sources import Source, find_files, open_source
 from pipeline.engine.cluster import thread_memory, worker_memory
-from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.places import Place
 from pipeline.engine.preflight import check_cluster
 from pipeline.settings import Settings
@@ -114,6 +113,5 @@ def prepare(plan: Plan, client: Client, place: Place, output_dir: str) -> Plan:
     """
     tables = plan.customers, plan.purchases
     check_cluster(client, tables, place, output_dir)
-    keep_freed_memory(client)
     customers, purchases = (cut_into_ranges(table, plan.block_size) for table in tables)
     return replace(plan, customers=customers, purchases=purchases)

@@ -31,6 +31,7 @@ from pipeline.csv_text.ranges import find_records
 from pipeline.csv_text.records import count_lines
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.engine.ledger import entry_of, with_totals
+from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.places import Place
 from pipeline.errors import StorageError
@@ -140,6 +141,7 @@ def read(
 
 
 def _read(block: Block, table: str, *args: Any) -> pd.DataFrame:
+    keep_freed_memory()
     *how, rejects = args
     records = read_block(block, table, *how)
     rejected = entry_of(records)["rejected"]

@@ -22,6 +22,7 @@ from dask.dataframe.shuffle import partitioning_index
 
 from pipeline.columns.arrow import NUMBER, TEXT, chunks, to_arrow, to_number, to_text
 from pipeline.engine.ledger import entry_of, with_totals
+from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks, on_partitions
 from pipeline.steps.join import AMOUNT, PURCHASE, combined_schema, join_all
 from pipeline.steps.lookup import Lookup
@@ -95,7 +96,7 @@ class Shuffle:
         """Split each block of a lazy table, read purchases or rendered customers, into pieces.
 
         With a `folder`, which must exist, the pieces are kept in it, and the result has no rows but
-        control totals, one of them `spilled_bytes`.
+        control totals.
         """
         where = None if folder is None else str(folder)
         return on_partitions(_split, table, self, where, step="split", meta=_CELLS.iloc[:0])
@@ -170,8 +171,8 @@ def _split(table: pd.DataFrame, shuffle: Shuffle, folder: str | None) -> pd.Data
     }
     if folder is None:
         return with_totals(_cells(_labels(shuffle.count), block, cells), table, **totals)
-    size = write_cells(cells, Path(folder), block)
-    return with_totals(_CELLS.iloc[:0], table, spilled_bytes=size, **totals)
+    write_cells(cells, Path(folder), block)
+    return with_totals(_CELLS.iloc[:0], table, **totals)
 
 
 def _purchases(purchases: pd.DataFrame, shuffle: Shuffle) -> tuple[dict[str, pa.Array], np.ndarray]:
@@ -212,6 +213,7 @@ def _which_hot(ids: pa.Array, shuffle: Shuffle) -> np.ndarray:
 
 
 def _join_files(number: int, purchases: str, customers: str, shuffle: Shuffle) -> pd.DataFrame:
+    keep_freed_memory()
     of_purchases, of_customers = (
         read_cells(Path(path), number, shuffle.count) for path in (purchases, customers)
     )
@@ -230,7 +232,7 @@ def _join_cells(
 
 def _join(number: int, purchases: _Cells, customers: _Cells, shuffle: Shuffle) -> pd.DataFrame:
     """Join the pieces of one partition; see `Shuffle.join`."""
-    lookup, copies, has_all = _lookup(customers[1], number, shuffle)
+    lookup, copies, has_all = _lookup(customers[1], shuffle)
     table, is_whole = _table(purchases[1])
     # Of the customers of a hot id, the first has purchases for certain, here or elsewhere.
     buyers = lookup.rows(pa.array(shuffle.hot, TEXT))
@@ -256,9 +258,7 @@ def _total(cells: _Cells, number: int) -> int:
     return total_of_cells(arrays, blocks, [number] * len(blocks))
 
 
-def _lookup(
-    cells: Sequence[pa.Array], number: int, shuffle: Shuffle
-) -> tuple[Lookup, np.ndarray, bool]:
+def _lookup(cells: Sequence[pa.Array], shuffle: Shuffle) -> tuple[Lookup, np.ndarray, bool]:
     """Return the lookup of a partition's customers, and which are copies (bool).
 
     And whether all are in it as they are in the cells.
@@ -270,7 +270,7 @@ def _lookup(
     )
     texts = {name: to_text(columns[name]) for name in (ID, CUSTOMER)}
     frame = pd.DataFrame({**texts, AGE_GROUP: groups, KEY: columns[KEY].to_numpy()})
-    lookup = Lookup.build(frame, shuffle.no_customer, residue=(shuffle.count, number))
+    lookup = Lookup.build(frame, shuffle.no_customer)
     kept = {
         ID: lookup.ids,
         CUSTOMER: lookup.customer[:-1],

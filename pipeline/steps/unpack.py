@@ -100,7 +100,7 @@ class Unpacking:
     def _unpack_more(self) -> list[dd.DataFrame]:
         if not self._waiting:
             return []
-        threads = sum(self._client.nthreads().values())
+        threads = max(1, sum(self._client.nthreads().values()))
         begun = []
         while (
             self._waiting
@@ -120,7 +120,6 @@ class Unpacking:
                 workers=worker and [worker],
                 allow_other_workers=bool(worker),  # if that one is lost
                 retries=RETRIES,
-                priority=1,
             )
             self._unpacking[number] = whole, future
             begun.append(future)

@@ -11,13 +11,13 @@ from typing import Any
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster, futures_of
+from distributed import Client, Future, LocalCluster
 from support.frames import in_blocks
 from support.processes import Processes, wait_until
 
 from pipeline.engine import compute
 from pipeline.engine.cluster import connect
-from pipeline.engine.compute import ask, compute_entries, ledger_of, start
+from pipeline.engine.compute import ask, compute_entries, compute_result, ledger_of
 from pipeline.engine.ledger import with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.errors import ClusterError, StorageError
@@ -56,26 +56,23 @@ def test_partitions_are_begun_in_their_order(one_thread: Client) -> None:
     assert sum(entry["total"] for entry in entries) == NUMBERS["n"].sum()
 
 
-def test_dataframes_start_in_their_order_when_few_partitions_are_left(
-    one_thread: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compute, "_AHEAD", 5)
+def test_dataframes_are_made_when_few_partitions_are_left(one_thread: Client) -> None:
     BEGUN.clear()
-    started: list[int] = []
+    made: list[int] = []
     entries: list[dict[str, Any]] = []
 
     def in_turn() -> Iterator[dd.DataFrame]:
         for first in range(0, 200, 20):
             part = in_blocks(NUMBERS[first : first + 20], 10)
-            started.append(len(entries))
+            made.append(len(entries))
             yield on_partitions(noted, part, step="note", meta=NUMBERS.iloc[:0])
 
     compute_entries(one_thread, in_turn(), entries.append)
 
     assert list(range(0, 200, 2)) == BEGUN
     assert len(entries) == 100
-    left = [10 * number - done for number, done in enumerate(started)]
-    assert all(0 <= partitions < 5 for partitions in left)
+    left = [10 * number - done for number, done in enumerate(made)]
+    assert all(0 <= partitions < 3 for partitions in left)
 
 
 def test_several_ledgers_come_in_and_every_function_gets_each_entry(client: Client) -> None:
@@ -93,15 +90,60 @@ def test_nothing_to_compute_is_nothing_done(client: Client) -> None:
     compute_entries(client, [])
 
 
-def test_a_dataframe_that_was_begun_is_not_computed_twice(one_thread: Client) -> None:
+def test_partitions_are_kept_on_demand(one_thread: Client) -> None:
     BEGUN.clear()
     frame = on_partitions(noted, in_blocks(NUMBERS, 4), step="note", meta=NUMBERS.iloc[:0])
-    begun = start(one_thread, frame)
+    kept: list[Future] = []
+    entries: list[dict[str, Any]] = []
 
-    compute_entries(one_thread, [begun])
-    compute_entries(one_thread, [begun])
+    compute_entries(one_thread, [frame], entries.append, kept=kept)
 
+    found = one_thread.gather(kept)
+    assert pd.concat(found)["n"].tolist() == NUMBERS["n"].tolist()
+    assert [entry["total"] for entry in entries] == [int(part["n"].sum()) for part in found]
     assert BEGUN == [0, 50, 100, 150]
+
+
+def test_the_cluster_has_few_partitions_at_a_time(one_thread: Client) -> None:
+    had: list[int] = []
+    frame = on_partitions(noted, in_blocks(NUMBERS, 50), step="note", meta=NUMBERS.iloc[:0])
+
+    def count(_: dict[str, Any]) -> None:
+        had.append(len(one_thread.cluster.scheduler.tasks))
+
+    compute_entries(one_thread, [frame], count)
+
+    assert len(had) == 50
+    assert max(had) <= 8  # of 50; some may be left of other tests
+
+
+def test_tasks_of_others_get_their_turn(one_thread: Client) -> None:
+    """Ten tasks that are submitted while a table is computed do not wait for its end."""
+    frame = on_partitions(noted, in_blocks(NUMBERS, 100), step="note", meta=NUMBERS.iloc[:0])
+    others: list[Future] = []
+    waited: list[int] = []
+
+    def submit(_: dict[str, Any]) -> None:
+        if not others:
+            others.extend(one_thread.map(abs, range(10), pure=False))
+        elif not waited and all(other.done() for other in others):
+            waited.append(len(BEGUN))
+
+    BEGUN.clear()
+    compute_entries(one_thread, [frame], submit)
+
+    assert waited[0] < 20
+
+
+def test_a_result_stays_on_the_cluster(client: Client) -> None:
+    parts = client.map(abs, [-1, -2], pure=False)
+
+    assert compute_result(client, sum, parts, name="sum").result() == 3
+
+
+def test_a_result_that_fails_is_raised_here(client: Client) -> None:
+    with pytest.raises(TypeError):
+        compute_result(client, abs, "text", name="fail")
 
 
 def test_what_a_task_raises_is_raised_here(client: Client) -> None:
@@ -168,11 +210,13 @@ def test_what_a_function_raises_ends_the_computing(client: Client) -> None:
 
 
 def test_what_the_scheduler_gives_up_is_told(one_thread: Client) -> None:
-    begun = start(one_thread, in_blocks(NUMBERS, 2))
-    one_thread.cancel(futures_of(begun), force=True)
+    kept: list[Future] = []
+
+    def give_up(_: dict[str, Any]) -> None:
+        one_thread.cancel(kept, force=True)
 
     with pytest.raises(ClusterError, match=r"^the scheduler at '.*' has given up tasks.*; run the"):
-        compute_entries(one_thread, [begun])
+        compute_entries(one_thread, [in_blocks(NUMBERS, 50)], give_up, kept=kept)
 
 
 @pytest.mark.cluster

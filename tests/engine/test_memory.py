@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,17 +12,13 @@ import psutil
 import pytest
 from distributed import Client, Worker
 from distributed.config import defaults
-from distributed.protocol.pickle import dumps
 from support.frames import in_blocks
 from support.processes import wait_until
 
-from pipeline import Settings, run
-from pipeline.engine.by_value import by_value
 from pipeline.engine.cluster import connect
 from pipeline.engine.compute import compute_entries
 from pipeline.engine.internals import worker_states
 from pipeline.engine.ledger import with_totals
-from pipeline.engine.memory import KeepFreedMemory
 from pipeline.engine.partitions import on_partitions
 from pipeline.settings import ClusterSettings
 
@@ -38,35 +33,12 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 import pipeline.job  # an import alone changes nothing
-from pipeline.engine.memory import KeepFreedMemory
+from pipeline.engine.memory import keep_freed_memory
 if sys.argv[1] == "kept":
-    KeepFreedMemory().setup(None)
+    keep_freed_memory()
 faults()
 print(faults())
 """
-
-
-def test_a_run_sets_every_worker_up(client: Client, tmp_path: Path) -> None:
-    run(Settings(output_dir=str(tmp_path), fsync=False), client)
-
-    def plugins(dask_worker: Worker) -> set[str]:
-        return set(dask_worker.plugins)
-
-    assert all(KeepFreedMemory.name in found for found in client.run(plugins).values())
-
-
-def test_the_plugin_needs_no_package_where_it_goes() -> None:
-    def goes() -> bytes:
-        return bytes(dumps(KeepFreedMemory()))
-
-    assert b"pipeline" in goes()
-    with by_value(KeepFreedMemory.__module__):
-        sent = goes()
-    without = "import pickle, sys; sys.modules['pipeline'] = None; pickle.load(sys.stdin.buffer)"
-
-    done = subprocess.run([sys.executable, "-c", without], input=sent, capture_output=True)
-
-    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(("kept", "least", "most"), [("kept", 0, 50), ("freed", 500, 999)])

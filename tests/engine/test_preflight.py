@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distributed import Client
+from distributed import Client, Scheduler, Worker
 from support.processes import Processes, bare_python, wait_until
 
 import pipeline
@@ -124,44 +124,69 @@ def test_a_worker_with_another_version_is_named(
     assert "scripts/constraints.txt" in message
 
 
-def test_the_package_is_sent_where_it_is_missing(
-    processes: Processes, settings: Settings, bare: str
+@pytest.mark.parametrize("lacking", ["the scheduler", "worker tcp://127.0.0.1:"])
+def test_where_the_package_is_missing_is_named(
+    processes: Processes, settings: Settings, bare: str, lacking: str
 ) -> None:
-    processes.start_scheduler(python=bare)
-    processes.start_worker(python=bare)
-    assert run_on(processes, settings) == COMBINED_CSV
+    scheduler, worker = (bare, None) if lacking == "the scheduler" else (None, bare)
+    processes.start_scheduler(**({"python": scheduler} if scheduler else {}))
+    processes.start_worker(**({"python": worker} if worker else {}))
 
-    # A worker that comes later gets it from the scheduler.
-    processes.start_worker(python=bare)
-    assert run_on(processes, settings) == COMBINED_CSV
+    message = refusal(processes, settings)
+
+    assert message.startswith("not this package everywhere (source ")
+    assert f"): {lacking}" in message
+    assert " lacks it; install the same everywhere" in message
 
 
-def test_another_state_of_the_package_is_refused(
+def test_another_source_of_the_package_is_refused(
     processes: Processes, settings: Settings, bare: str, tmp_path: Path
 ) -> None:
     other = tmp_path / "other" / "pipeline"
     shutil.copytree(Path(pipeline.__file__).parent, other)
-    with (other / "join.py").open("a") as file:
+    with (other / "job.py").open("a") as file:
         file.write("# changed\n")
-    processes.start_scheduler(python=bare)
+    processes.start_scheduler()
     processes.start_worker(python=bare, pythonpath=str(other.parent))
+
     message = refusal(processes, settings)
-    assert message.startswith(
-        f"another state of this package than this client's ({pipeline.__version__}, source "
-    )
-    assert "worker tcp://127.0.0.1:" in message
+
+    assert "): worker tcp://127.0.0.1:" in message
+    assert " has another source (" in message
     assert "docker compose build" in message
 
 
 def test_the_same_package_installed_twice_is_the_same(
     processes: Processes, settings: Settings, bare: str, tmp_path: Path
 ) -> None:
-    """Only the workers have it: the scheduler gets it, and theirs stay in use."""
     copy = tmp_path / "copy" / "pipeline"
     shutil.copytree(Path(pipeline.__file__).parent, copy)
-    processes.start_scheduler(python=bare)
+    processes.start_scheduler(python=bare, pythonpath=str(copy.parent))
     processes.start_worker(python=bare, pythonpath=str(copy.parent))
     assert run_on(processes, settings) == COMBINED_CSV
+
+
+def test_a_package_that_was_replaced_is_taken_at_the_next_start(
+    processes: Processes, settings: Settings
+) -> None:
+    """Nothing of a run stays on the scheduler or its workers."""
+    processes.start_scheduler()
+    processes.start_worker()
+    assert run_on(processes, settings) == COMBINED_CSV
+
+    # Functions of a test are pickled by value, those of its module by name.
+    def left(dask_scheduler: Scheduler) -> dict[str, list[str]]:
+        plugins = [*dask_scheduler.worker_plugins, *dask_scheduler.nanny_plugins]
+        return {"tasks": list(map(str, dask_scheduler.tasks)), "plugins": plugins}
+
+    def uploaded(dask_worker: Worker) -> list[str]:
+        import os
+
+        return [name for name in os.listdir(dask_worker.local_directory) if "pipeline" in name]
+
+    with processes.client() as client:
+        assert client.run_on_scheduler(left) == {"tasks": [], "plugins": []}
+        assert list(client.run(uploaded).values()) == [[]]
 
 
 def test_inputs_are_compared_by_size(tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ PLANTED = [
     ("transform", before, transform, "_transform", last_doubled, CUSTOMERS),
     ("render", before, render, "_render", swapped("full_name", "t12", "t21"), RENDERED),
     ("render", before, render, "_render", group_shifted, RENDERED),
-    ("lookup", behind, lookup_module, "_joined", texts_exchanged, LOOKUP),
-    ("lookup", later_wins, lookup_module, "_index", unchanged, FIRST),
+    ("lookup", behind, lookup_module, "join_texts", texts_exchanged, LOOKUP),
+    ("lookup", later_wins, Lookup, "rows", unchanged, FIRST),
     ("join", overlooked, Lookup, "rows", unchanged, OVERLOOKED),
     ("join", behind, Lookup, "rows", two_exchanged, PAIRS),
     ("join", in_lookup, join, "paired", of_another_run, PAIRS),
@@ -211,7 +211,7 @@ def test_a_planted_error_is_caught(
 def test_a_wrong_mark_is_caught(
     inputs: Path, client: Client, monkeypatch: pytest.MonkeyPatch, change: Change
 ) -> None:
-    monkeypatch.setattr(join, "find_matched", behind(matched.find_matched, change))
+    monkeypatch.setattr(join, "in_slice", behind(matched.in_slice, change))
 
     with pytest.raises(DataError, match=MARKED):
         run_on(inputs, client, "broadcast")

@@ -51,9 +51,9 @@ def books_of(folder: Path, *more: dict[str, Any], **changed: Any) -> Books:
     entries = [
         {**customers, "rendered": RENDERED},
         {**purchases, "total": Decimal(5), "pairs": 2**63 + 9},
-        written(0, marked=("a", 1), pairs_joined=2**63, lookup=RENDERED, groups=groups),
-        written(1, marked=("a", 1), pairs_joined=9, lookup=RENDERED),
-        written(2, matched=2, kept=RENDERED, ids_alone=7, keys_alone=7),
+        written(0, pairs_joined=2**63, lookup=RENDERED, groups=groups),
+        written(1, pairs_joined=9, lookup=RENDERED),
+        written(2, matched=2, matched_in_all=2, kept=RENDERED, ids_alone=7, keys_alone=7),
         {"found": {block: Checksum.of(data) for block, data in enumerate(DATA)}},
         *more,
     ]
@@ -102,7 +102,7 @@ def test_books_that_balance(tmp_path: Path) -> None:
             ["checksums of the customers' ids, texts and groups"],
         ),
         ({"groups": {}}, ["amounts and number of purchases of each age group"]),
-        ({"marked": ("a", 2)}, ["customers with purchases"]),
+        ({"matched_in_all": 3}, ["customers with purchases"]),
         ({"part_bytes": 1}, ["bytes of part files"]),
         ({"total": Decimal(6)}, ["sum of the amounts"]),
         (
@@ -124,17 +124,6 @@ def test_blocks_that_overlap_or_leave_a_gap_are_not_what_is_in_the_file(
     moved = {**written(2), "block": 1, "place": place, "written_bytes": 1}
 
     assert "bytes of the combined table" in off(books_of(tmp_path, moved))
-
-
-@pytest.mark.parametrize(("matched", "right"), [(2, True), (3, True), (4, False)])
-def test_several_processes_may_each_be_the_first_to_match_a_customer(
-    tmp_path: Path, matched: int, right: bool
-) -> None:
-    another = {**written(1), "marked": ("b", 1)}
-
-    books = books_of(tmp_path, another, matched=matched)
-
-    assert ("customers with purchases" not in off(books)) == right
 
 
 def test_seals_that_broke_are_counted(tmp_path: Path) -> None:

@@ -191,10 +191,11 @@ def overlooked(function: Callable[..., Any], _: Change) -> Callable[..., Any]:
 
 
 def later_wins(function: Callable[..., Any], _: Change) -> Callable[..., Any]:
-    """Return an index in which the last row of a key wins."""
+    """Return `Lookup.rows` that finds the last customer of an id, not the first."""
 
-    def call(keys: np.ndarray, rows: np.ndarray, absent: int) -> Any:
-        return function(keys[::-1], rows[::-1], absent)
+    def call(lookup: Lookup, ids: pa.Array) -> np.ndarray:
+        rows, count = function(of_another_run(lookup), ids), len(lookup)
+        return np.where(rows < count, count - 1 - rows, count)
 
     return call
 

@@ -1,0 +1,47 @@
+"""Objects of a few large arrays, as one process sends them to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+_WORD = 8  # bytes of an offset
+
+
+class Flat:
+    """An object whose attributes are arrays and small values, and perhaps others of this kind.
+
+    Pickled with buffers out of band, as Dask does, its arrays are neither copied nor made again.
+    Those that arrive at an address that is no multiple of their numbers' size are the exception:
+    NumPy would copy them for every use. `sys.getsizeof` is what all its arrays take.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: _aligned(value) for name, value in state.items()})
+
+    def __sizeof__(self) -> int:
+        return sum(map(_size, self.__dict__.values()))
+
+
+def _aligned(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return np.require(value, requirements="A")
+    if isinstance(value, pd.Categorical):
+        codes = np.require(value.codes, requirements="A")
+        return pd.Categorical.from_codes(codes, dtype=value.dtype, validate=False)
+    if isinstance(value, pa.LargeStringArray):
+        valid, offsets, data = value.buffers()
+        if offsets.address % _WORD != 0:
+            offsets = pa.py_buffer(np.array(offsets))
+            buffers = [valid, offsets, data]
+            return pa.Array.from_buffers(value.type, len(value), buffers, offset=value.offset)
+    return value
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, np.ndarray | pd.Categorical | pa.Array):
+        return int(value.nbytes)
+    return value.__sizeof__() if isinstance(value, Flat) else 0

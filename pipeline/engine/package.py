@@ -1,0 +1,26 @@
+"""This package as it is installed on a machine."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import import_module, resources
+
+
+def source_digest() -> str:
+    """Return a digest of this package's source: the same code has the same, wherever it is.
+
+    Imports nothing but the standard library, so a scheduler can answer too.
+    """
+    # Resources, not paths: the package may have been uploaded as a zip file.
+    folders, sources = [("", resources.files(import_module("pipeline")))], {}
+    while folders:
+        prefix, folder = folders.pop()
+        for item in folder.iterdir():
+            if item.is_dir():
+                folders.append((f"{prefix}{item.name}/", item))
+            elif item.name.endswith(".py"):
+                sources[prefix + item.name] = item.read_bytes()
+    digest = hashlib.sha256()
+    for name in sorted(sources):
+        digest.update(name.encode() + b"\0" + sources[name] + b"\0")
+    return digest.hexdigest()

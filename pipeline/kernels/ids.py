@@ -1,0 +1,226 @@
+"""Ids as they are compared, their hashes, and an index of them by open addressing.
+
+Text is UTF-8 bytes back to back; an id is the part of it from `begin[row]` to `end[row]`. One of no
+bytes is missing and matches nothing. The caller allocates all arrays; `begin`, `end`, `hashes` and
+`rows` have an element for each row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.kernels.jit import Bytes, Int64, Int64s, Int64sOut, UInt64s, UInt64sOut, inner, kernel
+from pipeline.kernels.machine import fold, load_half, load_word, prefetch
+
+U = np.uint64
+AHEAD = 24  # rows: by then, what was prefetched is there
+NO_ROW = 0  # of a place in an index: places hold row numbers from 1
+
+
+@inner
+def blank_at(text: Any, at: Any, stop: Any) -> Any:
+    """Return the bytes of the blank that begins at `at`, and ends before `stop`; 0 if none does.
+
+    Blanks are those of `str.isspace`.
+    """
+    first = text[at]
+    if first < 0x80:
+        return 1 if first == 0x20 or 0x09 <= first <= 0x0D or 0x1C <= first <= 0x1F else 0
+    if first == 0xC2 and at + 1 < stop:
+        return 2 if text[at + 1] == 0x85 or text[at + 1] == 0xA0 else 0
+    if at + 2 < stop:
+        second, third = text[at + 1], text[at + 2]
+        if first == 0xE1 and second == 0x9A and third == 0x80:
+            return 3
+        if first == 0xE2 and second == 0x80:
+            is_blank = 0x80 <= third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF
+            return 3 if is_blank else 0
+        if first == 0xE2 and second == 0x81 and third == 0x9F:
+            return 3
+        if first == 0xE3 and second == 0x80 and third == 0x80:
+            return 3
+    return 0
+
+
+@inner
+def blank_before(text: Any, start: Any, at: Any) -> Any:
+    """Return the bytes of the blank that ends before `at`, not before `start`; 0 if none does."""
+    if text[at - 1] < 0x80:
+        return blank_at(text, at - 1, at)
+    if at - 2 >= start and blank_at(text, at - 2, at) == 2:
+        return 2
+    if at - 3 >= start and blank_at(text, at - 3, at) == 3:
+        return 3
+    return 0
+
+
+@kernel
+def trim_ids(
+    text: Bytes,
+    bounds: Int64s,
+    valid: Bytes,
+    first_bit: Int64,
+    begin: Int64sOut,
+    end: Int64sOut,
+) -> Int64:
+    """Find each id in its field, which may have blanks around it; return how many are shorter.
+
+    Row `r` is the field from `bounds[r]` to `bounds[r + 1]`; it is missing unless bit `first_bit +
+    r` of `valid` (the lowest of a byte first) is set. Without missing rows, `valid` may be empty.
+    """
+    shorter = 0
+    for row in range(begin.size):
+        start, stop = bounds[row], bounds[row + 1]
+        bit = first_bit + row
+        if valid.size > 0 and not (valid[bit >> 3] >> (bit & 7)) & 1:
+            stop = start
+        # Most ids have no blanks, which two looks at their edges show.
+        is_plain = start < stop and 0x20 < text[start] < 0x80 and 0x20 < text[stop - 1] < 0x80
+        while start < stop and not is_plain:
+            size = blank_at(text, start, stop)
+            if size == 0:
+                break
+            start += size
+        while start < stop and not is_plain:
+            size = blank_before(text, start, stop)
+            if size == 0:
+                break
+            stop -= size
+        begin[row], end[row] = start, stop
+        if stop - start != bounds[row + 1] - bounds[row]:
+            shorter += 1
+    return shorter
+
+
+@inner
+def hash_of(text: Any, start: Any, stop: Any, seeds: Any) -> Any:
+    """Return a hash of some bytes, as wyhash makes it, with secrets in place of its constants.
+
+    All its words are combined with a secret before they are multiplied, so who does not know the
+    four seeds cannot choose texts of one hash.
+    """
+    size = stop - start
+    state = seeds[0]
+    first = second = U(0)
+    if size >= 8:
+        at = start
+        while stop - at > 16:
+            state = fold(load_word(text, at) ^ seeds[1], load_word(text, at + 8) ^ state)
+            at += 16
+        # These two overlap, or overlap with what came before, where the size is no multiple.
+        first, second = load_word(text, max(stop - 16, start)), load_word(text, stop - 8)
+    elif size >= 4:
+        first, second = load_half(text, start), load_half(text, stop - 4)
+    elif size > 0:
+        first = U(text[start]) | U(text[start + (size >> 1)]) << U(8) | U(text[stop - 1]) << U(16)
+    state = fold(first ^ seeds[1], second ^ state)
+    return fold(state ^ seeds[2], U(size) ^ seeds[3])
+
+
+@kernel
+def hash_ids(text: Bytes, begin: Int64s, end: Int64s, seeds: UInt64s, hashes: UInt64sOut) -> None:
+    """Hash each id with four seeds."""
+    for row in range(begin.size):
+        hashes[row] = hash_of(text, begin[row], end[row], seeds)
+
+
+@inner
+def are_equal(
+    text: Any, start: Any, stop: Any, other: Any, other_start: Any, other_stop: Any
+) -> Any:
+    """Return whether two ids are the same bytes."""
+    size = stop - start
+    if other_stop - other_start != size:
+        return False
+    at = np.int64(0)
+    if size >= 8:
+        while at + 8 < size:
+            if load_word(text, start + at) != load_word(other, other_start + at):
+                return False
+            at += 8
+        return load_word(text, stop - 8) == load_word(other, other_stop - 8)
+    if size >= 4:
+        same_start = load_half(text, start) == load_half(other, other_start)
+        return same_start and load_half(text, stop - 4) == load_half(other, other_stop - 4)
+    while at < size and text[start + at] == other[other_start + at]:
+        at += 1
+    return at == size
+
+
+@kernel
+def index_ids(
+    hashes: UInt64s, text: Bytes, begin: Int64s, end: Int64s, row_bits: Int64, table: UInt64sOut
+) -> None:
+    """Enter the ids into an empty table; of equal ids, the first stays.
+
+    `table` is zeros, a power of two many, and more than the rows. A place holds a row number, from
+    1, in its lowest `row_bits`, which must be enough for all, and above them the bits of the hash.
+    """
+    mask, low = U(table.size - 1), (U(1) << U(row_bits)) - U(1)
+    for row in range(hashes.size):
+        if row + AHEAD < hashes.size:
+            prefetch(table, hashes[row + AHEAD] & mask)
+        if begin[row] == end[row]:
+            continue
+        place, tag = hashes[row] & mask, hashes[row] | low
+        while table[place] != U(NO_ROW):
+            if table[place] | low == tag:
+                other = np.int64(table[place] & low) - 1
+                if are_equal(text, begin[row], end[row], text, begin[other], end[other]):
+                    break
+            place = (place + U(1)) & mask
+        if table[place] == U(NO_ROW):
+            table[place] = (tag ^ low) | U(row + 1)
+
+
+@kernel
+def find_ids(
+    hashes: UInt64s,
+    text: Bytes,
+    begin: Int64s,
+    end: Int64s,
+    known_text: Bytes,
+    known_begin: Int64s,
+    known_end: Int64s,
+    row_bits: Int64,
+    table: UInt64s,
+    rows: Int64sOut,
+) -> None:
+    """Find the row that each id has among the known ones, or the number of these if it has none.
+
+    `table` is an index of the known ids (see `index_ids`), whose hashes have the same seeds.
+    """
+    mask, low = U(table.size - 1), (U(1) << U(row_bits)) - U(1)
+    count, none = hashes.size, known_begin.size
+    # A known id is three places in memory, far apart: each is asked for well before its use.
+    for row in range(count):
+        if row + AHEAD < count:
+            prefetch(table, hashes[row + AHEAD] & mask)
+        place, tag = hashes[row] & mask, hashes[row] | low
+        while table[place] != U(NO_ROW) and table[place] | low != tag:
+            place = (place + U(1)) & mask
+        is_found = table[place] != U(NO_ROW) and begin[row] < end[row]
+        rows[row] = np.int64(table[place] & low) - 1 if is_found else none
+    for row in range(count):
+        if row + AHEAD < count and rows[row + AHEAD] < none:
+            prefetch(known_begin, rows[row + AHEAD])
+        if row + AHEAD // 2 < count and rows[row + AHEAD // 2] < none:
+            prefetch(known_text, known_begin[rows[row + AHEAD // 2]])
+        other = rows[row]
+        if other == none:
+            continue
+        if are_equal(text, begin[row], end[row], known_text, known_begin[other], known_end[other]):
+            continue
+        # Another id has all these bits of the hash: the right one may follow it.
+        rows[row] = none
+        place, tag = hashes[row] & mask, hashes[row] | low
+        while table[place] != U(NO_ROW):
+            if table[place] | low == tag:
+                other = np.int64(table[place] & low) - 1
+                start, stop = known_begin[other], known_end[other]
+                if are_equal(text, begin[row], end[row], known_text, start, stop):
+                    rows[row] = other
+                    break
+            place = (place + U(1)) & mask
