@@ -24,7 +24,7 @@ from pipeline.steps.chart import draw_chart
 from pipeline.steps.painter import painter
 
 if TYPE_CHECKING:
-    from pipeline.job import Report
+    from pipeline.outputs.report import Report
 
 FAULT = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130
@@ -72,8 +72,8 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
             from pipeline.csv_text.remote import is_remote
             from pipeline.engine.cluster import connect, dashboard_link
             from pipeline.job import run
+            from pipeline.outputs.names import OUTPUTS
             from pipeline.outputs.separation import check_separate
-            from pipeline.outputs.staging import OUTPUTS
             from pipeline.steps.plan import find_inputs, make_plan
 
         paths = *settings.customers, *settings.purchases, settings.output_dir

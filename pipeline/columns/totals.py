@@ -1,4 +1,4 @@
-"""Control totals: exact sums of numbers, hash totals and checksums.
+"""Control totals: exact sums of numbers, totals of text and ids, checksums.
 
 A control total has no meaning of its own. Taken at two points, it shows whether anything was lost,
 changed or exchanged between them.
@@ -6,25 +6,23 @@ changed or exchanged between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from isal.isal_zlib import crc32, crc32_combine
 
-from pipeline.columns.arrow import NUMBER, bounds, text_bytes, to_arrow
+from pipeline.columns.arrow import NUMBER, bounds, text_bytes
+from pipeline.kernels.text import sum_text
 
 # For sums of decimals in Python: enough digits for any, as decimal256 has 76.
 EXACT = Context(prec=100)
 
 _LONG = 19  # digits: no table of such numbers that fits in memory has a sum of 38 digits
-_CHUNK = 1 << 20  # bytes that stay in the processor's cache during a scan
 _WORD = 8  # bytes
 _MOST_WORDS = 32
 _ROWS = 1 << 14  # whose numbers stay in the cache
@@ -59,36 +57,6 @@ class Checksum:
 def checksums(text: pa.Array) -> tuple[Checksum, Checksum]:
     """Return the checksums of the sizes and of the bytes of some strings (large_string)."""
     return Checksum.of(np.diff(bounds(text))), Checksum.of(text_bytes(text))
-
-
-def seal(*columns: pd.Series) -> int:
-    """Return the CRC-32 of some columns: whatever changes in them or changes places shows.
-
-    Of a categorical or dictionary column, the codes count.
-    """
-    value = 0
-    for column in columns:
-        for buffer in _buffers(column):
-            value = crc32(memoryview(buffer).cast("B"), value)
-    return value
-
-
-def _buffers(column: pd.Series) -> Iterable[Any]:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return [np.ascontiguousarray(column.cat.codes.to_numpy())]
-    if isinstance(column.dtype, np.dtype):
-        return [np.ascontiguousarray(column.to_numpy())]
-    array = to_arrow(column)
-    if isinstance(array, pa.DictionaryArray):
-        array = array.indices
-    if pa.types.is_large_string(array.type):
-        return [bounds(array), text_bytes(array)]
-    if not len(array):
-        return []
-    width = array.type.bit_width // 8
-    data = np.frombuffer(array.buffers()[1], np.uint8)
-    data = data[array.offset * width : (array.offset + len(array)) * width]
-    return [data, np.packbits(_valid(array))] if array.null_count else [data]
 
 
 def hashes(text: pa.Array) -> np.ndarray:
@@ -129,19 +97,6 @@ def _hashes(words: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndar
     return mixed(found)
 
 
-def low_words(numbers: pa.Array) -> np.ndarray:
-    """Return decimal128 numbers in units of 1e-18 modulo 2**64 (uint64).
-
-    A missing one has a value that none is likely to have.
-    """
-    if not len(numbers):
-        return np.empty(0, np.uint64)
-    words = np.frombuffer(numbers.buffers()[1], "<u8").reshape(-1, 2)
-    low = words[numbers.offset : numbers.offset + len(numbers), 0]
-    low = low * np.uint64(10 ** (NUMBER.scale - numbers.type.scale))
-    return np.where(_valid(numbers), low, _FIRST) if numbers.null_count else low
-
-
 def mixed(values: np.ndarray) -> np.ndarray:
     """Return a permutation of all 64-bit numbers that leaves no pattern (uint64); 0 stays 0."""
     values = values.astype(np.uint64)  # a copy
@@ -176,32 +131,17 @@ def total_of(keys: np.ndarray) -> int:
 
 
 def modulo(total: int) -> int:
-    """Return a sum of hash totals as one of them: modulo 2**64."""
+    """Return a sum of totals as one of them: modulo 2**64."""
     return total % (1 << 64)
 
 
-def hash_total(text: pa.Array) -> int:
-    """Return the sum of all bytes of some strings (large_string), except quotes and apostrophes.
+def text_total(data: np.ndarray) -> int:
+    """Return the sum of all bytes (uint8) but those that CSV adds to text, or takes from it.
 
-    Moving text must keep this total, even if the text is quoted on the way. (An escaped formula has
-    one apostrophe more.)
+    Those are quotes, commas, line ends and the apostrophe of an escaped formula. So the total stays
+    the same when text is quoted, put into lines, and joined with other text.
     """
-    return hash_total_of_bytes(text_bytes(text))
-
-
-def hash_total_of_bytes(data: np.ndarray) -> int:
-    """Return the hash total of the bytes (uint8) of a text."""
-    total = 0
-    # Array comparisons: searching bytes objects would hold the interpreter's lock.
-    room = np.empty(min(len(data), _CHUNK), bool)
-    for start in range(0, len(data), _CHUNK):
-        part = data[start : start + _CHUNK]
-        total += pc.sum(pa.array(part)).as_py()
-        for mark in b"\"'":
-            marked = np.equal(part, mark, out=room[: len(part)])
-            if marked.any():
-                total -= mark * int(np.count_nonzero(marked))
-    return total
+    return int(sum_text(data))
 
 
 def exact_sum(numbers: pa.Array) -> Decimal:

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns.arrow import TEXT
-from pipeline.columns.totals import hash_total, hash_total_of_bytes
+from pipeline.columns.arrow import TEXT, text_bytes
+from pipeline.columns.totals import text_total
 from pipeline.csv_text.quoting import end_lines, join_fields
 
 _COMMA, _LF = b",\n"
@@ -36,9 +36,9 @@ class Fields(ABC):
         """
         return end_lines(join_fields((self.column(name) for name in names), escape))
 
-    def hash_total(self) -> int:
-        """Return the hash total of all fields (see `totals.hash_total`)."""
-        return sum(hash_total(self.column(name)) for name in self.columns)
+    def text_total(self) -> int:
+        """Return the total of the text of all fields (see `totals.text_total`)."""
+        return sum(text_total(text_bytes(self.column(name))) for name in self.columns)
 
 
 class TableFields(Fields):
@@ -112,12 +112,11 @@ class PlainFields(Fields):
             return super().lines(names, escape)
         return self._slices(self._stops[:, 0] + 1, self._stops[:, -1] + 1)
 
-    def hash_total(self) -> int:
-        """Return the hash total of all fields: that of the whole text minus its separators."""
-        delimiter = int(self._text[self._stops[0, 0]])
-        return hash_total_of_bytes(self._text) - len(self) * (
-            delimiter * (len(self.columns) - 1) + _LF
-        )
+    def text_total(self) -> int:
+        """Return the total of the text of all fields: that of the whole text, but delimiters."""
+        delimiter = self._text[self._stops[0, 0]]
+        count = len(self) * (len(self.columns) - 1)
+        return text_total(self._text) - count * text_total(np.array([delimiter]))
 
     def _slices(self, starts: np.ndarray, stops: np.ndarray) -> pa.Array:
         """Return consecutive parts of the text, with gaps between them."""

@@ -19,12 +19,11 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from pipeline.csv_text.files import shown
 from pipeline.engine.cluster import no_workers_timeout
 from pipeline.engine.internals import is_shuffle_fault, worker_states, works
-from pipeline.engine.ledger import NO_ENTRIES, as_entry, entries_in
+from pipeline.engine.ledger import NO_ENTRIES, Entry, as_entry, entries_in
 from pipeline.engine.memory import release_freed_memory
 from pipeline.engine.partitions import on_partitions
 from pipeline.errors import ClusterError, StorageError
 
-Entry = dict[str, Any]
 Answer = TypeVar("Answer")
 
 _LOOK_EVERY = 1.0  # seconds

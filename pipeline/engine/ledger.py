@@ -1,54 +1,118 @@
 """The ledger: what every step counts in a partition, carried beside its data.
 
-Each step adds its control totals to the partition's entry, which travels in pandas' own
-`DataFrame.attrs`. The last step returns the entry in place of the data. So one pass over the data
-gives the result and its proof, with one Dask task per partition. The client receives one small
-entry as each partition ends, and adds them up.
+What a step counts is a frozen dataclass of that step, its totals. They are added to the partition's
+entry, which travels in pandas' own `DataFrame.attrs`; the last step returns the entry in place of
+the data. So one pass over the data gives the result and its proof, with one Dask task per
+partition. The client receives one small entry as each partition ends.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import pandas as pd
 
 _KEY = "ledger"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """Control totals by name. Never copied: pandas deep-copies `attrs` at every operation."""
+class Number:
+    """The number of a block in output order, and that of the next one."""
 
-    totals: dict[str, Any]
-
-    def __deepcopy__(self, _: dict[int, Any]) -> _Entry:
-        return self
+    block: int
+    following: int
 
 
-def with_totals(
-    frame: pd.DataFrame, before: pd.DataFrame | None = None, **totals: Any
-) -> pd.DataFrame:
-    """Return `frame` with the entry of `before`, the frame it was made from, plus these totals."""
-    entry = {} if before is None else entry_of(before)
-    frame.attrs[_KEY] = _Entry({**entry, **totals})
+class Entry:
+    """The totals of one partition, one object of each type."""
+
+    __slots__ = ("_totals",)
+
+    def __init__(self, *totals: Any) -> None:
+        self._totals = {type(one): one for one in totals}
+
+    def __getitem__(self, kind: type[T]) -> T:
+        return self._totals[kind]
+
+    def get(self, kind: type[T]) -> T | None:
+        """Return the totals of a type; None if no step has added them."""
+        return self._totals.get(kind)
+
+    def __contains__(self, kind: type) -> bool:
+        return kind in self._totals
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._totals.values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and self._totals == other._totals
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return f"Entry({', '.join(map(repr, self))})"
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Entry:
+        return self  # pandas copies `attrs` at every operation
+
+
+def with_totals(frame: pd.DataFrame, *totals: Any, before: pd.DataFrame | None = None) -> Any:
+    """Return `frame` with the entry of `before`, the frame it was made from, plus these totals.
+
+    Totals take the place of others of the same type.
+    """
+    entry = () if before is None else entry_of(before)
+    frame.attrs[_KEY] = Entry(*entry, *totals)
     return frame
 
 
-def entry_of(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return the control totals added to a frame so far, by name."""
+def entry_of(frame: pd.DataFrame) -> Entry:
+    """Return the totals added to a frame so far."""
     entry = frame.attrs.get(_KEY)
-    return {} if entry is None else entry.totals
+    return Entry() if entry is None else entry
 
 
 def as_entry(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame's entry in place of its data: one row, the column `ledger` (dict)."""
+    """Return a frame's entry in place of its data: one row, the column `ledger` (Entry)."""
     return pd.DataFrame({_KEY: pd.Series([entry_of(frame)], dtype=object)})
+
+
+def entry_with(*totals: Any) -> pd.DataFrame:
+    """Return an entry of these totals, of a task that has no data, as `as_entry` does."""
+    return as_entry(with_totals(pd.DataFrame(), *totals))
 
 
 NO_ENTRIES = as_entry(pd.DataFrame()).iloc[:0]
 
 
-def entries_in(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def entries_in(rows: pd.DataFrame) -> list[Entry]:
     """Return the entries in frames that `as_entry` returned."""
     return rows[_KEY].tolist()
+
+
+@dataclass
+class Ledger:
+    """The entries of all partitions of a run, in order of arrival."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry."""
+        self.entries.append(entry)
+
+    def all(self, kind: type[T]) -> list[T]:
+        """Return all totals of a type, in block order."""
+        return [entry[kind] for entry in self.having(kind)]
+
+    def having(self, kind: type) -> list[Entry]:
+        """Return the entries that have totals of a type, in block order."""
+        return sorted((entry for entry in self.entries if kind in entry), key=_block)
+
+
+def _block(entry: Entry) -> int:
+    number = entry.get(Number)
+    return number.block if number else 0

@@ -5,11 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Protocol, TextIO
 
 _LINE_EVERY = 10.0  # seconds, off a terminal
 _DRAW_EVERY = 0.1  # seconds, on a terminal
 _WIDTH = 24
+
+
+class Work(Protocol):
+    """A block that was read."""
+
+    @property
+    def table(self) -> str:
+        """The name of its table."""
+
+    @property
+    def stored(self) -> int:
+        """How many bytes of its file it took."""
+
+    @property
+    def records(self) -> int:
+        """How many records it has."""
 
 
 class Progress:
@@ -25,8 +41,8 @@ class Progress:
         """Report on a step with `total` bytes to process, while the block runs."""
         yield
 
-    def advance(self, entry: dict[str, Any]) -> None:
-        """Add the control totals of a finished partition: its `stored` bytes and `records`."""
+    def advance(self, work: Work) -> None:
+        """Add the work of a finished block."""
 
 
 class ConsoleProgress(Progress):
@@ -56,10 +72,10 @@ class ConsoleProgress(Progress):
                 self._stream.write("\r\033[K")
                 self._stream.flush()
 
-    def advance(self, entry: dict[str, Any]) -> None:
-        """Add the totals of a finished partition, and redraw if it is time to."""
-        self._bytes += entry.get("stored", 0)
-        self._records += entry.get("records", 0)
+    def advance(self, work: Work) -> None:
+        """Add the work of a finished block, and redraw if it is time to."""
+        self._bytes += work.stored
+        self._records += work.records
         self._tell()
 
     def _tell(self) -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TypeAlias
 
 from pipeline.columns.decimals import suggest_signs
 from pipeline.csv_text.sources import Source, SourceFile
-from pipeline.outputs.books import Entry, Ledger, by_file
+from pipeline.engine.ledger import Ledger, Number
+from pipeline.outputs.run_totals import blocks_of, by_file
 from pipeline.settings import Dialect
-from pipeline.steps.read import MAX_EXAMPLES, place_of
+from pipeline.steps.join import Paired
+from pipeline.steps.read import MAX_EXAMPLES, BlockRead, Example, place_of
 
-# Tells the line of a purchase, from 0 at its block's start: its block's entry, and its row there.
-LineOf: TypeAlias = Callable[[Entry, int], int]
+# Tells the line of a purchase, from 0 at its block's start: the block's number, what was read of
+# it, and the purchase's row there.
+LineOf: TypeAlias = Callable[[int, BlockRead, int], int]
 
 _SHOWN = 80  # characters of a bad record
+_Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
+_EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
 
 
 @dataclass(frozen=True)
@@ -36,18 +42,18 @@ class Examples:
         if kind == "rejected":
             found = self._rejected(source)
         elif kind == "unusable":
-            found = self._value(source, "examples") + self._hint(source)
+            found = self._value(source, _EXAMPLES) + self._hint(source)
         elif kind == "out_of_range":
-            found = self._value(source, "range_examples")
+            found = self._value(source, _RANGE_EXAMPLES)
         else:
-            found = self._purchase(source, f"first_{kind}")
+            found = self._purchase(source, kind)
         return f" ({found})" if found else ""
 
     def _rejected(self, source: Source) -> str:
-        for file, line, entry in self._blocks(source):
-            if entry["rejected"]:
-                reject = entry["rejected"][0]
-                offset = entry["start"] + reject.offset
+        for file, line, _, block in self._blocks(source):
+            if block.rejected:
+                reject = block.rejected[0]
+                offset = block.start + reject.offset
                 where = _where(file, line and line + reject.line, f"byte {offset:,}")
                 detail = f" ({reject.detail})" if reject.detail else ""
                 raw = reject.raw[: 4 * _SHOWN].decode(file.encoding, "backslashreplace")
@@ -55,55 +61,67 @@ class Examples:
                 return f"{where}: {reject.reason}{detail}: {text!r}"
         return ""
 
-    def _value(self, source: Source, name: str) -> str:
-        for file, line, entry in self._blocks(source):
-            if entry[name]:
-                example = entry[name][0]
-                return _where(file, line and line + example.line, lead=f"{example.value!r}, ")
+    def _value(self, source: Source, examples: _Examples) -> str:
+        for file, line, _, block in self._blocks(source):
+            if found := examples(block):
+                first = found[0]
+                return _where(file, line and line + first.line, lead=f"{first.value!r}, ")
         return ""
 
     def _hint(self, source: Source) -> str:
         """Return the signs within numbers that would make some of the values usable."""
-        blocks = self.ledger.of_table(source)
-        values = [example.value for block in blocks for example in block["examples"]]
-        unusable, records, missing = (
-            sum(block[name] for block in blocks) for name in ("unusable", "records", "missing")
-        )
+        blocks = blocks_of(self.ledger, source)
+        values = [example.value for block in blocks for example in block.examples]
+        unusable = sum(block.unusable for block in blocks)
+        present = sum(block.records - block.missing for block in blocks)
         # Another decimal point would spoil the numbers that can be read as they are.
-        signs = suggest_signs(values[:MAX_EXAMPLES], self.dialect, 2 * unusable > records - missing)
+        signs = suggest_signs(values[:MAX_EXAMPLES], self.dialect, 2 * unusable > present)
         return f"; {signs}" if signs else ""
 
-    def _purchase(self, source: Source, name: str) -> str:
-        """Return the first purchase whose `order` a control total of joins names."""
-        joined = [entry for entry in self.ledger.having(name) if entry[name] is not None]
-        if not joined:
+    def _purchase(self, source: Source, kind: str) -> str:
+        """Return the first purchase that is `unmatched`, or `without_id`."""
+        parts = self.ledger.all(Paired)
+        if kind == "unmatched":
+            found = {part.first_unmatched: part.unmatched_id for part in parts}
+        else:
+            found = {part.first_without_id: None for part in parts}
+        orders = [order for order in found if order is not None]
+        if not orders:
             return ""
-        first = min(joined, key=lambda entry: int(entry[name]))
-        lead = f"{first['unmatched_id']!r}, " if name == "first_unmatched" else ""
-        block, row = place_of(first[name])
-        for file, line, entry in self._blocks(source):
-            if entry["block"] == block:
+        number, row = place_of(min(orders))
+        lead = f"{found[min(orders)]!r}, " if kind == "unmatched" else ""
+        for file, line, block_number, block in self._blocks(source):
+            if block_number == number:
                 if line is not None:
-                    line = line + self.line_of(entry, row) if self.line_of else None
+                    line = line + self.line_of(number, block, row) if self.line_of else None
                 return _where(file, line, lead=lead) + (self._other_ids() if lead else "")
         return ""
 
     def _other_ids(self) -> str:
         """Return an id that customers have, for comparison."""
-        for entry in self.ledger.of_table(self.sources[0]):
-            if entry["first_id"] is not None:
-                return f"; customers have ids such as {entry['first_id']!r}"
+        for block in blocks_of(self.ledger, self.sources[0]):
+            if block.first_id is not None:
+                return f"; customers have ids such as {block.first_id!r}"
         return "; no customer has an id"
 
-    def _blocks(self, source: Source) -> Iterator[tuple[SourceFile, int | None, Entry]]:
-        """Yield the blocks that have records, as `by_file` does; the line is None if unknown."""
+    def _blocks(self, source: Source) -> Iterator[tuple[SourceFile, int | None, int, BlockRead]]:
+        """Yield the blocks that have records: file, first line, number and what was read.
+
+        The line is None if it is unknown: lines are counted from the front of the file, so no block
+        before may be missing.
+        """
         ends = {file.path: file.start for file in source.files}
-        blocks = [block for block in self.ledger.of_table(source) if block["bytes"]]
-        for file, line, block in by_file(source, blocks):
-            # Lines are counted from the front of the file, so no block before may be missing.
-            is_known = block["start"] == ends[file.path]
-            ends[file.path] = block["start"] + block["bytes"] if is_known else -1
-            yield file, line if is_known else None, block
+        entries = [
+            entry
+            for entry in self.ledger.having(BlockRead)
+            if entry[BlockRead].table == source.name and entry[BlockRead].bytes
+        ]
+        numbers = [entry[Number].block for entry in entries]
+        blocks = by_file(source, [entry[BlockRead] for entry in entries])
+        for number, (file, line, block) in zip(numbers, blocks, strict=True):
+            is_known = block.start == ends[file.path]
+            ends[file.path] = block.start + block.bytes if is_known else -1
+            yield file, line if is_known else None, number, block
 
 
 def _where(file: SourceFile, line: int | None, otherwise: str = "", lead: str = "") -> str:

@@ -24,10 +24,10 @@ from uuid import uuid4
 from pipeline.csv_text.sources import Block
 from pipeline.engine.objects import ObjectFolder, Upload
 from pipeline.errors import StorageError, UsageError, is_storage_fault
+from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REPORT
 from pipeline.outputs.object_lock import ObjectLock, locked
 from pipeline.outputs.report import RunLog
 from pipeline.outputs.signals import uninterrupted
-from pipeline.outputs.staging import COMBINED, FAILED, OUTPUTS, REPORT
 from pipeline.steps.combined_object import CombinedObject, plan_parts
 
 _UNFINISHED, _FINISHED = ".unfinished-", ".finished"

@@ -8,29 +8,27 @@ unless a limit of 100% asks for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 from pipeline.csv_text.sources import Source
+from pipeline.engine.ledger import Entry, Ledger
+from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
-from pipeline.outputs.books import Entry, Ledger
 from pipeline.outputs.examples import Examples, LineOf
 from pipeline.settings import MAX_AGE, TABLES, Limit, Settings
+from pipeline.steps.join import Paired
+from pipeline.steps.read import BlockRead
 
 _MANY = 2_000  # records that are enough to warn of a fault in half of them
 _LEAST_RECORD = 2  # bytes: one, and a line end
 _ANY_NUMBER = 1 << 62
-# Control totals that `Tally` adds up.
-_COUNTED = (
-    *("bytes", "records", "rejects", "missing", "unusable", "out_of_range"),
-    *("joined", "unmatched", "without_id"),
-)
 
 
 @dataclass
 class Tally:
-    """What is known so far of the records of a table (see `read.read_block`, `join.paired`)."""
+    """What is known so far of the records of a table (see `read.BlockRead`, `join.Paired`)."""
 
     bytes: int = 0
     records: int = 0
@@ -42,10 +40,20 @@ class Tally:
     unmatched: int = 0
     without_id: int = 0
 
-    def add(self, entry: Entry) -> None:
-        """Add the control totals of a block."""
-        for name in _COUNTED:
-            setattr(self, name, getattr(self, name) + entry.get(name, 0))
+    def add_read(self, block: BlockRead) -> None:
+        """Add a block that was read."""
+        self.bytes += block.bytes
+        self.records += block.records
+        self.rejects += block.rejects
+        self.missing += block.missing
+        self.unusable += block.unusable
+        self.out_of_range += block.out_of_range
+
+    def add_joined(self, part: Paired) -> None:
+        """Add purchases that were joined."""
+        self.joined += part.records
+        self.unmatched += part.unmatched
+        self.without_id += part.without_id
 
     @property
     def usable(self) -> int:
@@ -77,27 +85,34 @@ class Fault:
 
 @dataclass
 class Quality:
-    """Counts what is wrong with the data while it is read, and judges it.
+    """Notes what the steps count, and judges how much of the data is wrong.
 
-    Call it with every entry, after adding it to `ledger`. `sources` are customers and purchases.
-    `line_of` finds the line of a purchase, `say` reports in the progress.
+    `sources` are customers and purchases; `line_of` finds the line of a purchase.
     """
 
     settings: Settings
     sources: tuple[Source, Source]
-    ledger: Ledger
     line_of: LineOf
-    say: Callable[[str], None]
+    progress: Progress
+    ledger: Ledger = field(default_factory=Ledger)
     _tallies: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in TABLES})
     _warned: set[tuple[str, str]] = field(default_factory=set)
 
-    def __call__(self, entry: Entry) -> None:
-        """Raise DataError as soon as a limit is certainly exceeded; warn of what half have."""
-        # A partition of a shuffle has purchases, but is no block of their table.
-        table = entry.get("table") or ("purchases" if "joined" in entry else None)
-        if table is None:
-            return
-        self._tallies[table].add(entry)
+    def note(self, entry: Entry) -> None:
+        """Add an entry to the ledger, and judge the data so far.
+
+        Raises DataError as soon as a limit is certainly exceeded; warns of what half have.
+        """
+        self.ledger.add(entry)
+        if read := entry.get(BlockRead):
+            self.progress.advance(read)
+            self._tallies[read.table].add_read(read)
+            self._judge(read.table)
+        if paired := entry.get(Paired):
+            self._tallies["purchases"].add_joined(paired)
+            self._judge("purchases")
+
+    def _judge(self, table: str) -> None:
         most = self._most_records(table)
         for fault in self._faults(table):
             limit = self._limit(fault)
@@ -105,9 +120,9 @@ class Quality:
                 raise DataError(f"so far, {self._exceeded(fault, limit, self._examples(None))}")
             if 2 * fault.bad > fault.among > _MANY and (table, fault.kind) not in self._warned:
                 self._warned.add((table, fault.kind))
-                self.say(f"warning: so far, {fault.bad:,} of {fault.among:,} {fault.what}")
+                self.progress.say(f"warning: so far, {fault.bad:,} of {fault.among:,} {fault.what}")
 
-    def check(self, *tables: str) -> None:
+    def judge(self, *tables: str) -> None:
         """Raise DataError if too much of these tables is bad; all their records must be counted."""
         examples = self._examples(self.line_of)
         for fault in (fault for table in tables for fault in self._faults(table)):

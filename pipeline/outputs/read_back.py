@@ -6,10 +6,10 @@ Workers read, each some blocks, after all of them are written and in place.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dask.dataframe as dd
 import pandas as pd
@@ -22,20 +22,42 @@ from pipeline.columns.decimals import parse_numbers
 from pipeline.columns.keys import key_hashes
 from pipeline.columns.totals import EXACT, Checksum, exact_sum, modulo, total_of
 from pipeline.csv_text.sources import Source
-from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.ledger import NO_ENTRIES, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.settings import Columns, Dialect
+from pipeline.steps.write import Target, Written, offsets
 
 _TASK = 1 << 26  # bytes that one task reads, at least
 _CHUNK = 1 << 18  # bytes that stay in the processor's cache
 
 
-class Written(NamedTuple):
+class _Range(NamedTuple):
     """A block of the file: its number, where it begins, and its size in bytes."""
 
     block: int
     place: int
     size: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the lines of some blocks say, recounted.
+
+    The number of records, the total of their ids (see `totals.total_of`), and the exact sum of the
+    amounts of each age group.
+    """
+
+    records: int
+    ids: int
+    sums: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """The checksum of each block in the file, by number, and what each says, if recounted."""
+
+    checksums: Mapping[int, Checksum]
+    counts: Sequence[Counts]
 
 
 @dataclass(frozen=True)
@@ -59,8 +81,8 @@ class Recount:
         names = tuple(map(str, range(group + 1 + len(of_purchases))))
         return cls(names, group, amount, dialect)
 
-    def __call__(self, data: bytes) -> dict[str, Any]:
-        """Return what some lines say (see `read_back`)."""
+    def __call__(self, data: bytes) -> Counts:
+        """Return what some lines say."""
         table = pyarrow.csv.read_csv(
             pa.py_buffer(b"\n" + data),  # a byte order mark at the front would be skipped
             read_options=pyarrow.csv.ReadOptions(
@@ -84,7 +106,7 @@ class Recount:
             label: exact_sum(numbers.filter(pc.equal(groups, label)))
             for label in groups.unique().to_pylist()
         }
-        return {"records": len(table), "ids": total_of(key_hashes(ids)), "sums": sums}
+        return Counts(len(table), total_of(key_hashes(ids)), sums)
 
     @staticmethod
     def _column(table: pa.Table, place: int) -> pa.Array:
@@ -93,32 +115,30 @@ class Recount:
 
 
 def read_back(
-    entries: Sequence[dict[str, Any]], path: str | None, recount: Recount | None
+    written: Sequence[Written], target: Target, recount: Recount | None
 ) -> list[dd.DataFrame]:
-    """Return lazy tasks that read the blocks of the file at `path`, as its `entries` place them.
+    """Return lazy tasks that read the blocks of a file; `written` are all, in order.
 
-    There are none if `path` is None: the parts of an object cannot be read before it is published.
-
-    Control total: `found`, which maps the number of a block to its checksum. With `recount`, also
-    `recounted`, a list with the `records`, the total of the `ids` and the exact `sums` of the
-    amounts of each age group, of each block.
+    There are none if the target is no file: the parts of an object cannot be read before it is
+    published. Totals: `ReadBack`.
     """
-    if path is None:
+    if target.path is None:
         return []
-    tasks: list[list[Written]] = [[]]
+    tasks: list[list[_Range]] = [[]]
     size = 0
-    for entry in entries:
+    for block, place in zip(written, offsets(written, len(target.header)), strict=False):
         if size >= _TASK:
             tasks.append([])
             size = 0
-        size += entry["written_bytes"]
-        tasks[-1].append(Written(entry["block"], entry["place"], entry["written_bytes"]))
-    return [from_blocks(_read_back, tasks, path, recount, meta=NO_ENTRIES, step="read-back")]
+        size += block.bytes
+        tasks[-1].append(_Range(block.block, place, block.bytes))
+    how = {"meta": NO_ENTRIES, "step": "read-back"}
+    return [from_blocks(_read_back, tasks, target.path, recount, **how)]
 
 
-def _read_back(blocks: list[Written], path: str, recount: Recount | None) -> pd.DataFrame:
+def _read_back(blocks: list[_Range], path: str, recount: Recount | None) -> pd.DataFrame:
     found: dict[int, Checksum] = {}
-    recounted = []
+    counts = []
     with open(path, "rb", buffering=0) as file:
         for block in blocks:
             checksum = Checksum()
@@ -129,11 +149,11 @@ def _read_back(blocks: list[Written], path: str, recount: Recount | None) -> pd.
                     data += part
             found[block.block] = checksum
             if recount and data:
-                recounted.append(recount(bytes(data)))
-    return as_entry(with_totals(pd.DataFrame(), found=found, recounted=recounted))
+                counts.append(recount(bytes(data)))
+    return entry_with(ReadBack(found, counts))
 
 
-def _parts(file: int, block: Written) -> Iterator[memoryview]:
+def _parts(file: int, block: _Range) -> Iterator[memoryview]:
     """Yield the bytes of a block, as many as the file has, in a buffer that is used again."""
     buffer = memoryview(bytearray(min(_CHUNK, block.size)))
     place, end = block.place, block.place + block.size
@@ -145,15 +165,12 @@ def _parts(file: int, block: Written) -> Iterator[memoryview]:
         place += size
 
 
-def added_up(recounted: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what several blocks say as one (see `read_back`)."""
+def added_up(counts: Sequence[Counts]) -> Counts:
+    """Return what several blocks say as one."""
     sums: dict[str, Decimal] = {}
     with localcontext(EXACT):
-        for block in recounted:
-            for label, amount in block["sums"].items():
+        for block in counts:
+            for label, amount in block.sums.items():
                 sums[label] = sums.get(label, Decimal(0)) + amount
-    return {
-        "records": sum(block["records"] for block in recounted),
-        "ids": modulo(sum(block["ids"] for block in recounted)),
-        "sums": sums,
-    }
+    records = sum(block.records for block in counts)
+    return Counts(records, modulo(sum(block.ids for block in counts)), sums)

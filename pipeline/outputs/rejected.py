@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +16,13 @@ from pipeline.csv_text.parse import Reject
 from pipeline.csv_text.quoting import end_lines, join_fields
 from pipeline.csv_text.sources import Source
 from pipeline.engine.compute import compute_entries
-from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.ledger import NO_ENTRIES, Ledger, Number, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.places import Place
-from pipeline.outputs.books import Entry, by_file
-from pipeline.steps.read import kept_rejects
+from pipeline.outputs.run_totals import by_file
+from pipeline.steps.read import BlockRead, kept_rejects
 
 _AT_ONCE = 1 << 12  # rows
-
-Tables = Mapping[Source, Sequence[Entry]]
 
 
 class Rejected(NamedTuple):
@@ -45,23 +43,24 @@ class Rejected(NamedTuple):
     raw: str
 
 
-def format_rejects(client: Client, tables: Tables, rejects: Place, escape: bool = False) -> None:
-    """Have workers write the lines of those blocks of whose rejects they kept many.
-
-    `rejects` is the place where they kept them (see `read.read`), and where the lines go. For
-    `escape`, see `quoting.quote`.
-    """
-    if blocks := [block for block in _blocks(tables) if block.has_more]:
-        how = {"meta": NO_ENTRIES, "step": "format-rejects"}
-        compute_entries(client, [from_blocks(_write_lines, blocks, rejects, escape, **how)])
-
-
-def write_rejected(path: Path, tables: Tables, rejects: Place, escape: bool = False) -> None:
+def write_rejected(
+    path: Path,
+    client: Client,
+    ledger: Ledger,
+    tables: Sequence[Source],
+    rejects: Place,
+    escape: bool = False,
+) -> None:
     """Write the records that could not be read (see `Rejected`); without any, write no file.
 
-    The lines of many of them are in the place `rejects` already (see `format_rejects`).
+    Workers write the lines of those blocks of whose rejects they kept many, in the place `rejects`
+    (see `read.read`). For `escape`, see `quoting.quote`.
     """
-    if blocks := _blocks(tables):
+    blocks = [block for source in tables for block in _blocks(ledger, source)]
+    if many := [block for block in blocks if block.has_more]:
+        how = {"meta": NO_ENTRIES, "step": "format-rejects"}
+        compute_entries(client, [from_blocks(_write_lines, many, rejects, escape, **how)])
+    if blocks:
         with path.open("wb") as file:
             file.write(_lines([Rejected._fields], escape))
             for block in blocks:
@@ -70,46 +69,45 @@ def write_rejected(path: Path, tables: Tables, rejects: Place, escape: bool = Fa
 
 
 class _Block(NamedTuple):
-    """The rejects of a block: its table, its file and its first line there, its control totals."""
+    """The rejects of a block: its number, file, first line there, and what was read."""
 
-    table: str
+    number: int
     file: str
     encoding: str
     line: int
-    entry: Entry
+    read: BlockRead
 
     @property
     def has_more(self) -> bool:
-        """Whether a worker kept more rejects than the control totals hold."""
-        return bool(self.entry["rejects"] > len(self.entry["rejected"]))
+        """Whether a worker kept more rejects than the totals hold."""
+        return self.read.rejects > len(self.read.rejected)
 
     @property
     def lines(self) -> str:
         """The name under which a worker writes its lines."""
-        return f"{self.table}-{self.entry['block']}.csv"
+        return f"{self.read.table}-{self.number}.csv"
 
     def rows(self, rejected: Sequence[Reject] | None = None) -> Iterator[Rejected]:
-        """Yield the rows of its rejected records, by default of those in the control totals."""
-        for reject in self.entry["rejected"] if rejected is None else rejected:
-            place = self.line + reject.line, self.entry["start"] + reject.offset, reject.length
+        """Yield the rows of its rejected records, by default of those in the totals."""
+        for reject in self.read.rejected if rejected is None else rejected:
+            place = self.line + reject.line, self.read.start + reject.offset, reject.length
             raw = reject.raw.decode(self.encoding, "backslashreplace")
             yield Rejected(self.file, *place, reject.reason, reject.detail, raw)
 
 
-def _blocks(tables: Tables) -> list[_Block]:
-    """Return the blocks that have rejects, in input order."""
-    return [
-        _Block(source.name, file.name, file.encoding, line, entry)
-        for source, entries in tables.items()
-        for file, line, entry in by_file(source, entries)
-        if entry["rejects"]
-    ]
+def _blocks(ledger: Ledger, source: Source) -> Iterator[_Block]:
+    """Yield the blocks of a table that have rejects, in input order."""
+    entries = [entry for entry in ledger.having(BlockRead) if entry[BlockRead].table == source.name]
+    places = by_file(source, [entry[BlockRead] for entry in entries])
+    for entry, (file, line, read) in zip(entries, places, strict=True):
+        if read.rejects:
+            yield _Block(entry[Number].block, file.name, file.encoding, line, read)
 
 
 def _write_lines(block: _Block, rejects: Place, escape: bool) -> pd.DataFrame:
-    kept = kept_rejects(rejects, block.table, block.entry["block"])
+    kept = kept_rejects(rejects, block.read.table, block.number)
     rejects.put(block.lines, _lines(block.rows(kept), escape))
-    return as_entry(with_totals(pd.DataFrame()))
+    return entry_with()
 
 
 def _lines(rows: Iterable[Sequence[object]], escape: bool) -> bytes:

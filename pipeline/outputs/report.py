@@ -7,7 +7,7 @@ import platform
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -23,15 +23,28 @@ from pipeline import __version__
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.names import printable
 from pipeline.csv_text.remote import is_remote
-from pipeline.csv_text.sources import Source
 from pipeline.engine.progress import Progress
-from pipeline.outputs.books import Books
+from pipeline.outputs.checks import Check
+from pipeline.outputs.run_totals import RunTotals
 from pipeline.settings import Settings
+from pipeline.steps.plan import Plan
 
 # Goes up when a key of the report is renamed or removed, or changes its meaning.
-FORMAT = 2
+FORMAT = 3
 _BYTE = re.compile("[\udc80-\udcff]")  # of a name that is not valid UTF-8
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "matplotlib", "isal")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a run: the table of results, totals and checks, warnings, files, seconds."""
+
+    spending: pd.DataFrame
+    totals: RunTotals
+    checks: tuple[Check, ...]
+    warnings: tuple[str, ...]
+    outputs: tuple[str, ...]
+    seconds: float
 
 
 @dataclass
@@ -57,6 +70,11 @@ class RunLog:
         self.warnings.append(message)
         self.progress.say(f"warning: {message}")
 
+    def warn_all(self, messages: Iterable[str]) -> None:
+        """Show and keep several warnings."""
+        for message in messages:
+            self.warn(message)
+
     def note_published(self) -> None:
         """Note that the outputs are in place: what fails from here on changes none."""
         self.progress.published = True
@@ -68,34 +86,33 @@ class RunLog:
         yield
         self.stages[name] = round(time.perf_counter() - begin, 3)
 
-    def note_inputs(self, *sources: Source, join: str) -> None:
-        """Note the input files of each table, and the join strategy."""
-        self.notes["join"] = join
+    def note_plan(self, plan: Plan) -> None:
+        """Show the plan as part of the progress; note the join and the input files."""
+        self.progress.say(str(plan))
+        self.notes["join"] = plan.join
         self.notes["inputs"] = {
             source.name: [
                 {"file": file.name, "bytes": file.size, "modified": file.version.modified}
                 for file in source.files
             ]
-            for source in sources
+            for source in plan.tables
         }
 
-    def note_work(self, size: int, records: int) -> None:
-        """Note how fast `size` bytes of input became `records`."""
-        self.notes["bytes_per_second"] = round(size / self.seconds)
-        self.notes["records_per_second"] = round(records / self.seconds)
-
-    def write_complete(self, path: Path, books: Books, summary: pd.DataFrame) -> None:
+    def write_complete(
+        self,
+        path: Path,
+        plan: Plan,
+        totals: RunTotals,
+        checks: Sequence[Check],
+        spending: pd.DataFrame,
+    ) -> None:
         """Write the report of a run that succeeded."""
         found = {
-            "books": {
-                **{name: value for name, value in asdict(books).items() if name != "lines"},
-                "customers_without_purchases": books.customers_without_purchases,
-                "lines": [
-                    {"what": line.what, **dict(zip(line.sides, line.figures, strict=True))}
-                    for line in books.lines
-                ],
-            },
-            "age_groups": summary.to_dict("records"),
+            "bytes_per_second": round(plan.bytes / self.seconds),
+            "records_per_second": round(totals.records_written / self.seconds),
+            "totals": asdict(totals),
+            "checks": [asdict(check) for check in checks],
+            "age_groups": spending.to_dict("records"),
         }
         self._write(path, "complete", found)
 

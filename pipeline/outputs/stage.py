@@ -11,9 +11,10 @@ from typing import Protocol
 from pipeline.csv_text.sources import Block
 from pipeline.engine.objects import is_object_url
 from pipeline.engine.places import Folder, Place
+from pipeline.outputs.names import COMBINED, OUTPUTS
 from pipeline.outputs.object_staging import staged_objects
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import COMBINED, staged_outputs
+from pipeline.outputs.staging import staged_outputs
 from pipeline.settings import Settings
 from pipeline.steps.combined_file import CombinedFile
 from pipeline.steps.write import Target
@@ -35,6 +36,13 @@ class Stage(Protocol):
 
     def combined(self, header: bytes, blocks: Sequence[Block]) -> Target:
         """Return where workers write the combined table; `blocks` are in output order."""
+
+
+def output_paths(stage: Stage, output_dir: str) -> tuple[str, ...]:
+    """Return where the outputs of a stage go, in commit order."""
+    # In a store, the combined table is no file of the stage.
+    names = [name for name in OUTPUTS if name == COMBINED or (stage / name).exists()]
+    return tuple(f"{output_dir.rstrip('/')}/{name}" for name in names)
 
 
 @contextmanager

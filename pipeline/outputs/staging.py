@@ -29,18 +29,9 @@ from uuid import uuid4
 
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.outputs.folder_lock import LOCK, locked
+from pipeline.outputs.names import FAILED, OUTPUTS, REPORT
 from pipeline.outputs.report import RunLog
 from pipeline.outputs.signals import uninterrupted
-
-COMBINED = "combined_data.csv"
-SPENDING = "age_group_spending.csv"
-CHART = "total_spending_by_age_group.png"
-REJECTED = "rejected_rows.csv"
-REPORT = "run_report.json"
-
-# In commit order. The report comes last: it marks a complete run.
-OUTPUTS = (COMBINED, SPENDING, CHART, REJECTED, REPORT)
-FAILED = "failed_run.json"  # next to the outputs, until a run succeeds
 
 _UNFINISHED, _FINISHED, _UNDOING = ".unfinished", ".finished", ".undoing"
 _PREVIOUS = "previous"

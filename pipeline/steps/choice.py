@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from dask.utils import format_bytes
 
 from pipeline.errors import ClusterError
+from pipeline.steps.read import BlockRead
 
 # What a lookup takes at most, while it is built: so many times the size of the customers' files
 # and so many bytes for each customer. For the shortest records, that is so many times their size.
@@ -29,14 +29,14 @@ def choose_join(choice: str, customers_size: int, worker_memory: int | None) -> 
     return "broadcast" if fits else "shuffle"
 
 
-def check_fits(customers: Sequence[dict[str, Any]], worker_memory: int | None) -> None:
+def check_fits(customers: Sequence[BlockRead], worker_memory: int | None) -> None:
     """Raise ClusterError if the lookup of all customers will not fit into a worker's memory.
 
-    `customers` are the entries of their blocks (see `read.read_block`); for `worker_memory`, see
+    `customers` are their blocks; for `worker_memory`, see
     `choose_join`.
     """
-    size = sum(entry.get("bytes", 0) for entry in customers)
-    records = sum(entry.get("records", 0) for entry in customers)
+    size = sum(block.bytes for block in customers)
+    records = sum(block.records for block in customers)
     needed = _SIZE * size + _EACH * records
     if worker_memory is not None and needed > _PAUSE * worker_memory:
         raise ClusterError(

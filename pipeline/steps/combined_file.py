@@ -14,18 +14,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dask.dataframe as dd
 import pandas as pd
 from distributed import Client
 
-from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.ledger import NO_ENTRIES, Ledger, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.prefix_sum import PrefixSum
 from pipeline.engine.shared import shared
+from pipeline.steps.write import Placed, Written, offsets
 
 _RANGE = 1 << 26  # bytes of the file that one task fills: a multiple of any page size
 _CHUNK = 1 << 20
@@ -58,9 +58,7 @@ class CombinedFile:
         """Return this target: it is small."""
         return self
 
-    def write(
-        self, block: int, following: int, size: int, texts: Iterator[memoryview]
-    ) -> dict[str, Any]:
+    def write(self, block: int, following: int, size: int, texts: Iterator[memoryview]) -> Placed:
         """Write a block to its place, or into a part file if that is unknown here."""
         prefix = shared(self.path, lambda: PrefixSum(len(self.header), Path(self.path).parent))
         place = prefix.place(block, size, following)
@@ -70,23 +68,20 @@ class CombinedFile:
                 while text:
                     size = os.pwrite(file, text, (place or 0) + written)
                     text, written = text[size:], written + size
-        return {"place": place, "part_bytes": 0 if place is not None else written}
+        return Placed(offset=place)
 
-    def fits(self, _: Sequence[dict[str, Any]]) -> bool:
+    def fits(self, _: Sequence[Written]) -> bool:
         """Return True: any files can be put together."""
         return True
 
-    def assemble(self, entries: Sequence[dict[str, Any]]) -> list[dd.DataFrame]:
+    def assemble(self, written: Sequence[Written]) -> list[dd.DataFrame]:
         """Return lazy tasks that copy all part files into place; none without part files."""
-        sizes = [entry["written_bytes"] for entry in entries]
         ranges: dict[int, list[Piece]] = defaultdict(list)
-        places = accumulate(sizes, initial=len(self.header))
-        for entry, place in zip(entries, places, strict=False):
-            if entry["place"] is not None:
+        for block, place in zip(written, offsets(written, len(self.header)), strict=False):
+            if block.placed.offset is not None:
                 continue
-            entry["place"] = place
-            source = part_file(self.path, entry["block"])
-            start, size = 0, entry["written_bytes"]
+            source = part_file(self.path, block.block)
+            start, size = 0, block.bytes
             while start < size:
                 number = (place + start) // _RANGE
                 stop = min(size, (number + 1) * _RANGE - place)
@@ -97,7 +92,7 @@ class CombinedFile:
         pieces = list(ranges.values())
         return [from_blocks(_copy, pieces, self.path, meta=NO_ENTRIES, step="assemble")]
 
-    def size(self, _: Sequence[dict[str, Any]]) -> int:
+    def size(self, _: Ledger) -> int:
         """Return the size of the file in bytes."""
         return os.stat(self.path).st_size
 
@@ -136,8 +131,7 @@ def _copy(pieces: list[Piece], path: str) -> pd.DataFrame:
                 os.close(source)
     finally:
         os.close(target)
-    copied = sum(piece.size for piece in pieces)
-    return as_entry(with_totals(pd.DataFrame(), copied=copied))
+    return entry_with()
 
 
 def _copy_piece(piece: Piece, source: int, target: int) -> None:

@@ -16,8 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 import dask.dataframe as dd
@@ -27,7 +26,7 @@ from dask.delayed import Delayed
 from distributed import Client
 
 from pipeline.csv_text.sources import Block
-from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.ledger import NO_ENTRIES, Ledger, entry_with
 from pipeline.engine.objects import (
     LARGEST_PART,
     LEAST_PART,
@@ -38,6 +37,7 @@ from pipeline.engine.objects import (
 )
 from pipeline.engine.partitions import from_blocks
 from pipeline.errors import UsageError
+from pipeline.steps.write import Placed, Written
 
 # Planned parts: the rest of the numbers is for what comes after the planned blocks.
 _MOST_PLANNED = 9_000
@@ -62,6 +62,13 @@ class _Reserved(NamedTuple):
     block: int
     stop: int
     number: int
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A part that was put together of blocks that waited."""
+
+    part: Part
 
 
 @dataclass(frozen=True)
@@ -143,77 +150,71 @@ class CombinedObject:
         lazy: Delayed = client.persist(delayed(self, name=name, traverse=False))
         return lazy
 
-    def write(self, block: int, _: int, size: int, texts: Iterator[memoryview]) -> dict[str, Any]:
-        """Upload a block as its part, or put it as a temporary object.
-
-        The control total `part` is its number, ETag and size; None if it waits.
-        """
+    def write(self, block: int, _: int, size: int, texts: Iterator[memoryview]) -> Placed:
+        """Upload a block as its part, or put it as a temporary object."""
         text = b"".join(texts)
         number = self.numbers.of(block)
         if number is not None and size >= LEAST_PART:
-            part = self.upload.put(number, text)
-            return {"place": None, "part_bytes": 0, "part": part}
+            return Placed(part=self.upload.put(number, text))
         if size:
             self.place.put(_name(block), text)
-        return {"place": None, "part_bytes": size, "part": None}
+        return Placed()
 
-    def fits(self, entries: Sequence[dict[str, Any]]) -> bool:
+    def fits(self, written: Sequence[Written]) -> bool:
         """Tell whether what waits makes parts that are large enough."""
-        return self._waiting(entries) is not None
+        return self._waiting(written) is not None
 
-    def assemble(self, entries: Sequence[dict[str, Any]]) -> list[dd.DataFrame]:
-        """Return lazy tasks that upload all temporary objects as parts."""
-        sizes = [entry["written_bytes"] for entry in entries]
-        places = accumulate(sizes, initial=len(self.header))
-        for entry, place in zip(entries, places, strict=False):
-            entry["place"] = place
-        parts = self._waiting(entries)
+    def assemble(self, written: Sequence[Written]) -> list[dd.DataFrame]:
+        """Return lazy tasks that upload all temporary objects as parts. Totals: `Combined`."""
+        parts = self._waiting(written)
         assert parts, "the header is part of at least one"
         what = self.upload, self.place
         return [from_blocks(_combine, parts, *what, meta=NO_ENTRIES, step="assemble")]
 
-    def size(self, entries: Sequence[dict[str, Any]]) -> int:
+    def size(self, ledger: Ledger) -> int:
         """Return the size of all parts that the store has from the workers, in bytes."""
+        parts = [written.placed.part for written in ledger.all(Written)]
+        parts += [combined.part for combined in ledger.all(Combined)]
         # A part's number, ETag and size: a store may tell its CRC only in some answers.
-        uploaded = {entry["part"][:3] for entry in entries if entry.get("part")}
+        uploaded = {part[:3] for part in parts if part}
         return sum(part.size for part in self.upload.parts() if part[:3] in uploaded)
 
-    def _waiting(self, entries: Sequence[dict[str, Any]]) -> list[_Pieces] | None:
+    def _waiting(self, written: Sequence[Written]) -> list[_Pieces] | None:
         """Return the parts to put together; None if one of them would be too small."""
         parts: list[tuple[_Pieces, int]] = []
-        low, run = 0, list[dict[str, Any]]()  # what waits behind part number `low`
-        for entry in entries:
-            if entry["part"]:
-                high = entry["part"].number
+        low, run = 0, list[Written]()  # what waits behind part number `low`
+        for block in written:
+            if block.placed.part:
+                high = block.placed.part.number
                 between = self._cut(run, low, high)
                 if between and (between[-1][1] < LEAST_PART or between[-1][0].number >= high):
                     return None
                 parts += between
                 low, run = high, []
-            elif entry["written_bytes"]:
-                run.append(entry)
+            elif block.bytes:
+                run.append(block)
         parts += self._cut(run, low, MOST_PARTS + 1)
         return [pieces for pieces, _ in parts]
 
-    def _cut(self, run: Sequence[dict[str, Any]], low: int, high: int) -> list[tuple[_Pieces, int]]:
+    def _cut(self, run: Sequence[Written], low: int, high: int) -> list[tuple[_Pieces, int]]:
         """Return blocks that wait as parts with numbers between `low` and `high`, and their sizes.
 
         Only the last may be too small, if there is but one.
         """
         lead = b"" if low else self.header
-        total = len(lead) + sum(entry["written_bytes"] for entry in run)
+        total = len(lead) + sum(block.bytes for block in run)
         if not total:
             return []
         least = max(_COMBINED, -(-total // max(1, high - low - 1)))
         groups, sizes = [list[str]()], [len(lead)]
         left = total - len(lead)
-        for entry in run:
+        for block in run:
             if sizes[-1] >= least and left >= least:
                 groups.append([])
                 sizes.append(0)
-            groups[-1].append(_name(entry["block"]))
-            sizes[-1] += entry["written_bytes"]
-            left -= entry["written_bytes"]
+            groups[-1].append(_name(block.block))
+            sizes[-1] += block.bytes
+            left -= block.bytes
         return [
             (_Pieces(low + place, lead if place == 1 else b"", tuple(names)), size)
             for place, (names, size) in enumerate(zip(groups, sizes, strict=True), start=1)
@@ -224,8 +225,7 @@ def _combine(pieces: _Pieces, upload: Upload, place: ObjectFolder) -> pd.DataFra
     with ThreadPoolExecutor(_READERS) as pool:
         texts = list(pool.map(place.get, pieces.names))
     part: Part = upload.put(pieces.number, b"".join([pieces.lead, *texts]))
-    copied = sum(map(len, texts))
-    return as_entry(with_totals(pd.DataFrame(), copied=copied, part=part))
+    return entry_with(Combined(part))
 
 
 def _name(block: int) -> str:

@@ -12,6 +12,7 @@ purchases.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -20,35 +21,106 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from distributed import Future
+from distributed import Client, Future
 
 from pipeline.columns.arrow import (
     NUMBER,
     TEXT,
+    text_bytes,
     to_arrow,
     to_dictionary,
     to_number,
     to_text,
 )
 from pipeline.columns.keys import key_hashes
-from pipeline.columns.totals import Checksum, exact_sums, pairing, seal, total_of
-from pipeline.engine.ledger import entry_of, with_totals
+from pipeline.columns.totals import exact_sums, pairing, text_total, total_of
+from pipeline.engine.compute import compute_result
+from pipeline.engine.ledger import Ledger, Number, entry_of, with_totals
 from pipeline.engine.partitions import from_blocks, on_partitions, schema
 from pipeline.engine.places import Place
 from pipeline.steps.lookup import Lookup
-from pipeline.steps.matched import in_slice, put_marks
-from pipeline.steps.read import ID, ORDER, PARSED, REST
-from pipeline.steps.render import CUSTOMER, checksums_of
+from pipeline.steps.matched import Marks, find_matched, in_slice, put_marks
+from pipeline.steps.read import ID, ORDER, PARSED, REST, BlockRead, is_undecided
+from pipeline.steps.render import CUSTOMER, CustomerTotals, totals_of
 from pipeline.steps.transform import AGE_GROUP
 
 PURCHASE, AMOUNT = "purchase", "amount"
+
+# The sum of the amounts and the number of purchases of each age group, by its label.
+Spending = Mapping[str, tuple[Decimal, int]]
+
+
+@dataclass(frozen=True)
+class CustomerText:
+    """The bytes of the column `customer` of joined records."""
+
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What the join counts of some purchases, all from the customers' side.
+
+    `records` is their number; `pairs` the total of the pairs of purchases and customers (see
+    `totals.pairing`); `groups` what each age group spends, by the lookup's own groups. Purchases
+    are `overlooked` if their customer is known, and `not_first` if their customer has the id of an
+    earlier one. They are `unmatched` if no customer has their id, and `without_id`; the `order` of
+    the first of each is `first_unmatched` and `first_without_id`, and its id `unmatched_id`.
+    """
+
+    records: int
+    pairs: int
+    groups: Spending
+    overlooked: int
+    not_first: int
+    unmatched: int
+    without_id: int
+    first_unmatched: int | None
+    unmatched_id: str | None
+    first_without_id: int | None
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Totals of the ids of customers without purchases: as written, and as kept by the customers.
+
+    `text` is the total of the ids' text.
+    """
+
+    ids: int
+    keys: int
+    text: int
+
+
+@dataclass(frozen=True)
+class Broadcasted:
+    """The marks of a block of purchases, and the totals of the lookup it was joined with."""
+
+    marks: Marks
+    lookup: CustomerTotals
+
+
+@dataclass(frozen=True)
+class Matched:
+    """How many customers of a part of the lookup have purchases; in all, if that is known."""
+
+    customers: int
+    in_all: int | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The totals of a slice of the lookup once all purchases are joined."""
+
+    lookup: CustomerTotals
 
 
 @dataclass(frozen=True)
 class Broadcast:
     """A broadcast hash join: every task gets the lookup of all customers, a result of Dask's.
 
-    `marks` is where the tasks of a block of purchases leave which customers they matched.
+    `marks` is where the tasks of a block of purchases leave which customers they matched, `slices`
+    is in how many partitions the customers without purchases come.
 
     The lazy results have the columns `customer_id` (text, unchanged), `customer` (CSV text,
     dictionary-encoded: late materialization copies a customer's text only when it is written),
@@ -57,16 +129,14 @@ class Broadcast:
 
     `order` is that of the purchase, or of the customer where there is none.
 
-    Control totals: those of `paired` and `alone`; of purchases the `marks` of the block (see
-    `steps.matched`) and the checksums of the `lookup`; of customers without purchases the number of
-    the `block`, in row order, how many customers are `matched` here and
-    `matched_in_all`, and the checksums `kept` by the
-    customers in the lookup (see `render.checksums_of`).
+    Totals: of purchases `Paired` and `Broadcasted`, of customers without purchases `Alone`,
+    `Matched` and `Kept`; of both `CustomerText`.
     """
 
     lookup: Future
     schema: Lookup
     marks: Place
+    slices: int
 
     def join(self, purchases: dd.DataFrame) -> dd.DataFrame:
         """Join lazy purchases, in their order, with their customers."""
@@ -75,12 +145,21 @@ class Broadcast:
             _match_customers, purchases, self.lookup, self.marks, step="join", meta=meta
         )
 
-    def without_purchases(self, matched: Future, slices: int, first_block: int) -> dd.DataFrame:
-        """Return the customers that are not in the bitmap `matched`, lazy, in so many partitions.
+    def find_matched(self, client: Client, ledger: Ledger) -> Future:
+        """Return which customers have purchases, once all are joined (see `steps.matched`).
+
+        Raises DataError if marks are not those that the blocks have left.
+        """
+        marks = [block.marks for block in ledger.all(Broadcasted)]
+        count = sum(block.records for block in ledger.all(BlockRead) if block.table == "customers")
+        return find_matched(client, self.marks, marks, count)
+
+    def without_purchases(self, matched: Future, first_block: int) -> dd.DataFrame:
+        """Return the customers that are not in the bitmap `matched`, lazy.
 
         Rows are in input order; blocks are numbered from `first_block`.
         """
-        parts = [_Slice(number, slices, first_block + number) for number in range(slices)]
+        parts = [_Slice(number, self.slices, first_block + number) for number in range(self.slices)]
         return on_partitions(
             _customers_without_purchases,
             from_blocks(_in_frame, parts, meta=_in_frame(parts[0]), step="slice"),
@@ -91,8 +170,15 @@ class Broadcast:
         )
 
 
-def build_lookup(parts: list[pd.DataFrame], no_customer: str) -> Lookup:
-    """Build a lookup of the partitions of rendered customers, which come in any order."""
+def build_lookup(client: Client, customers: Sequence[Future], no_customer: str) -> Future:
+    """Build the lookup of rendered customers on the cluster, whose blocks come in any order.
+
+    Raises what `compute_entries` raises.
+    """
+    return compute_result(client, _build_lookup, list(customers), no_customer, name="build-lookup")
+
+
+def _build_lookup(parts: list[pd.DataFrame], no_customer: str) -> Lookup:
     filled = [part for part in parts if len(part)] or parts[:1]
     # Each is in order: to sort them is much cheaper than to sort the records.
     filled.sort(key=lambda part: part[ORDER].iloc[0] if len(part) else 0)
@@ -104,9 +190,9 @@ def join_all(
 ) -> pd.DataFrame:
     """Join purchases with all their customers, and append the customers without purchases.
 
-    The result has the columns and control totals of `Broadcast`, and is sealed. `buyers` are rows
-    of the lookup that are known to have purchases, whatever is in `purchases`; `copies` tells for
-    each row whether it is the copy of a customer that counts elsewhere (bool).
+    The result has the columns of `Broadcast`, and the totals of both kinds of record. `buyers` are
+    rows of the lookup that are known to have purchases, whatever is in `purchases`; `copies` tells
+    for each row whether it is the copy of a customer that counts elsewhere (bool).
     """
     rows = lookup.rows(to_arrow(purchases[ID]))
     found = np.zeros(len(lookup) + 1, bool)
@@ -115,7 +201,7 @@ def join_all(
     found = found[:-1]
     pairs = paired(purchases, rows, lookup)
     combined = joined_whole(pairs, alone(np.flatnonzero(~found & ~copies), lookup))
-    return with_totals(combined, combined, matched=int((found & ~copies).sum()))
+    return with_totals(combined, Matched(int((found & ~copies).sum())), before=combined)
 
 
 def combined_schema(
@@ -142,10 +228,10 @@ def _match_customers(purchases: pd.DataFrame, lookup: Lookup, marks: Place) -> p
     rows = lookup.rows(to_arrow(purchases[ID]))
     combined = paired(purchases, rows, lookup)
     entry = entry_of(purchases)
-    if entry.get("undecided") is not None:  # a second pass joins it
+    if is_undecided(entry):  # a second pass joins it
         return combined
-    put = put_marks(marks, entry["block"], rows, len(lookup))
-    return with_totals(combined, combined, marks=put, lookup=lookup.checksums)
+    put = put_marks(marks, entry[Number].block, rows, len(lookup))
+    return with_totals(combined, Broadcasted(put, lookup.totals), before=combined)
 
 
 def _customers_without_purchases(
@@ -155,26 +241,20 @@ def _customers_without_purchases(
     number, count, block = part.iloc[0].tolist()
     start, stop = (len(lookup) * edge // count for edge in (number, number + 1))
     found = in_slice(matched, start, stop)
-    rest = sealed(alone(start + np.flatnonzero(~found), lookup))
-    totals = {
-        "matched": int(np.count_nonzero(found)),
-        "matched_in_all": int(np.bitwise_count(matched).sum()),
-        "kept": checksums_of(lookup.part(start, stop)),
-    }
-    return with_totals(rest, rest, block=block, next_block=block + 1, **totals)
+    rest = alone(start + np.flatnonzero(~found), lookup)
+    return with_totals(
+        rest,
+        Number(block, block + 1),
+        Matched(int(np.count_nonzero(found)), int(np.bitwise_count(matched).sum())),
+        Kept(totals_of(lookup.part(start, stop))),
+        before=rest,
+    )
 
 
 def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.DataFrame:
     """Join each purchase with the customer in its row of the lookup (see `Broadcast`).
 
-    Control totals, all taken from the customers' side: `customer_bytes` of the column `customer`;
-    `pairs_joined`, the total of the pairs of purchases and customers (see `totals.pairing`);
-    `groups`, like `spending` of `spending.sum_purchases`; the purchases that are `overlooked`,
-    because their customer is known, and those `not_first`, whose customer has the id of an earlier
-    one; the checksum of their rows, `customers_joined`; and how many purchases are `joined` in all,
-    how many are `unmatched`, whose id no customer has, and how many are `without_id`, with the
-    `order` of the first of each, `first_unmatched` and `first_without_id`, and that `unmatched_id`
-    (None without any).
+    Totals: `Paired` and `CustomerText`.
     """
     keys = lookup.keys.take(rows)
     unknown = np.flatnonzero(rows == len(lookup))
@@ -191,22 +271,19 @@ def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.Data
             ORDER: purchases[ORDER].to_numpy(),
         }
     )
-    return with_totals(
-        combined,
-        purchases,
-        customer_bytes=int(lookup.sizes.take(rows).sum()),
-        pairs_joined=pairing(purchases[ORDER].to_numpy(), keys),
+    totals = Paired(
+        records=len(rows),
+        pairs=pairing(purchases[ORDER].to_numpy(), keys),
         groups=_groups(to_arrow(purchases[PARSED]), rows, lookup),
         overlooked=int(np.count_nonzero(lookup.has(keys[unknown]))),
         not_first=lookup.not_first(rows),
-        customers_joined=Checksum.of(rows),
-        joined=len(rows),
         unmatched=len(unmatched),
         without_id=len(without_id),
         first_unmatched=_first_order(purchases, unmatched),
         unmatched_id=purchases[ID].iloc[unmatched[0]] if len(unmatched) else None,
         first_without_id=_first_order(purchases, without_id),
     )
+    return with_totals(combined, totals, _customer_text(rows, lookup), before=purchases)
 
 
 def _first_order(purchases: pd.DataFrame, rows: np.ndarray) -> int | None:
@@ -216,9 +293,7 @@ def _first_order(purchases: pd.DataFrame, rows: np.ndarray) -> int | None:
 def alone(rows: np.ndarray, lookup: Lookup) -> pd.DataFrame:
     """Return the customers in these rows of the lookup as records without a purchase.
 
-    Control totals: `customer_bytes` of the column `customer`; `ids_alone` and `keys_alone`, the
-    totals of the ids as they are written and as the customers have kept them; and the checksum of
-    their rows, `customers_joined`.
+    Totals: `Alone` and `CustomerText`.
     """
     ids = lookup.ids.take(pa.array(rows))
     records = pd.DataFrame(
@@ -231,36 +306,23 @@ def alone(rows: np.ndarray, lookup: Lookup) -> pd.DataFrame:
             ORDER: rows,
         }
     )
-    return with_totals(
-        records,
-        customer_bytes=int(lookup.sizes.take(rows).sum()),
-        customers_joined=Checksum.of(rows),
-        ids_alone=total_of(key_hashes(ids)),
-        keys_alone=total_of(lookup.keys.take(rows)),
-    )
+    keys = lookup.keys.take(rows)
+    totals = Alone(total_of(key_hashes(ids)), total_of(keys), text_total(text_bytes(ids)))
+    return with_totals(records, totals, _customer_text(rows, lookup))
 
 
 def joined_whole(pairs: pd.DataFrame, rest: pd.DataFrame) -> pd.DataFrame:
-    """Return the results of `paired` and `alone` as one, sealed; add up what both have counted."""
+    """Return the results of `paired` and `alone` as one, with the totals of both."""
     # Of different types, amounts would become Python objects.
     alike = rest.astype({AMOUNT: pairs[AMOUNT].dtype})
     combined = pd.concat([pairs, alike], ignore_index=True)
     first, second = entry_of(pairs), entry_of(rest)
-    added = {name: first[name] + second[name] for name in ("customer_bytes", "customers_joined")}
-    return sealed(with_totals(combined, **{**first, **second, **added}))
+    size = CustomerText(first[CustomerText].bytes + second[CustomerText].bytes)
+    return with_totals(combined, *first, second[Alone], size)
 
 
-def sealed(combined: pd.DataFrame) -> pd.DataFrame:
-    """Seal records that were not joined in the order in which they were read.
-
-    Control totals: the seals of the `text_read` and the `numbers_read`.
-    """
-    return with_totals(
-        combined,
-        combined,
-        text_read=seal(combined[ID], combined[PURCHASE]),
-        numbers_read=seal(combined[AMOUNT], combined[ORDER]),
-    )
+def _customer_text(rows: np.ndarray, lookup: Lookup) -> CustomerText:
+    return CustomerText(int(lookup.sizes.take(rows).sum()))
 
 
 def _groups(amounts: pa.Array, rows: np.ndarray, lookup: Lookup) -> dict[str, tuple[Decimal, int]]:

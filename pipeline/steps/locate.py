@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 from distributed import Client
@@ -13,11 +11,11 @@ from pipeline.csv_text.parse import parse
 from pipeline.csv_text.ranges import find_records
 from pipeline.csv_text.sources import Block, Source
 from pipeline.csv_text.unpacked import nth_block
-from pipeline.engine.compute import Entry, compute_entries
-from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.compute import compute_entries
+from pipeline.engine.ledger import NO_ENTRIES, Entry, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.settings import Dialect
-from pipeline.steps.read import lines_of
+from pipeline.steps.read import BlockRead, lines_of
 
 
 @dataclass(frozen=True)
@@ -29,27 +27,28 @@ class Lines:
     block_size: int
     dialect: Dialect
 
-    def __call__(self, entry: Mapping[str, Any], row: int) -> int:
+    def __call__(self, number: int, read: BlockRead, row: int) -> int:
         """Return the line of a record, from 0 at the start of its block; reads the block again.
 
-        `entry` is that of the block (see `read.read_block`), `row` counts its records from 0.
+        `number` is that of the block, `row` counts its records from 0.
         """
-        number = entry["block"]
         (block,) = (
             block for block in self.source.blocks if block.number <= number < block.next_number
         )
         if block.file.is_plain:
-            block = replace(
-                block, start=entry["start"], stop=entry["start"] + entry["bytes"], exact=True
-            )
+            block = replace(block, start=read.start, stop=read.start + read.bytes, exact=True)
         found: list[Entry] = []
         index = number - block.number
         task = from_blocks(
             _find, [block], index, self.block_size, self.dialect, row, meta=NO_ENTRIES, step="line"
         )
         compute_entries(self.client, [task], found.append)
-        line: int = found[0]["line"]
-        return line
+        return found[0][_Line].line
+
+
+@dataclass(frozen=True)
+class _Line:
+    line: int
 
 
 def _find(block: Block, index: int, size: int, dialect: Dialect, row: int) -> pd.DataFrame:
@@ -58,4 +57,4 @@ def _find(block: Block, index: int, size: int, dialect: Dialect, row: int) -> pd
     text, *_ = find_records(block, dialect)
     pieces = parse(text, block.file.columns, block.file.encoding, dialect)
     (line,) = lines_of(pieces, [row], dialect)
-    return as_entry(with_totals(pd.DataFrame(), line=line))
+    return entry_with(_Line(line))

@@ -13,7 +13,7 @@ from pipeline.columns.flat import Flat
 from pipeline.columns.id_index import IdIndex
 from pipeline.settings import UNKNOWN
 from pipeline.steps.read import ID, KEY, ORDER
-from pipeline.steps.render import CUSTOMER, checksums_of
+from pipeline.steps.render import CUSTOMER, totals_of
 from pipeline.steps.transform import AGE_GROUP
 
 
@@ -25,7 +25,7 @@ class Lookup(Flat):
 
     Attributes: `ids` (n strings), `customer` (n + 1 strings), `age_group` (n + 1 labels), `keys`
     (n + 1 hashes of the ids, taken when the customers were read; the last is 0), `sizes` (n + 1
-    integers: the bytes of each `customer`) and `checksums` (see `render.checksums_of`).
+    integers: the bytes of each `customer`) and `totals` (see `render.totals_of`).
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Lookup(Flat):
             known = pool.submit(_KnownKeys, keys[:-1])
             index = pool.submit(IdIndex, ids)
             self.sizes = _sizes(customer)
-            self.checksums = checksums_of(_frame(ids, customer[:-1], age_group[:-1], keys[:-1]))
+            self.totals = totals_of(_frame(ids, customer[:-1], age_group[:-1], keys[:-1]))
             self._known, self._index = known.result(), index.result()
 
     @classmethod

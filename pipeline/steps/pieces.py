@@ -45,18 +45,12 @@ def spread(records: int, count: int) -> np.ndarray:
     return np.arange(records) % count
 
 
-def split(
-    columns: Mapping[str, pa.Array], numbers: np.ndarray, count: int
-) -> tuple[pa.Array, bool]:
-    """Return the `count` cells of a block: the rows of each partition, in their order.
-
-    And whether the cells, taken apart again, hold the columns as they were.
-    """
+def split(columns: Mapping[str, pa.Array], numbers: np.ndarray, count: int) -> pa.Array:
+    """Return the `count` cells of a block: the rows of each partition, in their order."""
     few = numbers.astype(np.min_scalar_type(count))  # sorted by radix if it has 16 bits at most
     rows = np.argsort(few, kind="stable")
     block = pa.record_batch({name: _narrow(column) for name, column in columns.items()})
-    cells = _to_cells(block.take(pa.array(rows)), np.bincount(numbers, minlength=count).tolist())
-    return cells, _holds(cells, columns, rows)
+    return _to_cells(block.take(pa.array(rows)), np.bincount(numbers, minlength=count).tolist())
 
 
 def _to_cells(block: pa.RecordBatch, sizes: Sequence[int]) -> pa.Array:
@@ -78,18 +72,6 @@ def from_cells(cells: Sequence[pa.Array]) -> list[pa.RecordBatch]:
     return [
         batch for array in cells for cell in array for batch in pa.ipc.open_stream(cell.as_buffer())
     ]
-
-
-def _holds(cells: pa.Array, columns: Mapping[str, pa.Array], rows: np.ndarray) -> bool:
-    """Tell whether cells hold these columns; `rows` are the places of their records in them."""
-    pieces = from_cells([cells])
-    places = np.empty_like(rows)
-    places[rows] = np.arange(len(rows))
-    back = pa.array(places)
-    return all(
-        _widen(pa.concat_arrays([piece.column(name) for piece in pieces]).take(back)).equals(column)
-        for name, column in columns.items()
-    )
 
 
 def gather(pieces: Sequence[pa.RecordBatch], name: str, empty: pa.DataType) -> pa.ChunkedArray:

@@ -44,9 +44,14 @@ class Plan:
     partitions: int
 
     @property
+    def tables(self) -> tuple[Source, Source]:
+        """Customers and purchases."""
+        return self.customers, self.purchases
+
+    @property
     def bytes(self) -> int:
         """The size of all inputs in bytes."""
-        return self.customers.size + self.purchases.size
+        return sum(table.size for table in self.tables)
 
     def __str__(self) -> str:
         """Describe the plan in three lines."""
@@ -57,7 +62,7 @@ class Plan:
         files = [
             f"  {file.name}: {file.size:,} bytes, about {-(-file.size // self.block_size)} "
             f"block(s){'' if file.is_plain else ', to be unpacked'}"
-            for source in (self.customers, self.purchases)
+            for source in self.tables
             for file in source.files
         ]
         results = f"outputs in {settings.output_dir}: {', '.join(outputs)}"
@@ -111,7 +116,6 @@ def prepare(plan: Plan, client: Client, place: Place, output_dir: str) -> Plan:
     All workers must be able to write into `place`, a part of `output_dir`. Raises ClusterError (see
     `check_cluster`).
     """
-    tables = plan.customers, plan.purchases
-    check_cluster(client, tables, place, output_dir)
-    customers, purchases = (cut_into_ranges(table, plan.block_size) for table in tables)
+    check_cluster(client, plan.tables, place, output_dir)
+    customers, purchases = (cut_into_ranges(table, plan.block_size) for table in plan.tables)
     return replace(plan, customers=customers, purchases=purchases)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -21,16 +21,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns.arrow import NUMBER, TEXT, to_arrow, to_number, to_text
+from pipeline.columns.arrow import NUMBER, TEXT, to_number, to_text
 from pipeline.columns.decimals import decimal_places, parse_numbers
 from pipeline.columns.keys import key_hashes
-from pipeline.columns.totals import exact_sum, hash_total, pairing, seal, total_of
+from pipeline.columns.totals import exact_sum, pairing, total_of
 from pipeline.csv_text.fields import Fields, TableFields
 from pipeline.csv_text.parse import Piece, Reject, parse
-from pipeline.csv_text.ranges import find_records
+from pipeline.csv_text.ranges import Cut, find_records
 from pipeline.csv_text.records import count_lines
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
-from pipeline.engine.ledger import entry_of, with_totals
+from pipeline.engine.ledger import Entry, Number, entry_of, with_totals
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.places import Place
@@ -55,6 +55,47 @@ class Example(NamedTuple):
 
     line: int
     value: str
+
+
+@dataclass(frozen=True)
+class BlockRead:
+    """What reading a block counts; of a block whose boundaries are unknown, nothing but those.
+
+    `path` and `start` are its place, `bytes` and `lines` its size, and `stored` how many bytes of
+    the file as it is it took; `unpacked` is the size of an unpacked file, with its last block,
+    else 0. `undecided` holds the possible cuts if its boundaries are unknown (see
+    `ranges.find_records`), else None.
+
+    Of the numeric column, `missing`, `unusable` (no numbers, with up to 20 `examples`) and
+    `out_of_range` (with `range_examples`) count values, `total` is the exact sum of the others and
+    `places` the most decimal places of one. `text` is the total of all text (see
+    `totals.text_total`), `ids` that of the ids, and `pairs` that of ids and records (see
+    `totals.pairing`). `first_id` is an id, for messages. `rejects` counts the rejected records,
+    `rejected` holds them, or the first ones.
+    """
+
+    table: str
+    path: str
+    start: int = 0
+    bytes: int = 0
+    lines: int = 0
+    stored: int = 0
+    unpacked: int = 0
+    undecided: tuple[Cut, ...] | None = None
+    records: int = 0
+    first_id: str | None = None
+    missing: int = 0
+    unusable: int = 0
+    out_of_range: int = 0
+    total: Decimal = Decimal(0)
+    places: int = 0
+    text: int = 0
+    ids: int = 0
+    pairs: int = 0
+    examples: Sequence[Example] = ()
+    range_examples: Sequence[Example] = ()
+    rejects: int = 0
+    rejected: Sequence[Reject] = ()
 
 
 @dataclass(frozen=True)
@@ -116,13 +157,19 @@ def wanted_of_purchases(columns: Columns, escape: bool) -> Wanted:
     return Wanted(columns.id, NumberColumn(columns.amount), escape=escape)
 
 
+def is_undecided(entry: Entry) -> bool:
+    """Tell whether a block's boundaries are unknown: it has no records, a second pass reads it."""
+    read = entry.get(BlockRead)
+    return read is not None and read.undecided is not None
+
+
 def read(
     source: Source, wanted: Wanted, dialect: Dialect, rejects: Place | None = None
 ) -> dd.DataFrame:
     """Return the records of a table, lazy, one partition per block (see `read_block`).
 
     If a block has many `rejected` records, its worker writes them into the place `rejects` (see
-    `kept_rejects`), and only the first ones, up to `MAX_EXAMPLES`, are in its control totals.
+    `kept_rejects`), and only the first ones, up to `MAX_EXAMPLES`, are in its totals.
     """
     none = TableFields(pa.table({name: pa.array([], TEXT) for name in source.columns}))
     numbers, _ = wanted.number.parse(none.column(wanted.number.name), dialect)
@@ -144,17 +191,17 @@ def _read(block: Block, table: str, *args: Any) -> pd.DataFrame:
     keep_freed_memory()
     *how, rejects = args
     records = read_block(block, table, *how)
-    rejected = entry_of(records)["rejected"]
-    few = _few(rejected)
-    if rejects is None or len(few) == len(rejected):
+    read = entry_of(records)[BlockRead]
+    few = _few(read.rejected)
+    if rejects is None or len(few) == read.rejects:
         return records
     # JSON: who may write there must not be able to have workers run anything.
-    rows = [reject._replace(raw=b64encode(reject.raw).decode()) for reject in rejected]
+    rows = [(*reject[:-1], b64encode(reject.raw).decode()) for reject in read.rejected]
     rejects.put(_name_of_rejects(table, block.number), json.dumps(rows).encode())
-    return with_totals(records, records, rejected=few)
+    return with_totals(records, replace(read, rejected=few), before=records)
 
 
-def _few(rejected: list[Reject]) -> list[Reject]:
+def _few(rejected: Sequence[Reject]) -> Sequence[Reject]:
     """Return the first rejects, as many as control totals may hold: one for certain."""
     sizes = accumulate(len(reject.raw) for reject in rejected[:MAX_EXAMPLES])
     fits = sum(size <= _EXAMPLES_SIZE for size in sizes)
@@ -191,18 +238,7 @@ def read_block(
     id, with its line end), `order` (int64, increasing in input order) and, if wanted, `key`
     (uint64, a hash of the id as it is compared).
 
-    Control totals: the `table`; the number of the `block` and of the `next_block`, its place
-    (`path`, `start`) and size (`bytes`, `lines`, and `stored`, the bytes of the file as it is);
-    `unpacked_bytes`, the size of an unpacked file, with its last block, else 0; its `records`, and
-    the `first_id` of them; how many values of the numeric column are `missing`, how many are
-    `unusable`, as they are not numbers, and how many are `out_of_range` (with up to 20 `examples`
-    and `range_examples`); the exact `total` of the others, and the most decimal `places` with which
-    one is written; the `hash_total` of all text, and the `hash_total_kept` in the columns; the
-    totals of the ids (`ids`) and of the `pairs` of ids and records (see `totals.pairing`); the
-    seals of the `text_read` and of the `numbers_read`; how many `rejects` there are, and the
-    `rejected` records.
-    If the record boundaries of a byte range are still unknown, it has no records, and `undecided`
-    holds the possible cuts (see `ranges.find_records`).
+    Totals: `BlockRead`, and the block's `Number`.
     """
     text, start, undecided = find_records(block, dialect)
     pieces = parse(text, block.file.columns, block.file.encoding, dialect)
@@ -215,17 +251,15 @@ def read_block(
     rejected = [reject for piece in pieces for reject in piece.rejected]
     keys = key_hashes(ids)
     records = _records(fields, names, wanted, numbers, keys, block.number)
-    return with_totals(
-        records,
+    read = BlockRead(
         table=table,
-        block=block.number,
-        next_block=block.next_number,
         path=block.file.path,
         start=start,
         bytes=len(text),
         lines=count_lines(text),
         stored=block.stored if undecided is None else 0,  # it is read again
-        unpacked_bytes=block.stop if isinstance(block, UnpackedBlock) and block.is_last else 0,
+        unpacked=block.stop if isinstance(block, UnpackedBlock) and block.is_last else 0,
+        undecided=undecided,
         records=len(numbers),
         first_id=_first(ids),
         missing=values.null_count,
@@ -233,18 +267,15 @@ def read_block(
         out_of_range=len(beyond),
         total=exact_sum(numbers),
         places=decimal_places(values, numbers, dialect),
-        hash_total=sum(part.hash_total() for part in fields),
-        hash_total_kept=_hash_total_kept(records, names),
+        text=sum(part.text_total() for part in fields),
         ids=total_of(keys),
         pairs=pairing(records[ORDER].to_numpy(), keys),
-        text_read=seal_of_text(records),
-        numbers_read=seal(records[PARSED], records[ORDER]),
         examples=_examples(values, unusable, pieces, dialect),
         range_examples=_examples(values, beyond, pieces, dialect),
         rejects=len(rejected),
         rejected=rejected,
-        undecided=undecided,
     )
+    return with_totals(records, read, Number(block.number, block.next_number))
 
 
 def _records(
@@ -272,18 +303,6 @@ def _records(
 def place_of(order: int) -> tuple[int, int]:
     """Return the number of the block and the row in it that an `order` stands for."""
     return order >> _ROW_BITS, order & ((1 << _ROW_BITS) - 1)
-
-
-def seal_of_text(records: pd.DataFrame) -> int:
-    """Return the seal of all text of records that were read, and of the hashes of their ids."""
-    numbers = (PARSED, ORDER)
-    return seal(*(column for name, column in records.items() if name not in numbers))
-
-
-def _hash_total_kept(records: pd.DataFrame, names: tuple[str, ...]) -> int:
-    """Return the hash total of the fields in the columns: the id, and the rest of the line."""
-    ends = len(records) * sum(b"," * (len(names) - 2) + b"\n")
-    return hash_total(to_arrow(records[ID])) + hash_total(to_arrow(records[REST])) - ends
 
 
 def _column(fields: Sequence[Fields], name: str) -> pa.Array:

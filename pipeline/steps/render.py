@@ -15,15 +15,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns.arrow import TEXT, to_arrow, to_text
-from pipeline.columns.totals import Checksum, checksums
+from pipeline.columns.arrow import TEXT, text_bytes, to_arrow, to_text
+from pipeline.columns.totals import Checksum, checksums, text_total
 from pipeline.csv_text.quoting import join_fields, quote
 from pipeline.engine.ledger import with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.errors import UsageError
 from pipeline.settings import UNKNOWN, Columns
 from pipeline.steps.read import ID, KEY, ORDER, REST
-from pipeline.steps.transform import AGE_GROUP, FULL_NAME, seal_of_transformed
+from pipeline.steps.transform import AGE_GROUP, FULL_NAME
 
 CUSTOMER = "customer"
 PURCHASE_SUFFIX = "_purchase"
@@ -73,27 +73,60 @@ def layout(
 def render(customers: dd.DataFrame, escape: bool = False) -> dd.DataFrame:
     """Render lazy customers as their part of an output line (see `render_customers`).
 
-    Control totals: the seal of what `arrived` (see `transform`), and the checksums of the customers
-    as they were `rendered` (see `checksums_of`).
+    Totals: `Rendered`.
     """
     return on_partitions(_render, customers, escape, step="render")
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """The totals of rendered customers, and the total of the text that was added to them."""
+
+    customers: CustomerTotals
+    added: int
+
+
 def _render(customers: pd.DataFrame, escape: bool) -> pd.DataFrame:
     rendered = render_customers(customers, escape)
-    totals = {"arrived": seal_of_transformed(customers), "rendered": checksums_of(rendered)}
-    return with_totals(rendered, customers, **totals)
+    added = text_total(text_bytes(to_arrow(customers[FULL_NAME])))
+    counts = customers[AGE_GROUP].value_counts()
+    added += sum(count * text_total(_bytes(label)) for label, count in counts.items())
+    totals = Rendered(totals_of(rendered), added)
+    return with_totals(rendered, totals, before=customers)
 
 
-def checksums_of(customers: pd.DataFrame) -> tuple[Checksum, ...]:
-    """Return the checksums of rendered customers: of ids, texts, groups and hashes of ids.
+def _bytes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
 
-    Those of two parts of a table, added one by one, are those of both.
+
+@dataclass(frozen=True)
+class CustomerTotals:
+    """Totals of rendered customers; those of two parts of a table add up to those of both.
+
+    The checksums are those of ids, texts, groups and hashes of ids, in this order of rows; `text`
+    is the total of all text (see `totals.text_total`).
     """
-    texts = [checksums(to_arrow(customers[name])) for name in (ID, CUSTOMER)]
+
+    checksums: tuple[Checksum, ...] = (Checksum(),) * 6
+    text: int = 0
+
+    def __add__(self, other: CustomerTotals) -> CustomerTotals:
+        pairs = zip(self.checksums, other.checksums, strict=True)
+        return CustomerTotals(tuple(one + two for one, two in pairs), self.text + other.text)
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.checksums))
+
+
+def totals_of(customers: pd.DataFrame) -> CustomerTotals:
+    """Return the totals of rendered customers (see `render_customers`)."""
+    texts = [to_arrow(customers[name]) for name in (ID, CUSTOMER)]
     codes, keys = customers[AGE_GROUP].cat.codes.to_numpy(), customers[KEY].to_numpy()
     numbers = [Checksum.of(np.ascontiguousarray(column)) for column in (codes, keys)]
-    return *texts[0], *texts[1], *numbers
+    return CustomerTotals(
+        (*(part for text in texts for part in checksums(text)), *numbers),
+        sum(text_total(text_bytes(text)) for text in texts),
+    )
 
 
 def render_customers(customers: pd.DataFrame, escape: bool = False) -> pd.DataFrame:

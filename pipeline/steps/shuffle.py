@@ -21,10 +21,10 @@ import pyarrow as pa
 from dask.dataframe.shuffle import partitioning_index
 
 from pipeline.columns.arrow import NUMBER, TEXT, chunks, to_arrow, to_number, to_text
-from pipeline.engine.ledger import entry_of, with_totals
+from pipeline.engine.ledger import Number, entry_of, with_totals
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks, on_partitions
-from pipeline.steps.join import AMOUNT, PURCHASE, combined_schema, join_all
+from pipeline.steps.join import combined_schema, join_all
 from pipeline.steps.lookup import Lookup
 from pipeline.steps.pieces import (
     CELL,
@@ -36,11 +36,11 @@ from pipeline.steps.pieces import (
     spread,
     write_cells,
 )
-from pipeline.steps.read import ID, KEY, ORDER, PARSED, REST
-from pipeline.steps.render import CUSTOMER
+from pipeline.steps.read import ID, KEY, ORDER, PARSED, REST, is_undecided
+from pipeline.steps.render import CUSTOMER, totals_of
 from pipeline.steps.skew import is_hot
 from pipeline.steps.transform import AGE_GROUP
-from pipeline.steps.transport import misplaced, sealed_again, total_of_cells
+from pipeline.steps.transport import misplaced, total_of_cells
 
 _COPY = "copy"
 _LABEL, _BLOCK, _PIECE = "label", "block", "piece"
@@ -78,6 +78,28 @@ def choose_partitions(total: int, thread_memory: int | None) -> int:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """The totals of the pieces that a block sends (see `transport.total_of_cells`), by table."""
+
+    purchases: int
+    customers: int
+
+
+@dataclass(frozen=True)
+class Received:
+    """The totals of the pieces that a partition receives, by table.
+
+    `text` is the total of its customers' text, but that of copies; `misplaced` counts the records
+    that belong into another partition.
+    """
+
+    purchases: int
+    customers: int
+    text: int
+    misplaced: int
+
+
+@dataclass(frozen=True)
 class Shuffle:
     """How two tables are shuffled and joined.
 
@@ -92,22 +114,25 @@ class Shuffle:
     purchases: pd.DataFrame
     customers: pd.DataFrame
 
-    def split(self, table: dd.DataFrame, folder: Path | None = None) -> dd.DataFrame:
+    def split(self, table: dd.DataFrame) -> dd.DataFrame:
         """Split each block of a lazy table, read purchases or rendered customers, into pieces.
 
-        With a `folder`, which must exist, the pieces are kept in it, and the result has no rows but
-        control totals.
+        Totals: `Sent`.
         """
-        where = None if folder is None else str(folder)
-        return on_partitions(_split, table, self, where, step="split", meta=_CELLS.iloc[:0])
+        return on_partitions(_split, table, self, None, step="split", meta=_CELLS.iloc[:0])
 
-    def join_files(self, purchases: Path, customers: Path) -> dd.DataFrame:
+    def into(self, folder: Path) -> PiecesFolder:
+        """Return a new folder that keeps the pieces of a table."""
+        folder.mkdir()
+        return PiecesFolder(self, str(folder))
+
+    def join_files(self, purchases: PiecesFolder, customers: PiecesFolder) -> dd.DataFrame:
         """Join the pieces in two folders; see `join`."""
         return from_blocks(
             _join_files,
             range(self.count),
-            str(purchases),
-            str(customers),
+            purchases.path,
+            customers.path,
             self,
             meta=self._combined,
             step="join",
@@ -117,7 +142,8 @@ class Shuffle:
         """Shuffle the pieces of both tables, and join each partition.
 
         The result has the columns of `Broadcast.join`. A partition has its purchases in input
-        order, then its customers without purchases in input order.
+        order, then its customers without purchases in input order. Totals: `Received`, and those of
+        `join.join_all`.
         """
         return on_partitions(
             _join_cells,
@@ -131,6 +157,19 @@ class Shuffle:
     @property
     def _combined(self) -> pd.DataFrame:
         return combined_schema(self.purchases, self.customers, self.no_customer)
+
+
+@dataclass(frozen=True)
+class PiecesFolder:
+    """A folder that keeps the pieces of a table, for the workers of one machine."""
+
+    shuffle: Shuffle
+    path: str
+
+    def split(self, table: dd.DataFrame) -> dd.DataFrame:
+        """Do what `Shuffle.split` does, and keep the pieces: the result has no rows."""
+        how = {"step": "split", "meta": _CELLS.iloc[:0]}
+        return on_partitions(_split, table, self.shuffle, self.path, **how)
 
 
 def _number(number: int) -> pd.DataFrame:
@@ -156,23 +195,18 @@ def _labels(count: int) -> np.ndarray:
 
 def _split(table: pd.DataFrame, shuffle: Shuffle, folder: str | None) -> pd.DataFrame:
     entry = entry_of(table)
-    if entry.get("undecided") is not None:  # record boundaries unknown: a second pass splits it
-        return with_totals(_CELLS.iloc[:0], table)
+    if is_undecided(entry):  # a second pass splits it
+        return with_totals(_CELLS.iloc[:0], before=table)
     is_purchases = PARSED in table
     columns, numbers = (_purchases if is_purchases else _customers)(table, shuffle)
-    cells, are_whole = split(columns, numbers, shuffle.count)
-    block, all_numbers = entry["block"], range(shuffle.count)
-    totals = {
-        **sealed_again(table),
-        "split": len(table) if are_whole else 0,
-        "purchases_sent" if is_purchases else "customers_sent": total_of_cells(
-            [cells], [block] * shuffle.count, all_numbers
-        ),
-    }
+    cells = split(columns, numbers, shuffle.count)
+    block, partitions = entry[Number].block, range(shuffle.count)
+    total = total_of_cells([cells], [block] * shuffle.count, partitions)
+    sent = Sent(total, 0) if is_purchases else Sent(0, total)
     if folder is None:
-        return with_totals(_cells(_labels(shuffle.count), block, cells), table, **totals)
+        return with_totals(_cells(_labels(shuffle.count), block, cells), sent, before=table)
     write_cells(cells, Path(folder), block)
-    return with_totals(_CELLS.iloc[:0], table, **totals)
+    return with_totals(_CELLS.iloc[:0], sent, before=table)
 
 
 def _purchases(purchases: pd.DataFrame, shuffle: Shuffle) -> tuple[dict[str, pa.Array], np.ndarray]:
@@ -232,25 +266,19 @@ def _join_cells(
 
 def _join(number: int, purchases: _Cells, customers: _Cells, shuffle: Shuffle) -> pd.DataFrame:
     """Join the pieces of one partition; see `Shuffle.join`."""
-    lookup, copies, has_all = _lookup(customers[1], shuffle)
-    table, is_whole = _table(purchases[1])
+    lookup, copies = _lookup(customers[1], shuffle)
+    table = _table(purchases[1])
     # Of the customers of a hot id, the first has purchases for certain, here or elsewhere.
     buyers = lookup.rows(pa.array(shuffle.hot, TEXT))
     joined = join_all(table, lookup, buyers, copies)
-    first = joined.iloc[: len(table)]
-    are_kept = has_all and is_whole and _are_in(first, table)
     own = lookup.part(0, len(lookup))[~copies]
-    return with_totals(
-        joined,
-        joined,
-        block=number,
-        next_block=number + 1,
-        purchases_received=_total(purchases, number),
-        customers_received=_total(customers, number),
-        received=len(table) + len(own),
-        unchanged=(len(table) + len(own)) if are_kept else 0,
-        misplaced=_misplaced(own, first, lookup, number, shuffle),
+    received = Received(
+        purchases=_total(purchases, number),
+        customers=_total(customers, number),
+        text=totals_of(own).text,
+        misplaced=_misplaced(own, joined.iloc[: len(table)], lookup, number, shuffle),
     )
+    return with_totals(joined, Number(number, number + 1), received, before=joined)
 
 
 def _total(cells: _Cells, number: int) -> int:
@@ -258,11 +286,8 @@ def _total(cells: _Cells, number: int) -> int:
     return total_of_cells(arrays, blocks, [number] * len(blocks))
 
 
-def _lookup(cells: Sequence[pa.Array], shuffle: Shuffle) -> tuple[Lookup, np.ndarray, bool]:
-    """Return the lookup of a partition's customers, and which are copies (bool).
-
-    And whether all are in it as they are in the cells.
-    """
+def _lookup(cells: Sequence[pa.Array], shuffle: Shuffle) -> tuple[Lookup, np.ndarray]:
+    """Return the lookup of a partition's customers, and which are copies (bool)."""
     pieces = from_cells(cells)
     columns = {name: gather(pieces, name, type) for name, type in _CUSTOMERS.items()}
     groups = pd.Categorical.from_codes(
@@ -270,41 +295,22 @@ def _lookup(cells: Sequence[pa.Array], shuffle: Shuffle) -> tuple[Lookup, np.nda
     )
     texts = {name: to_text(columns[name]) for name in (ID, CUSTOMER)}
     frame = pd.DataFrame({**texts, AGE_GROUP: groups, KEY: columns[KEY].to_numpy()})
-    lookup = Lookup.build(frame, shuffle.no_customer)
-    kept = {
-        ID: lookup.ids,
-        CUSTOMER: lookup.customer[:-1],
-        AGE_GROUP: pa.array(lookup.age_group.codes[:-1]),
-        KEY: pa.array(lookup.keys[:-1]),
-    }
-    has_all = all(columns[name].equals(pa.chunked_array([one])) for name, one in kept.items())
-    return lookup, columns[_COPY].to_numpy(), has_all
+    return Lookup.build(frame, shuffle.no_customer), columns[_COPY].to_numpy()
 
 
-def _table(cells: Sequence[pa.Array]) -> tuple[pd.DataFrame, bool]:
-    """Return the purchases of a partition, and whether they are as they are in the cells."""
+def _table(cells: Sequence[pa.Array]) -> pd.DataFrame:
+    """Return the purchases of a partition."""
     pieces = from_cells(cells)
-    columns, is_whole = dict[str, pa.Array](), True
-    for name, type in _PURCHASES.items():
-        parts = gather(pieces, name, type)
-        columns[name] = parts.combine_chunks()
-        is_whole &= parts.equals(pa.chunked_array([columns[name]]))
-    table = pd.DataFrame(
+    columns = {
+        name: gather(pieces, name, type).combine_chunks() for name, type in _PURCHASES.items()
+    }
+    return pd.DataFrame(
         {
             ID: to_text(columns[ID]),
             PARSED: to_number(columns[PARSED]),
             REST: to_text(columns[REST]),
             ORDER: columns[ORDER].to_numpy(),
         }
-    )
-    return table, is_whole
-
-
-def _are_in(joined: pd.DataFrame, table: pd.DataFrame) -> bool:
-    """Tell whether joined purchases are those of a table."""
-    names = {ID: ID, AMOUNT: PARSED, PURCHASE: REST}
-    return np.array_equal(joined[ORDER].to_numpy(), table[ORDER].to_numpy()) and all(
-        to_arrow(joined[name]).equals(to_arrow(table[before])) for name, before in names.items()
     )
 
 

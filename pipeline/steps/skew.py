@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import dask.dataframe as dd
 import pandas as pd
@@ -16,13 +16,21 @@ from pipeline.columns.arrow import TEXT, to_arrow
 from pipeline.columns.keys import trimmed
 from pipeline.csv_text.sources import Source
 from pipeline.csv_text.unpacked import nth_block
-from pipeline.engine.compute import Entry, compute_entries
-from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.compute import compute_entries
+from pipeline.engine.ledger import NO_ENTRIES, Entry, entry_with
 from pipeline.engine.partitions import on_partitions
 from pipeline.settings import Dialect
 from pipeline.steps.read import ID
 
 _SAMPLE = 8  # blocks
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """How many records a block has, and how often its frequent ids occur."""
+
+    records: int
+    frequent: dict[str, int]
 
 
 def find_hot(
@@ -58,18 +66,18 @@ def find_hot(
         for block in some:
             if isinstance(block, Future):  # a graph that refers to it may live longer
                 block.release()
-    counts = sum((Counter(entry["counts"]) for entry in entries), Counter[str]())
-    least = max(share * sum(entry["sampled"] for entry in entries), 1)
+    samples = [entry[_Sample] for entry in entries]
+    counts = sum((Counter(sample.frequent) for sample in samples), Counter[str]())
+    least = max(share * sum(sample.records for sample in samples), 1)
     return tuple(sorted(id for id, count in counts.items() if count >= least))
 
 
 def _count_ids(purchases: pd.DataFrame, share: float) -> pd.DataFrame:
-    """Return an entry: how many records are `sampled`, and the `counts` of the frequent ids."""
     ids = trimmed(to_arrow(purchases[ID]))
     found = pc.value_counts(ids.drop_null())
     often = found.filter(pc.greater_equal(found.field("counts"), share / 2 * len(ids)))
     counts = {row["values"]: row["counts"] for row in often.to_pylist()}
-    return as_entry(with_totals(pd.DataFrame(), sampled=len(ids), counts=counts))
+    return entry_with(_Sample(len(ids), counts))
 
 
 def is_hot(ids: pa.Array, hot: tuple[str, ...]) -> pa.Array:

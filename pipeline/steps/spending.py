@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from pathlib import Path
 
@@ -12,25 +13,43 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.columns.arrow import to_arrow
-from pipeline.columns.totals import EXACT, seal, summable
-from pipeline.engine.ledger import with_totals
+from pipeline.columns.totals import EXACT, summable
+from pipeline.engine.ledger import Ledger, with_totals
 from pipeline.engine.partitions import on_partitions, schema
 from pipeline.settings import UNKNOWN, AgeGroups
-from pipeline.steps.join import AMOUNT, PURCHASE
-from pipeline.steps.read import ORDER
-from pipeline.steps.transform import AGE_GROUP
+from pipeline.steps.join import AMOUNT, PURCHASE, Paired, Spending
+from pipeline.steps.read import BlockRead
+from pipeline.steps.transform import AGE_GROUP, Transformed
 
-Spending = dict[str, tuple[Decimal, int]]
+
+@dataclass(frozen=True)
+class Summed:
+    """What each age group with purchases spends in a partition, by its label.
+
+    The sum of all usable amounts, and the number of purchases, with or without an amount.
+    """
+
+    spending: Spending
 
 
 def sum_purchases(combined: dd.DataFrame) -> dd.DataFrame:
     """Sum the purchases in `combined`, the lazy result of a join, by age group.
 
-    Control totals: `spending`, which maps the label of each age group with purchases to the sum of
-    all usable amounts (Decimal) and the number of purchases, with or without an amount; and the
-    seal of the `numbers_summed`.
+    Totals: `Summed`.
     """
     return on_partitions(_sum_purchases, combined, step="sum", meta=schema(combined))
+
+
+def spending_of(ledger: Ledger, groups: AgeGroups) -> pd.DataFrame:
+    """Return the table of results of a run (see `summarize`)."""
+    paired = ledger.all(Paired)
+    return summarize(
+        [part.spending for part in ledger.all(Summed)],
+        [block.groups for block in ledger.all(Transformed)],
+        groups,
+        places=max((block.places for block in ledger.all(BlockRead)), default=0),
+        without_customer=sum(part.unmatched + part.without_id for part in paired),
+    )
 
 
 def summarize(
@@ -41,7 +60,7 @@ def summarize(
     places: int = 0,
     without_customer: int = 0,
 ) -> pd.DataFrame:
-    """Return the table of results, from the control totals of all partitions.
+    """Return the table of results, from the totals of all partitions.
 
     `spending` comes from `sum_purchases`, `customers` from `transform.transform`. `places` is the
     most decimal places with which an amount is written, `without_customer` the number of purchases
@@ -115,12 +134,7 @@ def _sum_purchases(combined: pd.DataFrame) -> pd.DataFrame:
         )
         if purchases
     }
-    return with_totals(
-        combined,
-        combined,
-        spending=spending,
-        numbers_summed=seal(combined[AMOUNT], combined[ORDER]),
-    )
+    return with_totals(combined, Summed(spending), before=combined)
 
 
 def _same_places(totals: Sequence[Decimal], places: int) -> list[Decimal]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
 import dask.dataframe as dd
@@ -11,54 +13,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns.arrow import NUMBER, to_arrow, to_text
-from pipeline.columns.totals import seal
 from pipeline.engine.ledger import with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.settings import AgeGroups
-from pipeline.steps.read import (
-    FIRST_NAME,
-    ID,
-    KEY,
-    LAST_NAME,
-    ORDER,
-    PARSED,
-    REST,
-    seal_of_text,
-)
+from pipeline.steps.read import FIRST_NAME, LAST_NAME, PARSED
 
 FULL_NAME = "full_name"
 AGE_GROUP = "age_group"
 
 
+@dataclass(frozen=True)
+class Transformed:
+    """How many customers of a block each age group has, by label, without zeros."""
+
+    groups: Mapping[str, int]
+
+
 def transform(customers: dd.DataFrame, groups: AgeGroups) -> dd.DataFrame:
     """Add `full_name` and `age_group` to lazy customers.
 
-    Control totals: `customers`, the number of customers in each age group (a dict, without zeros);
-    the seals of `text_transformed` and `numbers_transformed`, as they came, and of all columns
-    `transformed`.
+    Totals: `Transformed`.
     """
     return on_partitions(_transform, customers, groups, step="transform")
 
 
 def _transform(customers: pd.DataFrame, groups: AgeGroups) -> pd.DataFrame:
-    arrived = {
-        "text_transformed": seal_of_text(customers),
-        "numbers_transformed": seal(customers[PARSED], customers[ORDER]),
-    }
-    customers = add_age_group(add_full_name(customers), groups)
-    counts = customers[AGE_GROUP].value_counts()
-    return with_totals(
-        customers,
-        customers,
-        customers=counts[counts > 0].to_dict(),
-        transformed=seal_of_transformed(customers),
-        **arrived,
-    )
-
-
-def seal_of_transformed(customers: pd.DataFrame) -> int:
-    """Return the seal of all columns of transformed customers that are still needed."""
-    return seal(*(customers[name] for name in (ID, REST, FULL_NAME, AGE_GROUP, ORDER, KEY)))
+    transformed = add_age_group(add_full_name(customers), groups)
+    counts = transformed[AGE_GROUP].value_counts()
+    return with_totals(transformed, Transformed(counts[counts > 0].to_dict()), before=customers)
 
 
 def add_full_name(customers: pd.DataFrame) -> pd.DataFrame:

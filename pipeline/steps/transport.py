@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from pipeline.columns.keys import key_hashes
-from pipeline.columns.totals import Checksum, mixed, seal, total_of
+from pipeline.columns.totals import Checksum, mixed, total_of
 from pipeline.steps.pieces import partition_numbers
-from pipeline.steps.read import ORDER, PARSED, seal_of_text
-from pipeline.steps.render import checksums_of
-
-
-def sealed_again(table: pd.DataFrame) -> dict[str, Any]:
-    """Return the seals of read purchases or rendered customers that the step before took, again.
-
-    Control totals: `text_sent` and `numbers_sent`, or `rendered_sent`.
-    """
-    if PARSED in table:
-        numbers = seal(table[PARSED], table[ORDER])
-        return {"text_sent": seal_of_text(table), "numbers_sent": numbers}
-    return {"rendered_sent": checksums_of(table)}
 
 
 def total_of_cells(

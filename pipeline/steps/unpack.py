@@ -19,12 +19,13 @@ from distributed import Client, Future, Reschedule, get_worker
 
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.csv_text.unpacked import BlockStream
-from pipeline.engine.compute import RETRIES, Entry, ask
-from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
+from pipeline.engine.compute import RETRIES, ask
+from pipeline.engine.ledger import NO_ENTRIES, Entry, Number, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.shared import forget, shared
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
+from pipeline.steps.read import BlockRead
 
 _REFUSALS = 10
 _KIND, _OPEN_FILES = "reader", 64  # of one process
@@ -82,16 +83,16 @@ class Unpacking:
         """Return what to compute next, given the entries of what has ended."""
         unpacked = []
         for entry in entries:
-            if "unpacked" in entry:
-                whole, future = self._unpacking.pop(entry["unpacked"])
+            if block := entry.get(_Noted):
+                whole, future = self._unpacking.pop(block.number)
                 unpacked.append(future)
-                self._unfinished[entry["unpacked"]] = future
-                if not entry["is_last"]:  # first, so that few files are open at a time
-                    following = _Next(whole, entry["unpacked"] + 1, entry["worker"])
+                self._unfinished[block.number] = future
+                if not block.is_last:  # first, so that few files are open at a time
+                    following = _Next(whole, block.number + 1, block.worker)
                     self._waiting.appendleft(following)
-            elif entry.get("table") == self._source.name and entry["block"] in self._unfinished:
+            elif BlockRead in entry and entry[Number].block in self._unfinished:
                 # A graph that refers to it may live longer.
-                self._unfinished.pop(entry["block"]).release()
+                self._unfinished.pop(entry[Number].block).release()
         frames = []
         if unpacked:
             frames = [self._steps(replace(self._source, blocks=tuple(unpacked)))]
@@ -133,6 +134,15 @@ class _Unpacked(UnpackedBlock):
     worker: str = ""
 
 
+@dataclass(frozen=True)
+class _Noted:
+    """What the client needs to know of an unpacked block; see `_Unpacked`."""
+
+    number: int
+    is_last: bool
+    worker: str
+
+
 class _Reader:
     """The stream of blocks of a file in this process."""
 
@@ -169,5 +179,4 @@ def _unpack(whole: Block, number: int, size: int, dialect: Dialect, run: str) ->
 
 
 def _note(block: _Unpacked) -> pd.DataFrame:
-    totals = {"unpacked": block.number, "is_last": block.is_last, "worker": block.worker}
-    return as_entry(with_totals(pd.DataFrame(), **totals))
+    return entry_with(_Noted(block.number, block.is_last, block.worker))

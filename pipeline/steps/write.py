@@ -8,8 +8,10 @@ for another. A retried partition writes the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from itertools import accumulate
+from typing import Protocol
 
 import dask.dataframe as dd
 import numpy as np
@@ -20,20 +22,61 @@ from dask.delayed import Delayed
 from distributed import Client
 
 from pipeline.columns.arrow import text_bytes, to_arrow
-from pipeline.columns.totals import Checksum, seal
+from pipeline.columns.totals import Checksum, text_total
 from pipeline.csv_text.quoting import quote
-from pipeline.engine.ledger import NO_ENTRIES, as_entry, entry_of, with_totals
+from pipeline.engine.ledger import (
+    NO_ENTRIES,
+    Ledger,
+    Number,
+    as_entry,
+    entry_of,
+    with_totals,
+)
+from pipeline.engine.objects import Part
 from pipeline.engine.partitions import on_partitions
-from pipeline.steps.join import PURCHASE
-from pipeline.steps.read import ID
+from pipeline.steps.join import PURCHASE, CustomerText
+from pipeline.steps.read import ID, is_undecided
 from pipeline.steps.render import CUSTOMER, Layout
 
 # Rows to join and write at a time: few enough that their text stays in the cache.
 _SLICE = 1 << 13
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Where a target has put a block: its `offset` in the table, or `part`, one of an object.
+
+    Both are None if the block waits in a temporary place.
+    """
+
+    offset: int | None = None
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What writing counts in a block: the size of its text, its records, the text's checksum.
+
+    `text` is the total of the text of ids and purchases (see `totals.text_total`).
+    """
+
+    block: int
+    placed: Placed
+    bytes: int
+    records: int
+    checksum: Checksum
+    text: int
+
+
 class Target(Protocol):
-    """Where the combined table goes: its header, and each block behind those before it."""
+    """Where the combined table goes: its header, and each block behind those before it.
+
+    Methods take what was written of all blocks, in block order.
+    """
+
+    @property
+    def header(self) -> bytes:
+        """The first line of the table, with its line end."""
 
     @property
     def path(self) -> str | None:
@@ -45,27 +88,22 @@ class Target(Protocol):
     def for_tasks(self, client: Client) -> Target | Delayed:
         """Return this target for the tasks of `write_combined`, lazy if it is large."""
 
-    def write(
-        self, block: int, following: int, size: int, texts: Iterator[memoryview]
-    ) -> dict[str, Any]:
-        """Write the text of a block, `size` bytes, before the block `following`; return its totals.
+    def write(self, block: int, following: int, size: int, texts: Iterator[memoryview]) -> Placed:
+        """Write the text of a block, `size` bytes, before the block `following`."""
 
-        `place`: its offset in the table, or None if it waits in a temporary place; `part_bytes`:
-        the bytes that wait; and what the target itself needs.
-        """
+    def fits(self, written: Sequence[Written]) -> bool:
+        """Tell whether the blocks can be put together."""
 
-    def fits(self, entries: Sequence[dict[str, Any]]) -> bool:
-        """Tell whether the blocks written can be put together; `entries` are theirs, in order."""
+    def assemble(self, written: Sequence[Written]) -> list[dd.DataFrame]:
+        """Return lazy tasks that put all blocks that wait into the table."""
 
-    def assemble(self, entries: Sequence[dict[str, Any]]) -> list[dd.DataFrame]:
-        """Return lazy tasks that put all blocks that wait into the table.
+    def size(self, ledger: Ledger) -> int:
+        """Return the size of the table in bytes, once it is put together."""
 
-        `entries` are those of all written blocks, in order; sets their `place` where it is None.
-        Control total: `copied`, in bytes.
-        """
 
-    def size(self, entries: Sequence[dict[str, Any]]) -> int:
-        """Return the size of the table in bytes; `entries` are all of the run."""
+def offsets(written: Sequence[Written], header_bytes: int) -> list[int]:
+    """Return the offset of each block in the table, and the size of the table."""
+    return list(accumulate((block.bytes for block in written), initial=header_bytes))
 
 
 def write_combined(
@@ -74,49 +112,33 @@ def write_combined(
     """Write lazy joined records to a target, below its header; return the ledger.
 
     With `escape`, ids that a spreadsheet would run as a formula are escaped (see `quoting.quote`).
-
-    Control totals: `written_bytes`, `written_records` and the `checksum` of a partition's bytes;
-    how many records are `intact`: their lines hold what was joined; the seal of the
-    `text_written`, the checksum of the rows of the lookup, `customers_written`; and those of
-    `Target.write`.
+    Totals: `Written`.
     """
     return on_partitions(_write, combined, target, layout, escape, step="write", meta=NO_ENTRIES)
 
 
 def _write(combined: pd.DataFrame, target: Target, layout: Layout, escape: bool) -> pd.DataFrame:
     entry = entry_of(combined)
-    if entry.get("undecided") is not None:  # record boundaries unknown: a second pass writes it
+    if is_undecided(entry):  # a second pass writes it
         return as_entry(combined)
     ids, customers, purchases = _texts(combined, layout.no_purchase, escape)
-    size = entry["customer_bytes"] + _bytes(ids) + _bytes(purchases)
-    written: dict[str, Any] = {
-        "written_bytes": 0,
-        "written_records": 0,
-        "intact": 0,
-        "checksum": Checksum(),
-    }
+    size = entry[CustomerText].bytes + len(text_bytes(ids)) + len(text_bytes(purchases))
+    records, checksum = 0, Checksum()
 
     def texts() -> Iterator[memoryview]:
+        nonlocal records, checksum
         for parts in _parts(ids, customers, purchases):
             lines = _lines(parts)
             data = text_bytes(lines)
-            written["written_bytes"] += len(data)
-            written["written_records"] += len(lines) // 3
-            written["intact"] += _intact(lines, parts)
-            written["checksum"] += Checksum.of(data)
+            records += len(lines) // 3
+            checksum += Checksum.of(data)
             yield memoryview(data.data)
 
-    placed = target.write(entry["block"], entry["next_block"], size, texts())
-    return as_entry(
-        with_totals(
-            pd.DataFrame(),
-            combined,
-            **placed,
-            **written,
-            text_written=seal(combined[ID], combined[PURCHASE]),
-            customers_written=Checksum.of(customers.indices.to_numpy()),
-        )
-    )
+    number = entry[Number]
+    placed = target.write(number.block, number.following, size, texts())
+    text = text_total(text_bytes(ids)) + text_total(text_bytes(purchases))
+    written = Written(number.block, placed, checksum.size, records, checksum, text)
+    return as_entry(with_totals(pd.DataFrame(), written, before=combined))
 
 
 def _texts(
@@ -145,23 +167,7 @@ def _lines(parts: pa.Array) -> pa.Array:
     return parts.take(_in_turn(len(parts) // 3))
 
 
-def _intact(lines: pa.Array, parts: pa.Array) -> int:
-    """Take lines apart again; return how many hold these parts: all, or else none is counted."""
-    count = len(parts) // 3
-    return count if len(lines) == len(parts) and lines.take(_by_kind(count)).equals(parts) else 0
-
-
-@lru_cache(maxsize=4)
-def _by_kind(count: int) -> pa.Array:
-    """Return the places, in `count` lines, of all ids, then all customers, then all purchases."""
-    return pa.array(np.arange(3 * count).reshape(count, 3).T.ravel())
-
-
 @lru_cache(maxsize=4)
 def _in_turn(count: int) -> pa.Array:
     """Return the places of the parts of each of `count` lines, line by line."""
     return pa.array(np.arange(3 * count).reshape(3, count).T.ravel())
-
-
-def _bytes(texts: pa.Array) -> int:
-    return len(text_bytes(texts))

@@ -15,7 +15,7 @@ import pytest
 from support.paths import REPOSITORY, TESTS_PATH
 from support.processes import INTERRUPTIBLE, UNINTERRUPTIBLE
 
-from pipeline.outputs.staging import CHART, COMBINED, FAILED, OUTPUTS, REPORT, SPENDING
+from pipeline.outputs.names import CHART, COMBINED, FAILED, OUTPUTS, REPORT, SPENDING
 
 CUSTOMERS = """\
 customer_id,first_name,last_name,age

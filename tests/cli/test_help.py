@@ -18,7 +18,7 @@ from pipeline.cli import command as cli
 from pipeline.cli.command import command
 from pipeline.cli.options import OPTIONS as THEMES
 from pipeline.errors import PipelineError
-from pipeline.outputs.staging import CHART, COMBINED, REPORT, SPENDING
+from pipeline.outputs.names import CHART, COMBINED, REPORT, SPENDING
 
 OPTIONS = [param for param in command.params if isinstance(param, click.Option)]
 

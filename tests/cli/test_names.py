@@ -14,7 +14,7 @@ from support.paths import REPOSITORY
 
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.names import printable
-from pipeline.outputs.staging import COMBINED, FAILED, REJECTED, REPORT
+from pipeline.outputs.names import COMBINED, FAILED, REJECTED, REPORT
 
 CUSTOMERS, PURCHASES = os.fsdecode(b"kund\xe9.csv"), os.fsdecode(b"caf\xe9.csv")
 SALES, OUTPUTS = os.fsdecode(b"jos\xe9"), os.fsdecode(b"r\xe9sultat")

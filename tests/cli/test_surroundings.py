@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.paths import REPOSITORY
 
-from pipeline.outputs.staging import COMBINED, REPORT
+from pipeline.outputs.names import COMBINED, REPORT
 
 # Another user, who still may read what root may, such as the installed packages.
 NOBODY = (

@@ -27,7 +27,7 @@ from support.containers import (
 )
 from support.paths import REPOSITORY
 
-from pipeline.outputs.staging import FAILED, OUTPUTS, REJECTED
+from pipeline.outputs.names import FAILED, OUTPUTS, REJECTED
 
 pytestmark = pytest.mark.container
 

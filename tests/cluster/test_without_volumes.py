@@ -24,7 +24,7 @@ from support.processes import wait_until
 from support.store import Bucket, Prefix, proxy
 from support.watch import Watch
 
-from pipeline.outputs.staging import FAILED, REPORT
+from pipeline.outputs.names import FAILED, REPORT
 
 pytestmark = pytest.mark.container
 

@@ -19,7 +19,7 @@ from pipeline.csv_text import remote
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.remote import RemoteFile, read_range
 from pipeline.errors import StorageError, UsageError
-from pipeline.outputs.staging import COMBINED
+from pipeline.outputs.names import COMBINED
 
 DATA = REPOSITORY / "data"
 

@@ -24,7 +24,7 @@ from support.processes import Processes, free_port, wait_until
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect, no_workers_timeout
 from pipeline.errors import ClusterError, PipelineError, UsageError
-from pipeline.outputs.staging import CHART, COMBINED, FAILED, SPENDING
+from pipeline.outputs.names import CHART, COMBINED, FAILED, SPENDING
 from pipeline.settings import ClusterSettings
 
 SAME_BYTES = (COMBINED, SPENDING, CHART)

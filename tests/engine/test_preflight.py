@@ -18,7 +18,7 @@ from pipeline.engine.cluster import connect
 from pipeline.engine.places import FileProbe, Folder
 from pipeline.engine.preflight import _differing, _mark, _misread
 from pipeline.errors import ClusterError
-from pipeline.outputs.staging import COMBINED, FAILED
+from pipeline.outputs.names import COMBINED, FAILED
 from pipeline.settings import ClusterSettings
 
 pytestmark = pytest.mark.cluster

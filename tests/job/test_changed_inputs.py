@@ -24,7 +24,7 @@ from pipeline import Settings, run
 from pipeline.csv_text import remote
 from pipeline.engine.progress import Progress
 from pipeline.errors import InputChangedError, StorageError
-from pipeline.outputs.staging import FAILED, OUTPUTS, REPORT
+from pipeline.outputs.names import FAILED, OUTPUTS, REPORT
 
 DATA = REPOSITORY / "data"
 BLOCK = 65_536

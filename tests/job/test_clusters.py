@@ -17,7 +17,7 @@ from support.processes import Processes, wait_until
 
 from pipeline import Settings, run
 from pipeline.engine.progress import Progress
-from pipeline.outputs.staging import COMBINED
+from pipeline.outputs.names import COMBINED
 
 pytestmark = pytest.mark.cluster
 

@@ -22,7 +22,7 @@ from pipeline import Settings, job, run
 from pipeline.csv_text.compression import UnpackedStream
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
-from pipeline.outputs.staging import COMBINED, REPORT
+from pipeline.outputs.names import COMBINED, REPORT
 
 Join = Literal["broadcast", "shuffle"]
 SKIPPABLE = b"\x5a\x2a\x4d\x18\x05\0\0\0notes"

@@ -24,7 +24,7 @@ from pipeline.engine import compute
 from pipeline.engine.cluster import connect
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
-from pipeline.outputs.staging import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
+from pipeline.outputs.names import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
 from pipeline.settings import ClusterSettings, Limits
 from pipeline.steps import cut
 

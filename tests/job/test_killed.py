@@ -25,7 +25,7 @@ from support.scale import scaled
 
 from pipeline.errors import StorageError
 from pipeline.job import run
-from pipeline.outputs.staging import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
+from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
 from pipeline.settings import Settings
 from pipeline.steps.chart import draw_chart
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.scale import scaled
 
-from pipeline.outputs.staging import REJECTED
+from pipeline.outputs.names import REJECTED
 
 SIZE = scaled("MiB of a bad record", 48, 100) << 20
 HEADER = b"customer_id,product,price\n" + b"1,Lamp,2.50\n" * 1000

@@ -15,7 +15,7 @@ from support.processes import Processes, wait_until
 
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
-from pipeline.outputs.staging import COMBINED
+from pipeline.outputs.names import COMBINED
 from pipeline.settings import ClusterSettings
 
 BLOCK, COUNTER = "read-join-sum-write", "counter"  # what Dask calls the task of a block

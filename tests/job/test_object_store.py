@@ -19,7 +19,7 @@ from support.store import Bucket, Prefix
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
 from pipeline.errors import DataError, UsageError
-from pipeline.outputs.staging import CHART, COMBINED, FAILED, OUTPUTS, REJECTED, REPORT, SPENDING
+from pipeline.outputs.names import CHART, COMBINED, FAILED, OUTPUTS, REJECTED, REPORT, SPENDING
 from pipeline.settings import ClusterSettings, Limits
 
 SAMPLE = REPOSITORY / "outputs"

@@ -51,7 +51,7 @@ from pipeline import job as job_module
 from pipeline.csv_text import fields
 from pipeline.engine import prefix_sum
 from pipeline.errors import DataError
-from pipeline.outputs.staging import FAILED, REPORT
+from pipeline.outputs.names import FAILED, REPORT
 from pipeline.steps import join, matched, render, spending, transform, write
 from pipeline.steps import lookup as lookup_module
 from pipeline.steps.lookup import Lookup

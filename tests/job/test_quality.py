@@ -14,7 +14,7 @@ from distributed import Client
 from pipeline import Settings, run
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
-from pipeline.outputs.staging import COMBINED, FAILED, REPORT, SPENDING
+from pipeline.outputs.names import COMBINED, FAILED, REPORT, SPENDING
 from pipeline.settings import Limits
 
 CUSTOMERS = "customer_id,first_name,last_name,age\n1001,Ada,Byron,36\n1002,Bo,Chu,20\n"

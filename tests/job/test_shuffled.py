@@ -20,7 +20,7 @@ from support.processes import wait_until
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
 from pipeline.errors import StorageError
-from pipeline.outputs.staging import CHART, COMBINED, FAILED, SPENDING
+from pipeline.outputs.names import CHART, COMBINED, FAILED, SPENDING
 from pipeline.settings import ClusterSettings
 from pipeline.steps import shuffle
 

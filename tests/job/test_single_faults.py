@@ -17,7 +17,7 @@ from support.faults import Fault
 
 from pipeline import Settings, run
 from pipeline.errors import DataError
-from pipeline.outputs.staging import COMBINED, SPENDING
+from pipeline.outputs.names import COMBINED, SPENDING
 from pipeline.steps import join, render, shuffle, spending, transform, write
 
 Join = Literal["broadcast", "shuffle"]

@@ -25,9 +25,9 @@ from pipeline.csv_text import remote
 from pipeline.engine import objects
 from pipeline.errors import StorageError
 from pipeline.outputs import object_lock
+from pipeline.outputs.names import CHART, COMBINED, FAILED, REPORT, SPENDING
 from pipeline.outputs.object_staging import staged_objects
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import CHART, COMBINED, FAILED, REPORT, SPENDING
 from pipeline.settings import Settings
 
 pytestmark = pytest.mark.slow("faults of a store")

@@ -12,8 +12,8 @@ from distributed import Client
 
 from pipeline import AgeGroups, Settings, run
 from pipeline.errors import DataError, UsageError
+from pipeline.outputs.names import COMBINED, REPORT
 from pipeline.outputs.read_back import Recount
-from pipeline.outputs.staging import COMBINED, REPORT
 
 CUSTOMERS = (
     "customer_id,first_name,last_name,age,note\n"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipeline.outputs.balance import run_books
+from pipeline.outputs.books import Books, Ledger
 from support.ledgers import ledger, source
 
 from pipeline.columns.totals import Checksum
-from pipeline.outputs.balance import run_books
-from pipeline.outputs.books import Books, Ledger
-from pipeline.outputs.staging import COMBINED, SPENDING
+from pipeline.outputs.names import COMBINED, SPENDING
 from pipeline.steps.render import Layout
 
 LAYOUT = Layout("customer_id,product,price", ",,", ",")

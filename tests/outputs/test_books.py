@@ -6,10 +6,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from pipeline.outputs.books import Line, TableBooks, table_books
 from support.ledgers import BOOKS, ledger, reject, source
 
 from pipeline.errors import DataError
-from pipeline.outputs.books import Line, TableBooks, table_books
 from pipeline.steps.read import MAX_EXAMPLES, Example
 
 

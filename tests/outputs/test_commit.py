@@ -16,8 +16,8 @@ from support.staging import contents, fail, of_run, outputs, publish, staged
 from support.steps import Act, Step, acting_at_steps, failing
 
 from pipeline.errors import StorageError
+from pipeline.outputs.names import CHART, COMBINED, FAILED, OUTPUTS, REPORT, SPENDING
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import CHART, COMBINED, FAILED, OUTPUTS, REPORT, SPENDING
 from pipeline.settings import Settings
 
 NEW = (COMBINED, SPENDING, CHART, REPORT)  # without REJECTED, which the run before has

@@ -20,8 +20,8 @@ from support.staging import fail, staged
 
 from pipeline.errors import UsageError
 from pipeline.outputs.folder_lock import LOCK, locked
+from pipeline.outputs.names import FAILED
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import FAILED
 from pipeline.settings import Settings
 
 # Prints its warning as it holds the lock, and goes on at a line of input.

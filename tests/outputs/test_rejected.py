@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 from distributed import Client
+from pipeline.outputs.books import Entry, Ledger
 from support.ledgers import ledger, reject, source
 
 from pipeline import Settings, run
 from pipeline.engine.places import Folder
 from pipeline.engine.progress import Progress
 from pipeline.errors import StorageError
-from pipeline.outputs.books import Entry, Ledger
+from pipeline.outputs.names import COMBINED, OUTPUTS, REJECTED
 from pipeline.outputs.rejected import write_rejected
-from pipeline.outputs.staging import COMBINED, OUTPUTS, REJECTED
 from pipeline.steps import read
 
 

@@ -15,7 +15,7 @@ from support.store import Prefix
 
 from pipeline import Settings, run
 from pipeline.errors import UsageError
-from pipeline.outputs.staging import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
+from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
 
 CUSTOMERS = b"customer_id,first_name,last_name,age\n1,Ada,Byron,36\n2,Bo,Chu,20\n"
 PURCHASES = b"customer_id,product,price\n1,Lamp,19.90\n2,Cup,1000\n"

@@ -15,16 +15,8 @@ from support.paths import TESTS_PATH
 from support.staging import FailureError, contents, fail, of_run, outputs, publish, staged
 
 from pipeline.errors import PipelineError, StorageError, UsageError
+from pipeline.outputs.names import CHART, COMBINED, FAILED, OUTPUTS, REJECTED, REPORT, SPENDING
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import (
-    CHART,
-    COMBINED,
-    FAILED,
-    OUTPUTS,
-    REJECTED,
-    REPORT,
-    SPENDING,
-)
 
 
 @pytest.mark.parametrize("fsync", [True, False])

@@ -11,7 +11,7 @@ from pipeline import Settings, run
 from pipeline.engine.cluster import connect
 from pipeline.engine.progress import Progress
 from pipeline.errors import ClusterError
-from pipeline.outputs.staging import FAILED
+from pipeline.outputs.names import FAILED
 from pipeline.settings import ClusterSettings
 from pipeline.steps import choice
 from pipeline.steps.choice import choose_join

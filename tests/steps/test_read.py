@@ -20,8 +20,8 @@ from pipeline.engine.ledger import entry_of
 from pipeline.engine.places import Folder
 from pipeline.errors import UsageError
 from pipeline.job import run
+from pipeline.outputs.names import COMBINED, REJECTED
 from pipeline.outputs.rejected import write_rejected
-from pipeline.outputs.staging import COMBINED, REJECTED
 from pipeline.settings import Columns, Dialect, Limits, Settings
 from pipeline.steps.read import PARSED, NumberColumn, Wanted, read_block
 

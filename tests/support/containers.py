@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline.outputs.staging import CHART, COMBINED, SPENDING
+from pipeline.outputs.names import CHART, COMBINED, SPENDING
 from support.paths import REPOSITORY
 from support.servers import no_server
 

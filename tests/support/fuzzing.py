@@ -21,6 +21,7 @@ import click
 import pandas as pd
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from pipeline.outputs.books import table_books
 
 from pipeline.csv_text import parse
 from pipeline.csv_text import record_ends as ends
@@ -28,7 +29,6 @@ from pipeline.csv_text.records import Grammar
 from pipeline.csv_text.sources import Source, open_source
 from pipeline.engine.ledger import entry_of
 from pipeline.engine.places import Folder
-from pipeline.outputs.books import table_books
 from pipeline.outputs.rejected import write_rejected
 from pipeline.settings import Dialect
 from pipeline.steps import read

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from pipeline.outputs.names import FAILED, OUTPUTS
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import FAILED, OUTPUTS, staged_outputs
+from pipeline.outputs.staging import staged_outputs
 from pipeline.settings import Settings
 
 

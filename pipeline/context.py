@@ -1,0 +1,156 @@
+"""A run under way: its steps, with its settings, and what they have counted so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dask.dataframe as dd
+import pandas as pd
+from dask.delayed import Delayed
+from distributed import Client, Future
+
+from pipeline.csv_text.sources import Source
+from pipeline.engine.cluster import worker_memory
+from pipeline.engine.ledger import Ledger
+from pipeline.engine.partitions import schema
+from pipeline.engine.places import Place
+from pipeline.outputs.quality import Quality
+from pipeline.outputs.read_back import Recount
+from pipeline.outputs.report import RunLog
+from pipeline.outputs.stage import Stage
+from pipeline.settings import Settings
+from pipeline.steps.blocks import Blocks
+from pipeline.steps.choice import check_fits
+from pipeline.steps.join import Broadcast
+from pipeline.steps.locate import Lines
+from pipeline.steps.lookup import Lookup
+from pipeline.steps.plan import Plan
+from pipeline.steps.read import REJECTS, BlockRead, read, wanted_of_customers, wanted_of_purchases
+from pipeline.steps.render import Rendered, render
+from pipeline.steps.shuffle import Shuffle
+from pipeline.steps.skew import find_hot
+from pipeline.steps.transform import transform
+from pipeline.steps.write import Target, Written, write_combined
+
+
+@dataclass(frozen=True)
+class Job(Blocks):
+    """A run under way. Its steps take and return lazy dataframes.
+
+    `place` is where workers keep temporary data, `target` where the combined table goes, which
+    tasks get as `lazy_target`. `quality` notes what the steps count.
+    """
+
+    settings: Settings
+    plan: Plan
+    place: Place
+    target: Target
+    lazy_target: Target | Delayed
+    quality: Quality
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the steps have counted so far."""
+        return self.quality.ledger
+
+    @property
+    def written(self) -> list[Written]:
+        """The blocks of the combined table, in order."""
+        return self.ledger.all(Written)
+
+    @property
+    def recount(self) -> Recount | None:
+        """How to recount the combined table, if that is wanted."""
+        plan, settings = self.plan, self.settings
+        if not settings.verify:
+            return None
+        return Recount.of(plan.customers, plan.purchases, settings.columns, settings.dialect)
+
+    @property
+    def rejects(self) -> Place:
+        """Where workers keep rejected records, if a block has many."""
+        return self.place.below(REJECTS)
+
+    def read_customers(self, table: Source) -> dd.DataFrame:
+        """Read customers (see `read.read`)."""
+        wanted = wanted_of_customers(self.settings.columns, self.settings.escape_formulas)
+        return read(table, wanted, self.dialect, self.rejects)
+
+    def read_purchases(self, table: Source) -> dd.DataFrame:
+        """Read purchases (see `read.read`)."""
+        wanted = wanted_of_purchases(self.settings.columns, self.settings.escape_formulas)
+        return read(table, wanted, self.dialect, self.rejects)
+
+    def transform(self, customers: dd.DataFrame) -> dd.DataFrame:
+        """Add `full_name` and `age_group` (see `transform.transform`)."""
+        return transform(customers, self.settings.age_groups)
+
+    def render(self, customers: dd.DataFrame) -> dd.DataFrame:
+        """Render customers as CSV text (see `render.render`)."""
+        return render(customers, self.settings.escape_formulas)
+
+    def write(self, joined: dd.DataFrame) -> dd.DataFrame:
+        """Write joined records (see `write.write_combined`)."""
+        escape = self.settings.escape_formulas
+        return write_combined(joined, self.lazy_target, self.plan.layout, escape)
+
+    def check_customers(self) -> None:
+        """Check customers before they are broadcast: that they are usable, and fit into memory.
+
+        Raises DataError or ClusterError.
+        """
+        self.quality.judge("customers")
+        check_fits(self.ledger.all(BlockRead), worker_memory(self.client))
+
+    def broadcast(self, lookup: Future) -> Broadcast:
+        """Return the broadcast join with a lookup on the cluster."""
+        nobody = Lookup.build(self._customers_schema(), self.plan.layout.no_customer)
+        # Most customers have purchases, and the lines of the others are short.
+        slices = -(-len(self.ledger.all(Rendered)) // 4)
+        return Broadcast(lookup, nobody, self.place.below("matched"), slices)
+
+    def shuffle(self) -> Shuffle:
+        """Return the shuffle join, once a sample of purchases has told which ids are hot."""
+        plan = self.plan
+        how = self.client, plan.purchases, self.block_size, self.dialect
+        return Shuffle(
+            count=plan.partitions,
+            hot=find_hot(*how, self.read_purchases, plan.partitions),
+            no_customer=plan.layout.no_customer,
+            purchases=schema(self.read_purchases(plan.purchases)),
+            customers=self._customers_schema(),
+        )
+
+    def _customers_schema(self) -> pd.DataFrame:
+        return schema(self.render(self.transform(self.read_customers(self.plan.customers))))
+
+
+def start_job(
+    settings: Settings,
+    client: Client,
+    plan: Plan,
+    stage: Stage,
+    log: RunLog,
+    *,
+    in_parts: bool = True,
+) -> Job:
+    """Start to write the combined table of a plan.
+
+    Unless `in_parts`, no block becomes a part of an object by itself (see `combined_object`).
+    """
+    target = stage.combined(plan.layout.header_line, plan.purchases.blocks if in_parts else ())
+    target.start()
+    lines = Lines(client, plan.purchases, plan.block_size, settings.dialect)
+    quality = Quality(settings, (plan.customers, plan.purchases), lines, log.progress)
+    return Job(
+        client=client,
+        block_size=plan.block_size,
+        dialect=settings.dialect,
+        note=quality.note,
+        settings=settings,
+        plan=plan,
+        place=stage.place,
+        target=target,
+        lazy_target=target.for_tasks(client),
+        quality=quality,
+    )

@@ -1,0 +1,141 @@
+"""The totals of a run: what both tables hold, and what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from typing import Any
+
+from pipeline.columns.totals import EXACT, Checksum, modulo
+from pipeline.csv_text.sources import Source, SourceFile
+from pipeline.engine.ledger import Ledger
+from pipeline.steps.join import Matched, Paired
+from pipeline.steps.read import MAX_EXAMPLES, BlockRead, Example
+from pipeline.steps.write import Written
+
+
+@dataclass(frozen=True)
+class TableTotals:
+    """The totals of one table.
+
+    `bytes` counts the headers and blocks read, of a file to unpack the bytes as stored that were
+    used for its blocks; `bytes_in_files` is the size of the files as the client saw them.
+    `values_missing`, `values_unusable` and `values_out_of_range` count values of the parsed column;
+    `value_examples` lists up to 20 unusable ones, each with file, line and value, `range_examples`
+    those out of range. `total` is the exact sum of the usable values, `text` the total of all text
+    (see `totals.text_total`), and `ids` that of the ids (see `totals.total_of`).
+    """
+
+    bytes: int
+    bytes_in_files: int
+    records: int
+    rejected: int
+    values_missing: int
+    values_unusable: int
+    value_examples: list[dict[str, Any]]
+    values_out_of_range: int
+    range_examples: list[dict[str, Any]]
+    total: Decimal
+    text: int
+    ids: int
+
+
+@dataclass(frozen=True)
+class RunTotals:
+    """The totals of a run.
+
+    Purchases are `unmatched` if no customer has their id, and counted apart if they have none.
+    `checksum` is the CRC-32 of the combined table, in hexadecimal digits.
+    """
+
+    customers: TableTotals
+    purchases: TableTotals
+    customers_with_purchases: int
+    customers_without_purchases: int
+    purchases_unmatched: int
+    purchases_without_id: int
+    records_written: int
+    bytes_written: int
+    checksum: str
+
+
+def total_run(ledger: Ledger, customers: Source, purchases: Source, header: bytes) -> RunTotals:
+    """Add up the totals of a run; `header` is the first line of the combined table."""
+    of_customers, of_purchases = (
+        total_table(source, blocks_of(ledger, source)) for source in (customers, purchases)
+    )
+    matched = sum(part.customers for part in ledger.all(Matched))
+    written, paired = ledger.all(Written), ledger.all(Paired)
+    checksum = sum((block.checksum for block in written), Checksum.of(header))
+    return RunTotals(
+        customers=of_customers,
+        purchases=of_purchases,
+        customers_with_purchases=matched,
+        customers_without_purchases=of_customers.records - matched,
+        purchases_unmatched=sum(part.unmatched for part in paired),
+        purchases_without_id=sum(part.without_id for part in paired),
+        records_written=sum(block.records for block in written),
+        bytes_written=checksum.size,
+        checksum=str(checksum),
+    )
+
+
+def total_table(source: Source, blocks: Sequence[BlockRead]) -> TableTotals:
+    """Add up the totals of a table's blocks, in input order."""
+    plain, packed = parted(source, blocks)
+    with localcontext(EXACT):
+        total = sum((block.total for block in blocks), Decimal(0))
+    return TableTotals(
+        bytes=sum(file.start for file in source.files if file.is_plain)
+        + sum(block.bytes for block in plain)
+        + sum(block.stored for block in packed),
+        bytes_in_files=source.size,
+        records=sum(block.records for block in blocks),
+        rejected=sum(block.rejects for block in blocks),
+        values_missing=sum(block.missing for block in blocks),
+        values_unusable=sum(block.unusable for block in blocks),
+        value_examples=_located(source, blocks, [block.examples for block in blocks]),
+        values_out_of_range=sum(block.out_of_range for block in blocks),
+        range_examples=_located(source, blocks, [block.range_examples for block in blocks]),
+        total=total,
+        text=sum(block.text for block in blocks),
+        ids=modulo(sum(block.ids for block in blocks)),
+    )
+
+
+def _located(
+    source: Source, blocks: Sequence[BlockRead], examples: Sequence[Sequence[Example]]
+) -> list[dict[str, Any]]:
+    """Return the first examples of all blocks, each with its file and line."""
+    places = zip(by_file(source, blocks), examples, strict=True)
+    return [
+        {"file": file.name, "line": line + example.line, "value": example.value}
+        for (file, line, _), some in places
+        for example in some
+    ][:MAX_EXAMPLES]
+
+
+def blocks_of(ledger: Ledger, source: Source) -> list[BlockRead]:
+    """Return what was read of a table, block by block, in input order."""
+    return [block for block in ledger.all(BlockRead) if block.table == source.name]
+
+
+def parted(source: Source, blocks: Sequence[BlockRead]) -> tuple[list[BlockRead], list[BlockRead]]:
+    """Return the blocks of plain files, and those of files to unpack."""
+    plain = {file.path for file in source.files if file.is_plain}
+    return (
+        [block for block in blocks if block.path in plain],
+        [block for block in blocks if block.path not in plain],
+    )
+
+
+def by_file(
+    source: Source, blocks: Sequence[BlockRead]
+) -> Iterator[tuple[SourceFile, int, BlockRead]]:
+    """Yield each block's file, its first line in that file (from 1), and the block."""
+    files = {file.path: file for file in source.files}
+    next_line = {file.path: 1 + file.header_lines for file in source.files}
+    for block in blocks:
+        yield files[block.path], next_line[block.path], block
+        next_line[block.path] += block.lines

@@ -1,0 +1,164 @@
+"""Run the blocks of a table through the steps of the job.
+
+A block begins as a range of bytes. A worker can nearly always tell where records begin from the
+range it reads anyway. If it cannot, because of quotes, it returns the possible cuts; one is picked
+here, and the range is read again. Files that can only be read from their front are unpacked
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeAlias
+
+import dask.dataframe as dd
+import pandas as pd
+from distributed import Client, Future
+
+from pipeline.csv_text.ranges import Cut, cut_again, decide, find_records
+from pipeline.csv_text.sources import Block, Source
+from pipeline.engine.compute import compute_entries, ledger_of
+from pipeline.engine.ledger import NO_ENTRIES, Entry, Number, entry_with
+from pipeline.engine.partitions import from_blocks, schema
+from pipeline.settings import Dialect
+from pipeline.steps.read import BlockRead
+from pipeline.steps.unpack import Unpacking
+
+Read: TypeAlias = Callable[[Source], dd.DataFrame]
+Step: TypeAlias = Callable[[dd.DataFrame], dd.DataFrame]
+
+_AT_ONCE = 1 << 10  # blocks of one dataframe
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was found in a range: how to cut it, or the possible cuts."""
+
+    block: int
+    cut: Cut | tuple[Cut, ...]
+
+
+class Collected(NamedTuple):
+    """All blocks of a table: lazy, or on the cluster and noted already."""
+
+    frame: dd.DataFrame
+    is_lazy: bool
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Runs blocks of `block_size` bytes on a cluster; `note` gets the entry of each that ends."""
+
+    client: Client
+    block_size: int
+    dialect: Dialect
+    note: Callable[[Entry], None]
+
+    def run(self, table: Source, read: Read, *steps: Step) -> None:
+        """Read a table, and take each block through the steps; only entries are left of it."""
+        self._run(table, _chain(read, steps), None)
+
+    def keep(self, table: Source, read: Read, *steps: Step) -> list[Future]:
+        """Do the same, and leave the results on the cluster: a frame for each block."""
+        kept: list[Future] = []
+        self._run(table, _chain(read, steps), kept)
+        return kept
+
+    def compute(self, frames: Iterable[dd.DataFrame]) -> None:
+        """Compute lazy dataframes that are no table's; only entries are left of them."""
+        compute_entries(self.client, frames, self.note)
+
+    def collect(self, table: Source, read: Read, *steps: Step) -> Collected:
+        """Return all blocks of a table as one dataframe (see `compute_shuffled`)."""
+        through = _chain(read, steps)
+        if table.is_plain:
+            return Collected(through(self._cut_exactly(table)), is_lazy=True)
+        kept = self.keep(table, through)
+        frame = dd.from_delayed(kept, meta=schema(through(table)), verify_meta=False)
+        return Collected(frame, is_lazy=False)
+
+    def compute_shuffled(self, joined: dd.DataFrame, *tables: Collected) -> None:
+        """Compute what was made of whole tables, and note the blocks of the lazy ones with it."""
+        frames = [joined, *(table.frame for table in tables if table.is_lazy)]
+        # One graph, because they share the blocks read.
+        self.compute([dd.concat([ledger_of(frame) for frame in frames])])
+
+    def _run(self, table: Source, through: Read, kept: list[Future] | None) -> None:
+        plain, packed = _parted(table)
+
+        def in_turn() -> Iterator[dd.DataFrame]:
+            yield from unpacking.begin()
+            for first in range(0, len(plain.blocks), _AT_ONCE):
+                yield through(replace(table, blocks=plain.blocks[first : first + _AT_ONCE]))
+
+        found: list[_Found] = []
+
+        def note(entry: Entry) -> None:
+            if read := entry.get(BlockRead):
+                found.append(_found(entry[Number].block, read))
+            self.note(entry)
+
+        with Unpacking(self.client, packed, self.block_size, self.dialect, through) as unpacking:
+            compute_entries(self.client, in_turn(), note, more=unpacking.more, kept=kept)
+        undecided = {one.block for one in found if not isinstance(one.cut, Cut)}
+        left = [block for block in self._decide(plain, found) if block.number in undecided]
+        if left:
+            again = through(replace(table, blocks=tuple(left)))
+            compute_entries(self.client, [again], self.note, kept=kept)
+
+    def _cut_exactly(self, table: Source) -> Source:
+        """Return a table whose blocks hold whole records; this reads every byte of it."""
+        found: list[_Found] = []
+
+        def note(entry: Entry) -> None:
+            found.append(entry[_Found])
+
+        ledger = from_blocks(_look, table.blocks, self.dialect, meta=NO_ENTRIES, step="cut")
+        compute_entries(self.client, [ledger], note)
+        return replace(table, blocks=tuple(self._decide(table, found)) or table.blocks[:1])
+
+    def _decide(self, table: Source, found: Sequence[_Found]) -> Iterator[Block]:
+        """Return the exact blocks of a table, given what the workers found in each."""
+        return decide(table, {one.block: one.cut for one in found}, self._cut_again)
+
+    def _cut_again(self, block: Block, start: int) -> Cut:
+        entries: list[Entry] = []
+        ledger = from_blocks(_look_again, [block], start, self.dialect, meta=NO_ENTRIES, step="cut")
+        compute_entries(self.client, [ledger], entries.append)
+        cut = entries[0][_Found].cut
+        assert isinstance(cut, Cut)
+        return cut
+
+
+def _chain(read: Read, steps: Sequence[Step]) -> Read:
+    def through(table: Source) -> dd.DataFrame:
+        frame = read(table)
+        for step in steps:
+            frame = step(frame)
+        return frame
+
+    return through
+
+
+def _parted(source: Source) -> tuple[Source, Source]:
+    """Return a table's blocks of plain files, and those of files to unpack."""
+    plain = tuple(block for block in source.blocks if block.file.is_plain)
+    packed = tuple(block for block in source.blocks if not block.file.is_plain)
+    return replace(source, blocks=plain), replace(source, blocks=packed)
+
+
+def _found(number: int, read: BlockRead) -> _Found:
+    if read.undecided is None:
+        return _Found(number, Cut(read.start, read.start + read.bytes))
+    return _Found(number, read.undecided)
+
+
+def _look(block: Block, dialect: Dialect) -> pd.DataFrame:
+    text, start, undecided = find_records(block, dialect)
+    cut = Cut(start, start + len(text)) if undecided is None else undecided
+    return entry_with(_Found(block.number, cut))
+
+
+def _look_again(block: Block, start: int, dialect: Dialect) -> pd.DataFrame:
+    return entry_with(_Found(block.number, cut_again(block, start, dialect)))
