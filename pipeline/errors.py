@@ -38,7 +38,7 @@ class PipelineError(Exception):
 
 
 class DataError(PipelineError):
-    """The data was refused, or the books of a run do not balance."""
+    """The data was refused, or the checks of a run do not agree."""
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""The outputs of a run: the books, the reports, and how outputs are staged and committed.
+"""The outputs of a run: the checks, the reports, and how outputs are staged and committed.
 
 This package does not know how results are computed.
 """

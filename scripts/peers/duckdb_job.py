@@ -1,7 +1,7 @@
 """The job in DuckDB's SQL: views over the files, COPY for both outputs.
 
 Each output reads the files again: tables in memory take as long, and more memory. Leaves out: the
-chart, the books, bad records (they raise), input order (as DuckDB advises for large exports), and
+chart, the checks, bad records (they raise), input order (as DuckDB advises for large exports), and
 all-or-nothing outputs.
 """
 

@@ -1,6 +1,6 @@
 """The job as a plain pandas and matplotlib script, with Arrow's CSV reader and strings.
 
-Leaves out: the books, bad records (they raise), exact sums, missing ids (they match each other),
+Leaves out: the checks, bad records (they raise), exact sums, missing ids (they match each other),
 input order, and all-or-nothing outputs. It cannot honour a memory limit: the tables and their join
 must fit in memory.
 """

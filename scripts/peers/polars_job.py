@@ -1,6 +1,6 @@
 """The job on Polars' streaming engine: lazy scans, sinks, one collect for both outputs.
 
-Leaves out: the chart, the books, bad records (they raise), input order (it is faster without
+Leaves out: the chart, the checks, bad records (they raise), input order (it is faster without
 `maintain_order`), and all-or-nothing outputs. By default, Polars keeps the join in memory; with the
 budget set in the environment, it spills.
 """
