@@ -1,8 +1,8 @@
 """The job as in Dask's own documentation: read_csv, merge, persist, to_csv, a LocalCluster.
 
 Persisting the join for both outputs is faster than joining twice, and spills if memory is short.
-Leaves out: the chart, the checks, bad records (they raise), exact sums, missing ids (they match each
-other), input order, and all-or-nothing outputs.
+Leaves out: the chart, the checks, bad records (they raise), exact sums, missing ids (they match
+each other), input order, and all-or-nothing outputs.
 """
 
 import sys

@@ -281,7 +281,7 @@ def test_out_of_memory_says_which_limit_to_raise(cluster: Stack) -> None:
     done = cluster.job(*options, "1MiB")
     assert done.returncode == 0, done.stderr
     report = json.loads((cluster.outputs / "run_report.json").read_text())
-    assert report["books"]["purchases"]["records"] == rows
+    assert report["totals"]["purchases"]["records"] == rows
 
 
 def earlier_outputs(stack: Stack) -> dict[str, bytes]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import dask.dataframe as dd
 import pandas as pd
@@ -18,7 +18,7 @@ from support.processes import Processes, wait_until
 from pipeline.engine import compute
 from pipeline.engine.cluster import connect
 from pipeline.engine.compute import ask, compute_entries, compute_result, ledger_of
-from pipeline.engine.ledger import with_totals
+from pipeline.engine.ledger import Entry, Number, with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.errors import ClusterError, StorageError
 from pipeline.settings import ClusterSettings
@@ -27,9 +27,16 @@ NUMBERS = pd.DataFrame({"n": range(200)})
 BEGUN: list[int] = []  # the workers are in this process
 
 
+@dataclass(frozen=True)
+class Total:
+    """The sum of a partition."""
+
+    value: int
+
+
 def noted(frame: pd.DataFrame) -> pd.DataFrame:
     BEGUN.extend(frame["n"].head(1))
-    return with_totals(frame, frame, total=int(frame["n"].sum()))
+    return with_totals(frame, Total(int(frame["n"].sum())), before=frame)
 
 
 def failing(frame: pd.DataFrame) -> pd.DataFrame:
@@ -47,19 +54,19 @@ def one_thread() -> Iterator[Client]:
 def test_partitions_are_begun_in_their_order(one_thread: Client) -> None:
     BEGUN.clear()
     frame = on_partitions(noted, in_blocks(NUMBERS, 100), step="note", meta=NUMBERS.iloc[:0])
-    entries: list[dict[str, Any]] = []
+    entries: list[Entry] = []
 
     compute_entries(one_thread, [frame], entries.append)
 
     assert list(range(0, 200, 2)) == BEGUN
-    assert sorted(entry["block"] for entry in entries) == list(range(100))
-    assert sum(entry["total"] for entry in entries) == NUMBERS["n"].sum()
+    assert sorted(entry[Number].block for entry in entries) == list(range(100))
+    assert sum(entry[Total].value for entry in entries) == NUMBERS["n"].sum()
 
 
 def test_dataframes_are_made_when_few_partitions_are_left(one_thread: Client) -> None:
     BEGUN.clear()
     made: list[int] = []
-    entries: list[dict[str, Any]] = []
+    entries: list[Entry] = []
 
     def in_turn() -> Iterator[dd.DataFrame]:
         for first in range(0, 200, 20):
@@ -77,13 +84,13 @@ def test_dataframes_are_made_when_few_partitions_are_left(one_thread: Client) ->
 
 def test_several_ledgers_come_in_and_every_function_gets_each_entry(client: Client) -> None:
     frames = [in_blocks(NUMBERS, 3), ledger_of(in_blocks(NUMBERS, 2))]
-    first: list[dict[str, Any]] = []
-    second: list[dict[str, Any]] = []
+    first: list[Entry] = []
+    second: list[Entry] = []
 
     compute_entries(client, frames, first.append, second.append)
 
     assert first == second
-    assert sorted(entry["block"] for entry in first) == [0, 0, 1, 1, 2]
+    assert sorted(entry[Number].block for entry in first) == [0, 0, 1, 1, 2]
 
 
 def test_nothing_to_compute_is_nothing_done(client: Client) -> None:
@@ -94,13 +101,13 @@ def test_partitions_are_kept_on_demand(one_thread: Client) -> None:
     BEGUN.clear()
     frame = on_partitions(noted, in_blocks(NUMBERS, 4), step="note", meta=NUMBERS.iloc[:0])
     kept: list[Future] = []
-    entries: list[dict[str, Any]] = []
+    entries: list[Entry] = []
 
     compute_entries(one_thread, [frame], entries.append, kept=kept)
 
     found = one_thread.gather(kept)
     assert pd.concat(found)["n"].tolist() == NUMBERS["n"].tolist()
-    assert [entry["total"] for entry in entries] == [int(part["n"].sum()) for part in found]
+    assert [entry[Total].value for entry in entries] == [int(part["n"].sum()) for part in found]
     assert BEGUN == [0, 50, 100, 150]
 
 
@@ -108,7 +115,7 @@ def test_the_cluster_has_few_partitions_at_a_time(one_thread: Client) -> None:
     had: list[int] = []
     frame = on_partitions(noted, in_blocks(NUMBERS, 50), step="note", meta=NUMBERS.iloc[:0])
 
-    def count(_: dict[str, Any]) -> None:
+    def count(_: Entry) -> None:
         had.append(len(one_thread.cluster.scheduler.tasks))
 
     compute_entries(one_thread, [frame], count)
@@ -123,7 +130,7 @@ def test_tasks_of_others_get_their_turn(one_thread: Client) -> None:
     others: list[Future] = []
     waited: list[int] = []
 
-    def submit(_: dict[str, Any]) -> None:
+    def submit(_: Entry) -> None:
         if not others:
             others.extend(one_thread.map(abs, range(10), pure=False))
         elif not waited and all(other.done() for other in others):
@@ -179,7 +186,7 @@ def test_a_file_or_network_that_fails_in_a_task_is_a_storage_error(
 def test_a_full_disk_of_this_machine_is_not_that_of_a_worker(client: Client) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
 
-    def write(_: dict[str, Any]) -> None:
+    def write(_: Entry) -> None:
         raise full
 
     with pytest.raises(OSError, match="No space left") as caught:
@@ -189,7 +196,7 @@ def test_a_full_disk_of_this_machine_is_not_that_of_a_worker(client: Client) -> 
 
 
 def starving(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame if frame.empty else with_totals(frame, frame, total=len(bytearray(1 << 60)))
+    return frame if frame.empty else with_totals(frame, Total(len(bytearray(1 << 60))))
 
 
 def test_a_task_without_memory_is_a_fault_of_the_cluster(client: Client) -> None:
@@ -202,7 +209,7 @@ def test_a_task_without_memory_is_a_fault_of_the_cluster(client: Client) -> None
 
 
 def test_what_a_function_raises_ends_the_computing(client: Client) -> None:
-    def refuse(_: dict[str, Any]) -> None:
+    def refuse(_: Entry) -> None:
         raise ValueError("enough")
 
     with pytest.raises(ValueError, match="enough"):
@@ -212,7 +219,7 @@ def test_what_a_function_raises_ends_the_computing(client: Client) -> None:
 def test_what_the_scheduler_gives_up_is_told(one_thread: Client) -> None:
     kept: list[Future] = []
 
-    def give_up(_: dict[str, Any]) -> None:
+    def give_up(_: Entry) -> None:
         one_thread.cancel(kept, force=True)
 
     with pytest.raises(ClusterError, match=r"^the scheduler at '.*' has given up tasks.*; run the"):

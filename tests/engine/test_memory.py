@@ -77,7 +77,7 @@ def test_workers_that_pause_for_the_memory_they_keep_give_it_back() -> None:
     with connect(settings) as client:
         client.run(take)
         wait_until(lambda: {worker["status"] for worker in states(client)} == {"paused"})
-        entries: list[dict[str, Any]] = []
+        entries: list[Entry] = []
         numbers = in_blocks(pd.DataFrame({"n": range(10)}), 5)
         compute_entries(client, [on_partitions(with_totals, numbers, step="step")], entries.append)
         assert len(entries) == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import dataclass
 
 import pytest
 
@@ -33,7 +34,16 @@ def test_lines_are_written_at_once(is_terminal: bool) -> None:
     assert screen.getvalue() == "customers: 2 files\njoin: broadcast\n"
 
 
-BLOCK = {"stored": 5_000_000, "records": 1_000}
+@dataclass(frozen=True)
+class Block:
+    """A block that was read."""
+
+    table: str = "purchases"
+    stored: int = 5_000_000
+    records: int = 1_000
+
+
+BLOCK = Block()
 
 
 def test_a_bar_moves_on_a_terminal_and_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +91,7 @@ def test_off_a_terminal_long_work_writes_a_line_now_and_then(
 
     with progress.step("purchases", 20_000_000):
         progress.advance(BLOCK)
-        progress.advance({})
+        progress.advance(Block(stored=0, records=0))
 
     lines = screen.getvalue().splitlines()
     assert lines[0] == "purchases"
@@ -95,7 +105,7 @@ def test_steps_without_bytes_are_named() -> None:
     progress = ConsoleProgress(screen)
 
     with progress.step("assemble", 0):
-        progress.advance({"copied": 5})
+        progress.advance(Block(stored=0))
 
     assert "assemble" in screen.getvalue()
 

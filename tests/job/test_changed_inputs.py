@@ -22,7 +22,7 @@ from support.store import Prefix
 
 from pipeline import Settings, run
 from pipeline.csv_text import remote
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, Work
 from pipeline.errors import InputChangedError, StorageError
 from pipeline.outputs.names import FAILED, OUTPUTS, REPORT
 
@@ -30,7 +30,7 @@ DATA = REPOSITORY / "data"
 BLOCK = 65_536
 AGAIN = "nothing was published; run again when nobody writes to it"
 
-# The command, with a change made when the first entry of purchases has arrived.
+# The command, with a change made when the first block of purchases is done.
 COMMAND = """
 import sys
 from pipeline.cli.command import main
@@ -38,8 +38,8 @@ from pipeline.engine.progress import ConsoleProgress
 
 changes, sys.argv = [sys.argv[1]], ["pipeline", *sys.argv[2:]]
 
-def change(self, entry):
-    if changes and entry.get("table") == "purchases":
+def change(self, work):
+    if changes and work.table == "purchases":
         exec(changes.pop())
 
 ConsoleProgress.advance = change
@@ -65,9 +65,9 @@ class Changing(Progress):
         self._come(name != "purchases" and name)
         yield
 
-    def advance(self, entry: dict[str, Any]) -> None:
+    def advance(self, work: Work) -> None:
         """Come to the moment named after a table, when some of it has been read."""
-        self._come(entry.get("table"))
+        self._come(work.table)
 
     def _come(self, moment: object) -> None:
         if moment == self._moment:

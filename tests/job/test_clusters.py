@@ -16,7 +16,7 @@ from support.paths import REPOSITORY
 from support.processes import Processes, wait_until
 
 from pipeline import Settings, run
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, Work
 from pipeline.outputs.names import COMBINED
 
 pytestmark = pytest.mark.cluster
@@ -50,14 +50,14 @@ def cluster(workers: int, **how: Any) -> Iterator[Client]:
 
 
 class Acting(Progress):
-    """Does something once so many blocks of purchases are joined."""
+    """Does something once so many blocks of purchases are done."""
 
     def __init__(self, blocks: int, act: Callable[[], object]) -> None:
         self._left, self._act = blocks, act
 
-    def advance(self, entry: dict[str, Any]) -> None:
+    def advance(self, work: Work) -> None:
         """Count a block."""
-        if "joined" in entry:
+        if work.table == "purchases":
             self._left -= 1
             if self._left == 0:
                 self._act()

@@ -20,7 +20,7 @@ from support.processes import two_workers, wait_until
 
 from pipeline import Settings, job, run
 from pipeline.csv_text.compression import UnpackedStream
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, Work
 from pipeline.errors import DataError
 from pipeline.outputs.names import COMBINED, REPORT
 
@@ -73,9 +73,10 @@ def test_files_of_several_units_give_what_the_plain_file_gives(
         run(settings(tmp_path, path, join=join, block_size=16_384), client)
 
         assert sorted((tmp_path / "outputs" / COMBINED).read_bytes().splitlines()) == whole
-        books = json.loads((tmp_path / "outputs" / REPORT).read_text())["books"]
+        totals = json.loads((tmp_path / "outputs" / REPORT).read_text())["totals"]
         size = path.stat().st_size
-        assert (books["purchases"]["bytes"], books["purchases"]["bytes_in_files"]) == (size, size)
+        of_purchases = totals["purchases"]
+        assert (of_purchases["bytes"], of_purchases["bytes_in_files"]) == (size, size)
 
 
 @pytest.mark.parametrize("ending", PACK)
@@ -127,7 +128,7 @@ def test_a_reader_that_ends_early_is_caught(
         return stream.position < len(gzip.compress(PURCHASES[0])) + 10 and begin(stream)
 
     monkeypatch.setattr(UnpackedStream, "_begin_unit", begin_two)
-    with pytest.raises(DataError, match=r"bytes of purchases: in the files \d+, read \d+\)"):
+    with pytest.raises(DataError, match=r"bytes of purchases, in files and read: expected \d+, actual \d+"):
         run(settings(tmp_path, path), client)
 
 
@@ -138,7 +139,7 @@ class Watching(Progress):
         self.most = self.times = 0
         self._client = client
 
-    def advance(self, _: dict[str, Any]) -> None:
+    def advance(self, _: Work) -> None:
         """Count."""
         self.times += 1
         self.most = max(self.most, len(unpacked(self._client)))
@@ -204,7 +205,7 @@ class Failing(Progress):
         self._client, self._folder, self._left = client, folder, blocks
         self.opened: list[str] = []
 
-    def advance(self, _: dict[str, Any]) -> None:
+    def advance(self, _: Work) -> None:
         """Fail, if it is time to, and note the files that are open then."""
         self._left -= 1
         if not self._left:

@@ -22,11 +22,11 @@ from support.scale import scaled
 from pipeline import AgeGroups, Settings, run
 from pipeline.engine import compute
 from pipeline.engine.cluster import connect
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, Work
 from pipeline.errors import DataError
 from pipeline.outputs.names import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
 from pipeline.settings import ClusterSettings, Limits
-from pipeline.steps import cut
+from pipeline.steps import blocks
 
 CUSTOMERS = ["customer_id", "first_name", "last_name", "email", "age"]
 PURCHASES = ["customer_id", "product", "price", "email"]
@@ -254,9 +254,9 @@ def test_a_run_writes_all_outputs_and_says_so(client: Client, tmp_path: Path) ->
     assert (tmp_path / CHART).read_bytes().startswith(b"\x89PNG")
     written = json.loads((tmp_path / REPORT).read_text())
     assert written["status"] == "complete"
-    assert written["books"]["purchases"]["records"] == 10_000
+    assert written["totals"]["purchases"]["records"] == 10_000
     total = sum(Decimal(group["total_spending"]) for group in written["age_groups"])
-    assert total == Decimal(written["books"]["purchases"]["total"])
+    assert total == Decimal(written["totals"]["purchases"]["total"])
 
 
 def test_the_committed_outputs_are_those_of_the_sample(client: Client, tmp_path: Path) -> None:
@@ -281,8 +281,8 @@ def test_progress_counts_each_byte_once(client: Client, tmp_path: Path, block_si
     counted: list[int] = []
 
     class Counting(Progress):
-        def advance(self, entry: dict[str, Any]) -> None:
-            counted.append(entry.get("stored", 0))
+        def advance(self, work: Work) -> None:
+            counted.append(work.stored)
 
     wanted = sample(tmp_path, block_size)
     run(wanted, client, Counting())
@@ -297,7 +297,7 @@ def test_progress_counts_each_byte_once(client: Client, tmp_path: Path, block_si
 def test_the_bytes_do_not_depend_on_how_many_blocks_start_at_once(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cut, "_AT_ONCE", 7)
+    monkeypatch.setattr(blocks, "_AT_ONCE", 7)
     monkeypatch.setattr(compute, "_AHEAD", 10)
     run(sample(tmp_path, 5000), client)
     assert (tmp_path / COMBINED).read_bytes() == (SAMPLE / COMBINED).read_bytes()
@@ -343,7 +343,7 @@ def test_bad_records_are_set_aside_with_their_place(client: Client, tmp_path: Pa
     for row in rows:
         raw = row[6].encode().replace(rb"\xff", b"\xff")
         assert Path(row[0]).read_bytes()[int(row[2]) :][: int(row[3])] == raw
-    ages, amounts = report.books.customers, report.books.purchases
+    ages, amounts = report.totals.customers, report.totals.purchases
     assert [(e["line"], e["value"]) for e in ages.value_examples] == [(4, "x")]
     assert [(e["line"], e["value"]) for e in amounts.value_examples] == [(5, "abc")]
     assert set(OUTPUTS) == {path.name for path in (tmp_path / "outputs").iterdir()}

@@ -12,7 +12,7 @@ import pytest
 from distributed import Client
 
 from pipeline import Settings, run
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, Work
 from pipeline.errors import DataError
 from pipeline.outputs.names import COMBINED, FAILED, REPORT, SPENDING
 from pipeline.settings import Limits
@@ -199,7 +199,7 @@ def test_warnings_say_how_many_of_how_many_and_name_the_first(
     assert [line for line in heard.lines if line.startswith("warning: ")] == [
         f"warning: {warning}" for warning in report.warnings
     ]
-    assert (report.books.purchases_unmatched, report.books.purchases_without_id) == (2, 1)
+    assert (report.totals.purchases_unmatched, report.totals.purchases_without_id) == (2, 1)
 
 
 def test_the_first_case_is_found_in_a_later_block_of_a_packed_file(
@@ -271,8 +271,8 @@ def test_a_run_ends_as_soon_as_a_limit_is_certainly_exceeded(
     read: list[int] = []
 
     class Counting(Progress):
-        def advance(self, entry: dict[str, Any]) -> None:
-            read.append(entry.get("records", 0))
+        def advance(self, work: Work) -> None:
+            read.append(work.records)
 
     with pytest.raises(DataError, match=r"^so far, .*, more than --max-"):
         run(settings, client, Counting())
@@ -287,8 +287,8 @@ def test_a_customers_table_is_judged_before_any_purchase_is_read(
     seen: list[str] = []
 
     class Counting(Progress):
-        def advance(self, entry: dict[str, Any]) -> None:
-            seen.append(entry["table"])
+        def advance(self, work: Work) -> None:
+            seen.append(work.table)
 
     with pytest.raises(DataError, match="no value of age"):
         run(settings, client, Counting())

@@ -45,22 +45,25 @@ def test_all_is_found_again(
 ) -> None:
     run(settings(tmp_path, join), client)
 
-    books = json.loads((tmp_path / "outputs" / REPORT).read_text())["books"]
-    recounted = {line["what"]: line for line in books["lines"] if "of the run" in line}
-    assert list(recounted) == ["records", "total of the ids", "sum of each age group"]
-    assert recounted["records"]["recounted from the file"] == 7
-    assert recounted["sum of each age group"]["recounted from the file"] == (
-        "=Young, or so -0.05, Old 19.9, Unknown 100"
-    )
+    report = json.loads((tmp_path / "outputs" / REPORT).read_text())
+    recounted = {
+        check["name"]: check["actual"]
+        for check in report["checks"]
+        if check["name"].endswith(", of the run and recounted")
+    }
+    records, ids, sums = recounted
+    assert (records.split(",")[0], ids.split(",")[0]) == ("records", "ids")
+    assert recounted[records] == 7
+    assert recounted[sums] == "=Young, or so -0.05, Old 19.9, Unknown 100"
     data = (tmp_path / "outputs" / COMBINED).read_bytes()
-    assert books["checksum"] == f"{zlib.crc32(data):08x}"
+    assert report["totals"]["checksum"] == f"{zlib.crc32(data):08x}"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
         (b",19.90", b",19.91", "sum of each age group"),
-        (b"\n1,Ada", b"\n2,Ada", "total of the ids"),
+        (b"\n1,Ada", b"\n2,Ada", "ids, of the run and recounted"),
     ],
 )
 def test_a_change_that_no_checksum_shows_is_caught(

@@ -118,7 +118,7 @@ def same(lookup: Lookup, other: Lookup, ids: pa.Array) -> bool:
         and lookup.customer.equals(other.customer)
         and lookup.age_group.equals(other.age_group)
         and lookup.sizes.tolist() == other.sizes.tolist()
-        and lookup.checksums == other.checksums
+        and lookup.totals == other.totals
         and lookup.has(lookup.keys).tolist() == other.has(lookup.keys).tolist()
         and lookup.not_first(rows) == other.not_first(rows)
     )

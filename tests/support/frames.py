@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.columns.arrow import NUMBER, TEXT, to_arrow, to_number, to_text
 from pipeline.columns.keys import key_hashes
-from pipeline.engine.ledger import with_totals
+from pipeline.engine.ledger import Number, with_totals
 from pipeline.engine.partitions import from_blocks
 from pipeline.settings import AgeGroups
 from pipeline.steps.read import ID, KEY, ORDER, PARSED, REST
@@ -96,7 +96,7 @@ def in_blocks(frame: pd.DataFrame, count: int) -> dd.DataFrame:
 
 def _block(part: tuple[int, pd.DataFrame]) -> pd.DataFrame:
     number, frame = part
-    return with_totals(frame.reset_index(drop=True), frame, block=number, next_block=number + 1)
+    return with_totals(frame.reset_index(drop=True), Number(number, number + 1), before=frame)
 
 
 def _itself(part: pd.DataFrame) -> pd.DataFrame:

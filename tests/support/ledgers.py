@@ -1,17 +1,19 @@
-"""Sources, entries of blocks and books, without any file."""
+"""Sources, blocks that were read and totals, without any file."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
 
-from pipeline.outputs.books import Books, Line, TableBooks
-
 from pipeline.csv_text.parse import Reject
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.csv_text.versions import Version
+from pipeline.engine.ledger import Entry, Ledger, Number
+from pipeline.outputs.checks import Check
+from pipeline.outputs.run_totals import RunTotals, TableTotals
+from pipeline.steps.read import BlockRead
 
-CUSTOMERS = TableBooks(
+CUSTOMERS = TableTotals(
     bytes=500,
     bytes_in_files=500,
     records=10,
@@ -22,10 +24,10 @@ CUSTOMERS = TableBooks(
     values_out_of_range=1,
     range_examples=[{"file": "customers.csv", "line": 4, "value": "131"}],
     total=Decimal(400),
-    hash_total=7_000,
+    text=7_000,
     ids=70,
 )
-PURCHASES = TableBooks(
+PURCHASES = TableTotals(
     bytes=900,
     bytes_in_files=900,
     records=30,
@@ -36,10 +38,10 @@ PURCHASES = TableBooks(
     values_out_of_range=0,
     range_examples=[],
     total=Decimal("99999999999999999999.000000000000000001"),
-    hash_total=9_000,
+    text=9_000,
     ids=90,
 )
-NOTHING = TableBooks(
+NOTHING = TableTotals(
     bytes=0,
     bytes_in_files=500,
     records=0,
@@ -50,24 +52,23 @@ NOTHING = TableBooks(
     values_out_of_range=0,
     range_examples=[],
     total=Decimal(0),
-    hash_total=0,
+    text=0,
     ids=0,
 )
-BOOKS = Books(
+TOTALS = RunTotals(
     customers=CUSTOMERS,
     purchases=PURCHASES,
     customers_with_purchases=6,
+    customers_without_purchases=4,
     purchases_unmatched=2,
     purchases_without_id=1,
     records_written=34,
     bytes_written=2_000,
     checksum="0123abcd",
-    lines=(
-        Line("records", ("written", "joined"), (34, 34)),
-        Line(
-            "sum of the amounts", ("in the age groups", "read"), (Decimal("0.10"), Decimal("0.1"))
-        ),
-    ),
+)
+CHECKS = (
+    Check("records, joined and written", 34, 34),
+    Check("sum of the amounts, read and in the age groups", Decimal("0.1"), Decimal("0.10")),
 )
 
 
@@ -89,21 +90,15 @@ def source(name: str, **header_lines: int) -> Source:
     return Source(name, ("customer_id",), files)
 
 
-def ledger(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries of some blocks (see `read.read_block`)."""
-    nothing: dict[str, Any] = {
-        **dict.fromkeys(("start", "bytes", "lines", "records", "missing", "unusable"), 0),
-        "unpacked_bytes": 0,
-        "out_of_range": 0,
-        "first_id": None,
-        "total": Decimal(0),
-        **dict.fromkeys(("hash_total", "hash_total_kept", "ids", "pairs"), 0),
-        "examples": [],
-        "range_examples": [],
-        "rejected": [],
-        "undecided": None,
-    }
-    return [{**nothing, "rejects": len(block.get("rejected", ())), **block} for block in blocks]
+def block_read(path: str, table: str = "purchases", **counted: Any) -> BlockRead:
+    """Return what reading a block of a file has counted (see `read.BlockRead`)."""
+    rejects = len(counted.get("rejected", ()))
+    return BlockRead(table, path, **{"rejects": rejects, **counted})
+
+
+def ledger(*blocks: BlockRead) -> Ledger:
+    """Return the ledger of some blocks of one table or of several, each in input order."""
+    return Ledger([Entry(read, Number(at, at + 1)) for at, read in enumerate(blocks)])
 
 
 def reject(line: int, offset: int, raw: bytes, detail: str = "") -> Reject:

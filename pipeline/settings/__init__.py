@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Literal, cast
 
 from pipeline.errors import UsageError
-from pipeline.paths import clean_inputs, clean_output, clean_path, clean_report
+from pipeline.settings.paths import clean_inputs, clean_output, clean_path, clean_report
 
 UNKNOWN = "Unknown"
 TABLES = "customers", "purchases"
