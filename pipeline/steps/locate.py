@@ -17,7 +17,6 @@ from pipeline.engine.compute import Entry, compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, as_entry, with_totals
 from pipeline.engine.partitions import from_blocks
 from pipeline.settings import Dialect
-from pipeline.steps.read import lines_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,5 @@ def _find(block: Block, index: int, size: int, dialect: Dialect, row: int) -> pd
     if not block.file.is_plain:
         block = nth_block(block.file, index, size, dialect)
     text, *_ = find_records(block, dialect)
-    pieces = parse(text, block.file.columns, block.file.encoding, dialect)
-    (line,) = lines_of(pieces, [row], dialect)
+    (line,) = parse(text, block.file.columns, block.file.encoding, dialect).lines_of([row])
     return as_entry(with_totals(pd.DataFrame(), line=line))
