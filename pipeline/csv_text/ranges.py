@@ -15,8 +15,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from pipeline.csv_text.files import read_bytes
-from pipeline.csv_text.record_ends import first_ends
-from pipeline.csv_text.records import grammar
+from pipeline.csv_text.marks import first_ends, next_record
 from pipeline.csv_text.sources import Block, Source, SourceFile, UnpackedBlock
 from pipeline.errors import DataError
 from pipeline.settings import Dialect
@@ -89,7 +88,7 @@ def find_records(block: Block, dialect: Dialect) -> Found:
         if begin is None:
             return Found(b"", stop)
         return text.between(_cut(block, begin, text, dialect, text.last_line(begin, stop)))
-    begins = text.first_ends(start + dialect.max_record_size)
+    begins = text.first_ends(start + dialect.max_record_size, dialect)
     cuts = [_cut(block, begin, text, dialect) for begin in begins if begin and begin < stop]
     return Found(b"", stop, tuple(cuts))
 
@@ -173,9 +172,9 @@ class _Text:
     def has(self, mark: bytes, start: int, stop: int) -> bool:
         return self._bytes.find(mark, start - self._start, stop - self._start) >= 0
 
-    def first_ends(self, stop: int) -> tuple[int | None, int | None]:
-        """Like `record_ends.first_ends`, but as bytes of the file; looks up to `stop`."""
-        outside, inside = first_ends(self._bytes[: stop - self._start])
+    def first_ends(self, stop: int, dialect: Dialect) -> tuple[int | None, int | None]:
+        """Like `marks.first_ends`, but as bytes of the file; looks up to `stop`."""
+        outside, inside = first_ends(self._bytes[: stop - self._start], dialect)
         return (
             None if outside is None else self._start + outside,
             None if inside is None else self._start + inside,
@@ -205,10 +204,10 @@ def _cut(block: Block, start: int, text: _Text, dialect: Dialect, known: int | N
     """Cut a range whose first record begins at `start`; another one may begin at `known`."""
     if block.stop == block.file.size:
         return Cut(start, block.stop)
-    rules, begin = grammar(dialect), start if known is None else known
+    begin = start if known is None else known
     ahead = _AHEAD
     while True:
-        found = rules.next_record(text.behind(begin), block.stop - begin, text.at_end)
+        found = next_record(text.behind(begin), block.stop - begin, text.at_end, dialect)
         if found is not None:
             return Cut(start, begin + found)
         # Not far past the end of a long record.

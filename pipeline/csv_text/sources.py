@@ -17,7 +17,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.csv_text.compression import COMPRESSIONS
 from pipeline.csv_text.files import TextFile, checksum_of_ends, shown
-from pipeline.csv_text.records import Grammar, Record, count_lines, grammar
+from pipeline.csv_text.marks import count_lines, next_record
+from pipeline.csv_text.parse import parse
 from pipeline.csv_text.remote import file_system, is_remote, is_web, told
 from pipeline.csv_text.versions import Version
 from pipeline.errors import StorageError, UsageError, is_storage_fault
@@ -224,19 +225,22 @@ def _with_protocol(path: str, system: fsspec.AbstractFileSystem, inner: str) -> 
 
 def _read_header(path: str, dialect: Dialect) -> SourceFile:
     with TextFile(path, dialect, _HEADER) as file:
-        head = _read_head(file, grammar(dialect), dialect.max_record_size)
+        head = _read_head(file, dialect)
     version = file.version
     if file.is_plain and not is_remote(path):
         version = replace(version, ends=checksum_of_ends(path, version.size))
     start = len(_BOM) if head.startswith(_BOM) else 0
-    header = next(grammar(dialect).split(head[start:]), None)
-    if header is None:
+    begin = start + _blank(head[start:])
+    if begin == len(head):
         raise UsageError(f"{shown(path)}: is empty; its first line should name the columns")
-    stop = start + header.offset + len(header.raw)
+    # Of a header that is too long, no more than that was read.
+    size = next_record(head[begin:], 1, True, dialect)
+    assert size is not None, "at the end, any record ends"
+    stop = begin + min(size, dialect.max_record_size)
     return SourceFile(
         path,
         shown(path),
-        _columns(path, header, file.encoding, dialect),
+        _columns(path, head[begin : begin + size], file.encoding, dialect),
         stop,
         count_lines(head[:stop]),
         version,
@@ -245,27 +249,34 @@ def _read_header(path: str, dialect: Dialect) -> SourceFile:
     )
 
 
-def _read_head(file: TextFile, rules: Grammar, limit: int) -> bytes:
+def _read_head(file: TextFile, dialect: Dialect) -> bytes:
     """Read as much of a file as its header needs, and a little more."""
     head, size = b"", _HEADER
     while True:
         # One byte more than the longest header shows whether the header ends there.
-        more = file.read(min(size, len(_BOM) + limit + 1 - len(head)))
+        more = file.read(min(size, len(_BOM) + dialect.max_record_size + 1 - len(head)))
         head += more
-        if not more or rules.complete_records(head.removeprefix(_BOM)):
+        text = head.removeprefix(_BOM)
+        if not more or next_record(text, _blank(text) + 1, False, dialect) is not None:
             return head
         size *= 2
 
 
-def _columns(path: str, header: Record, encoding: str, dialect: Dialect) -> tuple[str, ...]:
-    fault, hint = header.fault, "the first line should name the columns"
-    if b"\0" in header.raw:
+def _blank(text: bytes) -> int:
+    """Return how many line ends a text begins with, in bytes."""
+    return len(text) - len(text.lstrip(b"\r\n"))
+
+
+def _columns(path: str, header: bytes, encoding: str, dialect: Dialect) -> tuple[str, ...]:
+    rejected = parse(header, (), "latin-1", dialect).rejected
+    fault, hint = rejected[0].reason, "the first line should name the columns"
+    if b"\0" in header:
         fault, hint = "NUL byte", "is it text, in another encoding such as utf-16? see --encoding"
     elif fault == "record too long":
         hint = f"is it text? a header has at most {dialect.max_record_size:,} bytes"
-    elif not fault:
+    elif fault == "too many fields":  # as any number is
         try:
-            text = header.raw.decode(encoding).rstrip("\r\n")
+            text = header.decode(encoding).rstrip("\r\n")
             return tuple(next(csv.reader([text], delimiter=dialect.delimiter, strict=True)))
         except UnicodeDecodeError as error:
             fault, hint = f"{error.reason} at byte {error.start}", "see --encoding"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 
 from pipeline.csv_text.files import TextFile
-from pipeline.csv_text.records import grammar
+from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.sources import SourceFile, UnpackedBlock
 from pipeline.settings import Dialect
 
@@ -79,8 +79,10 @@ class BlockStream:
 
     def _read_next(self) -> UnpackedBlock:
         text = self._read_on(self._left, self._size + _AHEAD)
-        rules, ahead = grammar(self._dialect), _AHEAD
-        while (found := rules.next_record(text, min(self._size, len(text)), self._at_end)) is None:
+        ahead, dialect = _AHEAD, self._dialect
+        while (
+            found := next_record(text, min(self._size, len(text)), self._at_end, dialect)
+        ) is None:
             # Not far past the end of a long record.
             ahead = min(4 * ahead, max(_AHEAD, len(text) // 4))
             text = self._read_on(text, len(text) + ahead)

@@ -36,6 +36,77 @@ def _loader(kind: Any) -> Any:
 _load_word, _load_half = _loader(types.uint64), _loader(types.uint32)
 
 
+_LANES, _INDEX = 32, ir.IntType(32)
+_VECTOR = ir.VectorType(ir.IntType(8), _LANES)
+
+
+@intrinsic
+def _equal_bits(typingctx: Any, text: Any, at: Any, byte: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        none = ir.Constant(_VECTOR, ir.Undefined)
+        one = builder.insert_element(none, builder.trunc(args[2], ir.IntType(8)), _INDEX(0))
+        lanes = ir.Constant(ir.VectorType(_INDEX, _LANES), [0] * _LANES)
+        every = builder.shuffle_vector(one, none, lanes)
+        return _bits(
+            context, builder, signature, args, lambda some: builder.icmp_unsigned("==", some, every)
+        )
+
+    return types.uint64(text, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _high_bits(typingctx: Any, text: Any, at: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zeros = ir.Constant(_VECTOR, [0] * _LANES)
+        return _bits(
+            context, builder, signature, args, lambda some: builder.icmp_signed("<", some, zeros)
+        )
+
+    return types.uint64(text, types.int64), codegen
+
+
+def _bits(context: Any, builder: Any, signature: Any, args: Any, compare: Any) -> Any:
+    """Return the bits of two vectors, each of half a word of bytes, that are compared."""
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    first = builder.bitcast(builder.gep(data, [args[1]]), _VECTOR.as_pointer())
+    halves = []
+    for number in range(2):
+        some = builder.load(builder.gep(first, [_INDEX(number)]), align=1)
+        bits = builder.bitcast(compare(some), ir.IntType(_LANES))
+        halves.append(builder.zext(bits, ir.IntType(64)))
+    return builder.or_(halves[0], builder.shl(halves[1], ir.IntType(64)(_LANES)))
+
+
+@intrinsic
+def _copy_16(typingctx: Any, to: Any, at: Any, source: Any, start: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to, at, source, start = args
+        to = context.make_array(signature.args[0])(context, builder, to).data
+        source = context.make_array(signature.args[2])(context, builder, source).data
+        vector = ir.VectorType(ir.IntType(8), 16).as_pointer()
+        some = builder.load(builder.bitcast(builder.gep(source, [start]), vector), align=1)
+        builder.store(some, builder.bitcast(builder.gep(to, [at]), vector), align=1)
+        return context.get_dummy_value()
+
+    return types.void(to, types.int64, source, types.int64), codegen
+
+
+@intrinsic
+def _first_bit(typingctx: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def _count_bits(typingctx: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
+
+
 @intrinsic
 def _multiply(typingctx: Any, first: Any, second: Any) -> Any:
     """Return the two halves of a product of 128 bits, combined by an exclusive or."""
@@ -85,6 +156,21 @@ if config.DISABLE_JIT:
     def _load_half(text: Any, at: Any) -> Any:
         return text[at : at + 4].view(np.uint32)[0]
 
+    def _equal_bits(text: Any, at: Any, byte: Any) -> Any:
+        return np.packbits(text[at : at + 64] == byte, bitorder="little").view(np.uint64)[0]
+
+    def _high_bits(text: Any, at: Any) -> Any:
+        return np.packbits(text[at : at + 64] >= 0x80, bitorder="little").view(np.uint64)[0]
+
+    def _copy_16(to: Any, at: Any, source: Any, start: Any) -> None:
+        to[at : at + 16] = source[start : start + 16]
+
+    def _first_bit(word: Any) -> Any:
+        return np.int64((int(word) & -int(word)).bit_length() - 1)
+
+    def _count_bits(word: Any) -> Any:
+        return np.int64(int(word).bit_count())
+
     def _multiply(first: Any, second: Any) -> Any:
         product = int(first) * int(second)
         return np.uint64(product >> 64 ^ product & (1 << 64) - 1)
@@ -111,6 +197,32 @@ def load_half(text: Any, at: Any) -> Any:
 
 
 @inner
+def equal_bits(text: Any, at: Any, byte: Any) -> Any:
+    """Return a bit for each of the 64 bytes of `text` (uint8) from `at` on: is it `byte`?"""
+    text[at], text[at + 63]
+    return _equal_bits(text, np.int64(at), np.int64(byte))
+
+
+@inner
+def high_bits(text: Any, at: Any) -> Any:
+    """Return a bit for each of the 64 bytes of `text` (uint8) from `at` on: is it 0x80 or more?"""
+    text[at], text[at + 63]
+    return _high_bits(text, np.int64(at))
+
+
+@inner
+def first_bit(word: Any) -> Any:
+    """Return the place of the lowest bit that is set in a uint64, which must not be 0."""
+    return _first_bit(np.uint64(word))
+
+
+@inner
+def count_bits(word: Any) -> Any:
+    """Return how many bits of a uint64 are set."""
+    return _count_bits(np.uint64(word))
+
+
+@inner
 def fold(first: Any, second: Any) -> Any:
     """Return both halves of the product of two uint64, combined by an exclusive or."""
     return _multiply(first, second)
@@ -128,3 +240,16 @@ def copy(to: Any, at: Any, source: Any, start: Any, size: Any) -> None:
     if size > 0:
         to[at], to[at + size - 1], source[start], source[start + size - 1]
         _copy(to, np.int64(at), source, np.int64(start), np.int64(size))
+
+
+@inner
+def copy_short(to: Any, at: Any, source: Any, start: Any, size: Any) -> None:
+    """Copy bytes as `copy` does, faster if they are 16 or fewer.
+
+    Up to 15 more bytes of `to` change, if it has them.
+    """
+    if size <= 16 and at + 16 <= to.size and start + 16 <= source.size:
+        to[at], to[at + 15], source[start], source[start + 15]
+        _copy_16(to, np.int64(at), source, np.int64(start))
+    else:
+        copy(to, at, source, start, size)

@@ -12,9 +12,22 @@ U = np.uint64
 _CHUNK = 1 << 20  # bytes whose sum fits into 32 bits
 
 
+@inner
+def weight_of(byte: Any) -> Any:
+    """Return a byte, or 0 if CSV may add it to text: quote, apostrophe, comma, line end."""
+    counts = (
+        (byte != np.uint8(0x22))
+        & (byte != np.uint8(0x27))
+        & (byte != np.uint8(0x2C))
+        & (byte != np.uint8(0x0A))
+        & (byte != np.uint8(0x0D))
+    )
+    return byte if counts else np.uint8(0)
+
+
 @kernel
 def sum_text(data: Bytes) -> Int64:
-    """Return the sum of all bytes but those that CSV adds to text (see `totals.text_total`)."""
+    """Return the total of a text (see `totals.text_total`)."""
     total = np.int64(0)
     start, size = U(0), U(len(data))
     while start < size:
@@ -29,13 +42,5 @@ def _sum_chunk(data: Any, start: Any, stop: Any) -> Any:
     """Return the sum of some bytes; this loop is compiled into vector instructions."""
     total = np.uint32(0)
     for at in range(start, stop):
-        byte = data[at]
-        counts = (
-            (byte != np.uint8(0x22))  # quote
-            & (byte != np.uint8(0x27))  # apostrophe
-            & (byte != np.uint8(0x2C))  # comma
-            & (byte != np.uint8(0x0A))
-            & (byte != np.uint8(0x0D))
-        )
-        total = np.uint32(total + np.uint32(byte if counts else np.uint8(0)))
+        total = np.uint32(total + np.uint32(weight_of(data[at])))
     return total

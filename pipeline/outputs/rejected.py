@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from distributed import Client
 
-from pipeline.columns.arrow import TEXT
-from pipeline.csv_text.parse import Reject
+from pipeline.columns.arrow import TEXT, text_bytes
 from pipeline.csv_text.quoting import end_lines, join_fields
+from pipeline.csv_text.rejects import table_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, Ledger, Number, entry_with
@@ -21,8 +21,6 @@ from pipeline.engine.partitions import from_blocks
 from pipeline.engine.places import Place
 from pipeline.outputs.run_totals import by_file
 from pipeline.steps.read import BlockRead, kept_rejects
-
-_AT_ONCE = 1 << 12  # rows
 
 
 class Rejected(NamedTuple):
@@ -62,10 +60,13 @@ def write_rejected(
         compute_entries(client, [from_blocks(_write_lines, many, rejects, escape, **how)])
     if blocks:
         with path.open("wb") as file:
-            file.write(_lines([Rejected._fields], escape))
+            file.write(_lines([pa.array([name], TEXT) for name in Rejected._fields], escape))
             for block in blocks:
-                lines = None if block.has_more else _lines(block.rows(), escape)
-                file.write(rejects.get(block.lines) if lines is None else lines)
+                if block.has_more:
+                    file.write(rejects.get(block.lines))
+                else:
+                    few = table_of(block.read.rejected)
+                    file.write(_lines(block.columns(few), escape))
 
 
 class _Block(NamedTuple):
@@ -87,12 +88,27 @@ class _Block(NamedTuple):
         """The name under which a worker writes its lines."""
         return f"{self.read.table}-{self.number}.csv"
 
-    def rows(self, rejected: Sequence[Reject] | None = None) -> Iterator[Rejected]:
-        """Yield the rows of its rejected records, by default of those in the totals."""
-        for reject in self.read.rejected if rejected is None else rejected:
-            place = self.line + reject.line, self.read.start + reject.offset, reject.length
-            raw = reject.raw.decode(self.encoding, "backslashreplace")
-            yield Rejected(self.file, *place, reject.reason, reject.detail, raw)
+    def columns(self, rejected: pa.Table) -> list[pa.Array]:
+        """Return the columns of its rows (see `Rejected`), of those rejected records."""
+        line, offset, length, reason, detail, raw = (
+            column.combine_chunks() for column in rejected.columns
+        )
+        numbers = (pc.add(line, self.line), pc.add(offset, self.read.start), length)
+        return [
+            pa.repeat(pa.scalar(self.file, TEXT), len(rejected)),
+            *(pc.cast(number, TEXT) for number in numbers),
+            *(reason, detail, self._shown(raw)),
+        ]
+
+    def _shown(self, raw: pa.Array) -> pa.Array:
+        """Return raw records as text."""
+        try:
+            if self.encoding == "utf-8":
+                return raw.cast(TEXT)
+        except pa.ArrowInvalid:
+            pass
+        texts = (one.decode(self.encoding, "backslashreplace") for one in raw.to_pylist())
+        return pa.array(texts, TEXT)
 
 
 def _blocks(ledger: Ledger, source: Source) -> Iterator[_Block]:
@@ -106,13 +122,9 @@ def _blocks(ledger: Ledger, source: Source) -> Iterator[_Block]:
 
 def _write_lines(block: _Block, rejects: Place, escape: bool) -> pd.DataFrame:
     kept = kept_rejects(rejects, block.read.table, block.number)
-    rejects.put(block.lines, _lines(block.rows(kept), escape))
+    rejects.put(block.lines, _lines(block.columns(kept), escape))
     return entry_with()
 
 
-def _lines(rows: Iterable[Sequence[object]], escape: bool) -> bytes:
-    text, left = [], iter(rows)
-    while some := list(islice(left, _AT_ONCE)):
-        columns = [pa.array(map(str, column), TEXT) for column in zip(*some, strict=True)]
-        text += end_lines(join_fields(columns, escape)).to_pylist()
-    return "".join(text).encode()
+def _lines(columns: Sequence[pa.Array], escape: bool) -> bytes:
+    return text_bytes(end_lines(join_fields(columns, escape))).tobytes()

@@ -15,7 +15,7 @@ from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, Entry, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.settings import Dialect
-from pipeline.steps.read import BlockRead, lines_of
+from pipeline.steps.read import BlockRead
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,5 @@ def _find(block: Block, index: int, size: int, dialect: Dialect, row: int) -> pd
     if not block.file.is_plain:
         block = nth_block(block.file, index, size, dialect)
     text, *_ = find_records(block, dialect)
-    pieces = parse(text, block.file.columns, block.file.encoding, dialect)
-    (line,) = lines_of(pieces, [row], dialect)
+    (line,) = parse(text, block.file.columns, block.file.encoding, dialect).lines_of([row])
     return entry_with(_Line(line))

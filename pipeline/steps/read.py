@@ -7,12 +7,9 @@ on, frames have the same few column names, whatever the names in the input.
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import dask.dataframe as dd
@@ -21,14 +18,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns.arrow import NUMBER, TEXT, to_number, to_text
+from pipeline.columns.arrow import NUMBER, to_number, to_text
 from pipeline.columns.decimals import decimal_places, parse_numbers
 from pipeline.columns.keys import key_hashes
 from pipeline.columns.totals import exact_sum, pairing, total_of
-from pipeline.csv_text.fields import Fields, TableFields
-from pipeline.csv_text.parse import Piece, Reject, parse
+from pipeline.csv_text.fields import Fields
+from pipeline.csv_text.parse import Parsed, parse
 from pipeline.csv_text.ranges import Cut, find_records
-from pipeline.csv_text.records import count_lines
+from pipeline.csv_text.rejects import SCHEMA, Reject, Rejects
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.engine.ledger import Entry, Number, entry_of, with_totals
 from pipeline.engine.memory import keep_freed_memory
@@ -171,9 +168,9 @@ def read(
     If a block has many `rejected` records, its worker writes them into the place `rejects` (see
     `kept_rejects`), and only the first ones, up to `MAX_EXAMPLES`, are in its totals.
     """
-    none = TableFields(pa.table({name: pa.array([], TEXT) for name in source.columns}))
+    none = parse(b"", source.columns, dialect.encoding, dialect).fields
     numbers, _ = wanted.number.parse(none.column(wanted.number.name), dialect)
-    meta = _records([none], source.columns, wanted, numbers, np.empty(0, np.uint64), 0)
+    meta = _records(none, source.columns, wanted, numbers, np.empty(0, np.uint64), 0)
     return from_blocks(
         _read,
         source.blocks,
@@ -192,32 +189,44 @@ def _read(block: Block, table: str, *args: Any) -> pd.DataFrame:
     *how, rejects = args
     records = read_block(block, table, *how)
     read = entry_of(records)[BlockRead]
-    few = _few(read.rejected)
-    if rejects is None or len(few) == read.rejects:
-        return records
-    # JSON: who may write there must not be able to have workers run anything.
-    rows = [(*reject[:-1], b64encode(reject.raw).decode()) for reject in read.rejected]
-    rejects.put(_name_of_rejects(table, block.number), json.dumps(rows).encode())
+    rejected = read.rejected
+    assert isinstance(rejected, Rejects)
+    few = list(rejected) if rejects is None else _few(rejected)
+    if rejects is not None and len(few) < len(rejected):
+        rejects.put(_name_of_rejects(table, block.number), _written(rejected))
     return with_totals(records, replace(read, rejected=few), before=records)
 
 
-def _few(rejected: Sequence[Reject]) -> Sequence[Reject]:
+def _few(rejected: Rejects) -> list[Reject]:
     """Return the first rejects, as many as control totals may hold: one for certain."""
-    sizes = accumulate(len(reject.raw) for reject in rejected[:MAX_EXAMPLES])
-    fits = sum(size <= _EXAMPLES_SIZE for size in sizes)
-    return rejected[: max(1, fits)]
+    first = rejected[:MAX_EXAMPLES]
+    fits = int((np.cumsum(first.sizes) <= _EXAMPLES_SIZE).sum())
+    return list(first[: max(1, fits)])
 
 
-def kept_rejects(rejects: Place, table: str, block: int) -> list[Reject]:
+def _written(rejected: Rejects) -> bytes:
+    """Return rejects in Arrow's IPC format: reading that runs nothing, whoever wrote it."""
+    table, target = rejected.table(), pa.BufferOutputStream()
+    with pa.ipc.new_stream(target, table.schema) as stream:
+        stream.write_table(table)
+    return target.getvalue().to_pybytes()
+
+
+def kept_rejects(rejects: Place, table: str, block: int) -> pa.Table:
     """Return all rejected records of a block of which a worker kept more than a few.
 
-    Raises StorageError if anyone has changed what the worker wrote.
+    The table has the `rejects.SCHEMA`. Raises StorageError if anyone has changed what the worker
+    wrote.
     """
     name = _name_of_rejects(table, block)
     try:
-        found = [Reject(*row) for row in json.loads(rejects.get(name))]
-        return [reject._replace(raw=b64decode(reject.raw, validate=True)) for reject in found]
-    except (ValueError, TypeError) as error:
+        with pa.ipc.open_stream(rejects.get(name)) as stream:
+            found = stream.read_all()
+        found.validate(full=True)
+        if found.schema != SCHEMA or any(column.null_count for column in found.columns):
+            raise pa.ArrowInvalid("other columns")
+        return found
+    except pa.ArrowException as error:
         raise StorageError(
             f"{rejects}/{name}: does not hold the rejected records that a worker wrote there; "
             "run the job again, and let nobody else write there"
@@ -225,7 +234,7 @@ def kept_rejects(rejects: Place, table: str, block: int) -> list[Reject]:
 
 
 def _name_of_rejects(table: str, block: int) -> str:
-    return f"{table}-{block}.json"
+    return f"{table}-{block}.arrow"
 
 
 def read_block(
@@ -241,14 +250,13 @@ def read_block(
     Totals: `BlockRead`, and the block's `Number`.
     """
     text, start, undecided = find_records(block, dialect)
-    pieces = parse(text, block.file.columns, block.file.encoding, dialect)
-    fields = [piece.fields for piece in pieces]
-    values = _column(fields, wanted.number.name)
+    parsed = parse(text, block.file.columns, block.file.encoding, dialect)
+    fields = parsed.fields
+    values = fields.column(wanted.number.name)
     numbers, beyond = wanted.number.parse(values, dialect)
     unusable = _rows_of(pc.and_(numbers.is_null(), values.is_valid()))
     unusable = np.setdiff1d(unusable, beyond, assume_unique=True) if len(beyond) else unusable
-    ids = _column(fields, wanted.id)
-    rejected = [reject for piece in pieces for reject in piece.rejected]
+    ids = fields.column(wanted.id)
     keys = key_hashes(ids)
     records = _records(fields, names, wanted, numbers, keys, block.number)
     read = BlockRead(
@@ -256,7 +264,7 @@ def read_block(
         path=block.file.path,
         start=start,
         bytes=len(text),
-        lines=count_lines(text),
+        lines=parsed.lines,
         stored=block.stored if undecided is None else 0,  # it is read again
         unpacked=block.stop if isinstance(block, UnpackedBlock) and block.is_last else 0,
         undecided=undecided,
@@ -267,19 +275,19 @@ def read_block(
         out_of_range=len(beyond),
         total=exact_sum(numbers),
         places=decimal_places(values, numbers, dialect),
-        text=sum(part.text_total() for part in fields),
+        text=fields.text_total(),
         ids=total_of(keys),
         pairs=pairing(records[ORDER].to_numpy(), keys),
-        examples=_examples(values, unusable, pieces, dialect),
-        range_examples=_examples(values, beyond, pieces, dialect),
-        rejects=len(rejected),
-        rejected=rejected,
+        examples=_examples(values, unusable, parsed),
+        range_examples=_examples(values, beyond, parsed),
+        rejects=len(parsed.rejected),
+        rejected=parsed.rejected,
     )
     return with_totals(records, read, Number(block.number, block.next_number))
 
 
 def _records(
-    fields: Sequence[Fields],
+    fields: Fields,
     names: tuple[str, ...],
     wanted: Wanted,
     numbers: pa.Array,
@@ -290,9 +298,9 @@ def _records(
     texts = {ID: wanted.id, **wanted.texts}
     return pd.DataFrame(
         {
-            **{name: to_text(_column(fields, column)) for name, column in texts.items()},
+            **{name: to_text(fields.column(column)) for name, column in texts.items()},
             PARSED: to_number(numbers),
-            REST: to_text(_joined(part.lines(rest, wanted.escape) for part in fields)),
+            REST: to_text(fields.lines(rest, wanted.escape)),
             # A block has fewer records than that: each has two bytes or more.
             ORDER: np.arange(len(numbers), dtype=np.int64) + (block_number << _ROW_BITS),
             **({KEY: keys} if wanted.keyed else {}),
@@ -305,15 +313,6 @@ def place_of(order: int) -> tuple[int, int]:
     return order >> _ROW_BITS, order & ((1 << _ROW_BITS) - 1)
 
 
-def _column(fields: Sequence[Fields], name: str) -> pa.Array:
-    return _joined(part.column(name) for part in fields)
-
-
-def _joined(parts: Iterable[pa.Array]) -> pa.Array:
-    arrays = list(parts)
-    return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
-
-
 def _rows_of(mask: pa.Array) -> np.ndarray:
     return np.flatnonzero(mask.to_numpy(zero_copy_only=False))
 
@@ -323,25 +322,8 @@ def _first(ids: pa.Array) -> str | None:
     return next((id for id in ids[:_FIRST_ROWS].to_pylist() if id and id.strip()), None)
 
 
-def _examples(
-    values: pa.Array, rows: np.ndarray, pieces: list[Piece], dialect: Dialect
-) -> list[Example]:
+def _examples(values: pa.Array, rows: np.ndarray, parsed: Parsed) -> list[Example]:
     """Return the values in the first of some ascending rows, with their lines."""
     chosen = rows[:MAX_EXAMPLES].tolist()
-    lines = lines_of(pieces, chosen, dialect)
+    lines = parsed.lines_of(chosen)
     return [Example(line, values[row].as_py()) for row, line in zip(chosen, lines, strict=True)]
-
-
-def lines_of(pieces: Sequence[Piece], rows: Sequence[int], dialect: Dialect) -> list[int]:
-    """Return the lines of some records of a block, given by ascending numbers.
-
-    Both count from 0 at the start of the block, whose text is in `pieces`.
-    """
-    lines: list[int] = []
-    first = 0
-    for piece in pieces:
-        here = [row - first for row in rows if first <= row < first + len(piece.fields)]
-        if here:
-            lines += piece.lines_of(here, dialect)
-        first += len(piece.fields)
-    return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from pipeline.csv_text.parse import Reject
+from pipeline.csv_text.rejects import Reject
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.csv_text.versions import Version
 from pipeline.engine.ledger import Entry, Ledger, Number

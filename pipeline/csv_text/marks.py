@@ -1,0 +1,95 @@
+"""The marks of a CSV text: where its line ends, delimiters and quotes are.
+
+A record ends at LF, CR LF or CR outside quotes; `kernels.scan` has the rules.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.kernels.scan import (
+    COUNTS,
+    NONE,
+    NULS,
+    QUOTES,
+    find_line_ends,
+    find_record,
+    mark_bytes,
+)
+from pipeline.settings import Dialect
+
+_WORD = 64  # bytes whose marks are one word of a bitmap
+_NOTHING = np.empty(0, np.int32)
+
+
+class Marks(NamedTuple):
+    """A text (uint8), its bitmaps (uint64) and counts (int64), as `scan.mark_bytes` makes them.
+
+    `delimiter`, `quote` and `escape` are bytes; `quote` and `escape` are -1 where there is none.
+    """
+
+    text: np.ndarray
+    stops: np.ndarray
+    lines: np.ndarray
+    quotes: np.ndarray
+    needs: np.ndarray
+    counts: np.ndarray
+    delimiter: int
+    quote: int
+    escape: int
+
+    @classmethod
+    def of(cls, text: bytes, dialect: Dialect) -> Marks:
+        """Look through a text once."""
+        data = np.frombuffer(text, np.uint8)
+        tail = np.zeros(_WORD, np.uint8)
+        rest = data[len(data) // _WORD * _WORD :]
+        tail[: len(rest)] = rest
+        bitmaps = [np.empty(-(-len(data) // _WORD), np.uint64) for _ in range(4)]
+        counts = np.empty(COUNTS, np.int64)
+        signs = ord(dialect.delimiter), ord('"'), NONE
+        mark_bytes(data, tail, *signs, *bitmaps, counts)
+        return cls(data, *bitmaps, counts, *signs)
+
+    @property
+    def quote_used(self) -> int:
+        """The quote if the text has any, else -1: then no field is looked at for it."""
+        return self.quote if self.counts[QUOTES] else NONE
+
+    def nuls(self) -> np.ndarray:
+        """Return where NUL bytes are (int64)."""
+        return np.flatnonzero(self.text == 0) if self.counts[NULS] else np.empty(0, np.int64)
+
+
+def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> int | None:
+    """Return where the first record begins at or after `position`.
+
+    `text` begins with a record. `at_end`: it extends to the end of the file. Returns None if the
+    text ends too early to tell.
+    """
+    marks = Marks.of(text, dialect)
+    found: int = find_record(
+        *(marks.text, marks.stops, marks.lines, marks.quotes, marks.delimiter, marks.quote_used),
+        *(dialect.max_record_size, position, at_end, _NOTHING),
+    )
+    return None if found == NONE else found
+
+
+def first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | None]:
+    """Return the positions after the first line end outside quotes and the first one inside.
+
+    `text` is assumed to begin outside quotes; if it does not, the two swap. A quote at the first
+    byte does not count. A position is None if there is no such line end, or if its LF may follow.
+    """
+    marks = Marks.of(text, dialect)
+    ends = np.empty(2, np.int64)
+    find_line_ends(marks.text, marks.lines, marks.quotes, ends)
+    outside, inside = (None if end == NONE else int(end) for end in ends)
+    return outside, inside
+
+
+def count_lines(text: bytes) -> int:
+    """Return the number of line ends in `text`, including quoted ones."""
+    return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")

@@ -1,0 +1,259 @@
+"""Takes fields out of the text of records, as columns or as lines of CSV.
+
+The text, its bitmaps and the `edges` of its records are those of `scan`. Results are laid out as
+Arrow does: bytes back to back, and where each row begins and the last one ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.kernels.jit import (
+    Bytes,
+    BytesOut,
+    Int32s,
+    Int64,
+    Int64s,
+    Int64sOut,
+    UInt64s,
+    inner,
+    kernel,
+)
+from pipeline.kernels.machine import copy_short
+from pipeline.kernels.scan import COMMA, CR, LF, NONE, QUOTE, next_mark
+from pipeline.kernels.text import weight_of
+
+ROOM = 16  # bytes that results have beyond their end, so that short texts are copied at once
+
+
+@inner
+def field_edges(edges: Any, place: Any, column: Any) -> Any:
+    """Return where a field begins and ends; `place` is that of its record in `edges`."""
+    begin = np.int64(edges[place + column])
+    return begin + (1 if column > 0 else 0), np.int64(edges[place + column + 1])
+
+
+@kernel
+def measure_fields(edges: Int32s, rows: Int64, columns: Int64, first: Int64, last: Int64) -> Int64:
+    """Return the size of the fields from column `first` to `last` of all rows, as they are."""
+    found, width = np.int64(0), columns + 1
+    for row in range(rows):
+        begin, _ = field_edges(edges, row * width, first)
+        found += np.int64(edges[row * width + last + 1]) - begin
+    return found
+
+
+@kernel
+def gather_fields(
+    text: Bytes,
+    quotes: UInt64s,
+    edges: Int32s,
+    rows: Int64,
+    columns: Int64,
+    column: Int64,
+    quote: Int64,
+    escape: Int64,
+    null: Bytes,
+    between: Int64,
+    data: BytesOut,
+    bounds: Int64sOut,
+    valid: BytesOut,
+) -> Int64:
+    """Take one column out of all rows, without quotes; return how many fields are missing.
+
+    A field is missing if it is empty, or if its text is `null`. `escape` may be `NONE`, and so may
+    `quote` if the text has none. `between` is a byte to put behind each field, or `NONE`.
+
+    `data` has room for `measure_fields` and `ROOM` (and a byte for each row); `bounds` (`rows + 1`)
+    begins with 0; `valid` has a bit for each row, the lowest of a byte first.
+    """
+    at, missing, width, bits = np.int64(0), np.int64(0), columns + 1, 0
+    bounds[0] = 0
+    for row in range(rows):
+        begin, end = field_edges(edges, row * width, column)
+        size = end - begin
+        if null.size > 0 and is_equal(text, begin, end, null):
+            size = np.int64(0)
+        elif escape != NONE or (size > 0 and text[begin] == quote):
+            size = copy_content(text, quotes, begin, end, quote, escape, data, at)
+        else:
+            copy_short(data, at, text, begin, size)
+        at += size
+        if size > 0:
+            bits |= 1 << (row & 7)
+        else:
+            missing += 1
+        if row & 7 == 7 or row + 1 == rows:
+            valid[row >> 3] = bits
+            bits = 0
+        if between != NONE:
+            data[at] = between
+            at += 1
+        bounds[row + 1] = at
+    return missing
+
+
+@inner
+def is_equal(text: Any, begin: Any, end: Any, wanted: Any) -> Any:
+    """Return whether a part of the text is the bytes of `wanted`."""
+    if end - begin != wanted.size:
+        return False
+    for place in range(wanted.size):
+        if text[begin + place] != wanted[place]:
+            return False
+    return True
+
+
+@inner
+def copy_content(
+    text: Any, quotes: Any, begin: Any, end: Any, quote: Any, escape: Any, data: Any, at: Any
+) -> Any:
+    """Copy what a field means to `data` from `at` on; return its size."""
+    start = at
+    is_quoted = begin < end and text[begin] == quote
+    if is_quoted:
+        begin, end = begin + 1, end - 1
+    if escape != NONE:
+        while begin < end:
+            if (text[begin] == escape and begin + 1 < end) or (is_quoted and text[begin] == quote):
+                begin += 1
+            data[at] = text[begin]
+            begin, at = begin + 1, at + 1
+        return at - start
+    if not is_quoted:
+        copy_short(data, at, text, begin, end - begin)
+        return end - begin
+    while True:
+        doubled = next_mark(quotes, begin, end) + 1
+        if doubled > end:
+            copy_short(data, at, text, begin, end - begin)
+            return at + end - begin - start
+        copy_short(data, at, text, begin, doubled - begin)
+        at += doubled - begin
+        begin = doubled + 1
+
+
+@kernel
+def join_fields(
+    text: Bytes,
+    quotes: UInt64s,
+    needs: UInt64s,
+    edges: Int32s,
+    rows: Int64,
+    columns: Int64,
+    firsts: Int64s,
+    lasts: Int64s,
+    delimiter: Int64,
+    quote: Int64,
+    escape: Int64,
+    null: Bytes,
+    is_plain: Int64,
+    data: BytesOut,
+    bounds: Int64sOut,
+) -> None:
+    """Write some columns of all rows as CSV lines: with commas, LF, and quotes where needed.
+
+    The columns are those from each of `firsts` to each of `lasts`, in this order; neighbours in the
+    text should be together. `is_plain`: no field of the text has to be changed. `data` has room for
+    `measure_fields` of these, a byte for each of these ranges and three for each mark in `needs`, for
+    all rows, and `ROOM`. For the other arguments see `gather_fields`.
+    """
+    at, width = np.int64(0), columns + 1
+    bounds[0] = 0
+    for row in range(rows):
+        place = row * width
+        for number in range(firsts.size):
+            first, last = firsts[number], lasts[number]
+            begin, _ = field_edges(edges, place, first)
+            end = np.int64(edges[place + last + 1])
+            can_copy = is_plain or (
+                delimiter == COMMA
+                and escape == NONE
+                and null.size == 0
+                and next_mark(quotes, begin, end) == end
+            )
+            if can_copy:
+                copy_short(data, at, text, begin, end - begin)
+                at += end - begin
+            else:
+                for column in range(first, last + 1):
+                    if column > first:
+                        data[at] = COMMA
+                        at += 1
+                    begin, end = field_edges(edges, place, column)
+                    at = write_field(text, quotes, needs, begin, end, quote, escape, null, data, at)
+            data[at] = COMMA if number + 1 < firsts.size else LF
+            at += 1
+        if firsts.size == 0:
+            data[at] = LF
+            at += 1
+        bounds[row + 1] = at
+
+
+@inner
+def write_field(
+    text: Any, quotes: Any, needs: Any, begin: Any, end: Any, quote: Any, escape: Any, null: Any,
+    data: Any, at: Any,
+) -> Any:  # fmt: skip
+    """Write a field as CSV, with quotes only if it needs them; return where it ends."""
+    if null.size > 0 and is_equal(text, begin, end, null):
+        return at
+    is_quoted = begin < end and text[begin] == quote
+    inside = 1 if is_quoted else 0
+    if escape == NONE:
+        if next_mark(needs, begin + inside, end - inside) == end - inside:
+            size = end - begin - 2 * inside
+            copy_short(data, at, text, begin + inside, size)
+            return at + size
+        if is_quoted and quote == QUOTE:
+            copy_short(data, at, text, begin, end - begin)
+            return at + end - begin
+    # From behind the room for a quote on: what the field means, which is then moved apart.
+    size = copy_content(text, quotes, begin, end, quote, escape, data, at)
+    extra, must_quote = np.int64(0), False
+    for place in range(at, at + size):
+        byte = data[place]
+        if byte == COMMA or byte == QUOTE or byte == LF or byte == CR:
+            must_quote = True
+            extra += 1 if byte == QUOTE else 0
+    if not must_quote:
+        return at + size
+    last = at + size + extra + 1
+    data[last] = QUOTE
+    to = last - 1
+    for back in range(size):
+        byte = data[at + size - 1 - back]
+        data[to] = byte
+        to -= 1
+        if byte == QUOTE:
+            data[to] = QUOTE
+            to -= 1
+    data[at] = QUOTE
+    return last + 1
+
+
+@kernel
+def sum_gaps(text: Bytes, edges: Int32s, rows: Int64, columns: Int64) -> Int64:
+    """Return the total of all text before, between and behind the rows (see `text.sum_text`)."""
+    found, at, width = np.int64(0), np.int64(0), columns + 1
+    for row in range(rows + 1):
+        stop = np.int64(edges[row * width]) if row < rows else np.int64(text.size)
+        for place in range(at, stop):
+            found += np.int64(weight_of(text[place]))
+        at = np.int64(edges[row * width + columns]) if row < rows else at
+    return found
+
+
+@kernel
+def gather_ranges(
+    text: Bytes, begin: Int64s, end: Int64s, data: BytesOut, bounds: Int64sOut
+) -> None:
+    """Copy parts of the text back to back; `data` has room for them and `ROOM`."""
+    at = np.int64(0)
+    bounds[0] = 0
+    for row in range(begin.size):
+        copy_short(data, at, text, begin[row], end[row] - begin[row])
+        at += end[row] - begin[row]
+        bounds[row + 1] = at
