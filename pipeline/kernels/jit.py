@@ -42,6 +42,7 @@ Int8sOut = Annotated[np.ndarray, _array(types.int8, is_input=False)]
 Int64sOut = Annotated[np.ndarray, _array(types.int64, is_input=False)]
 UInt64sOut = Annotated[np.ndarray, _array(types.uint64, is_input=False)]
 Int64 = Annotated[int, types.int64]
+UInt64 = Annotated[int, types.uint64]
 
 _SETTINGS = {"nogil": True, "error_model": "numpy", "fastmath": False}
 

@@ -154,7 +154,8 @@ def _trimmed(text: Any, at: Any, stop: Any) -> Any:
 def _any_number(text: Any, at: Any, stop: Any, point: Any, comma: Any) -> Any:
     """Return a number without a sign as (number, places); see `read_numbers`."""
     none = np.int64(0), np.int64(NO_NUMBER)
-    number, is_simple, after, first = np.int64(0), True, np.int64(0), at
+    number, after, first = np.int64(0), np.int64(0), at
+    is_simple: Any = True
     while at < stop and _value(text[at]) <= 9:
         is_simple &= number < _ROOM
         number = number * 10 + _value(text[at])
@@ -250,7 +251,8 @@ def write_decimals(
     """
     large = 0
     for row in range(places.size):
-        number, after = digits[row], np.int64(places[row])
+        number: Any = digits[row]
+        after: Any = np.int64(places[row])
         factor = _POWERS[scale - max(after, 0)]
         sign = number >> 63  # no branches: -1 or 0 turns all bits, or none
         size = U((number ^ sign) - sign)

@@ -78,9 +78,6 @@ def run_books(
         ),
         *_summed(books, written, outputs / SPENDING),
         *_unchanged(_PURCHASES, written),
-        Line(
-            "lines", ("written", "that hold what was joined"), (records, sum_of("intact", written))
-        ),
         *_complete(written, ledger, layout, combined_bytes),
         *_in_file(written, ledger, layout, outputs / COMBINED, checksum),
         *_recounted(ledger, books[1], written, records, outputs / SPENDING),

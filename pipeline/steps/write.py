@@ -8,28 +8,27 @@ for another. A retried partition writes the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 from dask.delayed import Delayed
 from distributed import Client
 
-from pipeline.columns.arrow import text_bytes, to_arrow
+from pipeline.columns.arrow import raw_text, text_bytes, to_arrow
 from pipeline.columns.totals import Checksum, seal
 from pipeline.csv_text.quoting import quote
 from pipeline.engine.ledger import NO_ENTRIES, as_entry, entry_of, with_totals
 from pipeline.engine.partitions import on_partitions
+from pipeline.kernels.lines import write_lines
 from pipeline.steps.join import PURCHASE
 from pipeline.steps.read import ID
 from pipeline.steps.render import CUSTOMER, Layout
 
-# Rows to join and write at a time: few enough that their text stays in the cache.
-_SLICE = 1 << 13
+# Bytes of text to put together and write at a time: few enough that they stay in the cache.
+_SLICE = 256 << 10
 
 
 class Target(Protocol):
@@ -76,9 +75,8 @@ def write_combined(
     With `escape`, ids that a spreadsheet would run as a formula are escaped (see `quoting.quote`).
 
     Control totals: `written_bytes`, `written_records` and the `checksum` of a partition's bytes;
-    how many records are `intact`: their lines hold what was joined; the seal of the
-    `text_written`, the checksum of the rows of the lookup, `customers_written`; and those of
-    `Target.write`.
+    the seal of the `text_written`, the checksum of the rows of the lookup, `customers_written`; and
+    those of `Target.write`.
     """
     return on_partitions(_write, combined, target, layout, escape, step="write", meta=NO_ENTRIES)
 
@@ -87,25 +85,17 @@ def _write(combined: pd.DataFrame, target: Target, layout: Layout, escape: bool)
     entry = entry_of(combined)
     if entry.get("undecided") is not None:  # record boundaries unknown: a second pass writes it
         return as_entry(combined)
-    ids, customers, purchases = _texts(combined, layout.no_purchase, escape)
-    size = entry["customer_bytes"] + _bytes(ids) + _bytes(purchases)
-    written: dict[str, Any] = {
-        "written_bytes": 0,
-        "written_records": 0,
-        "intact": 0,
-        "checksum": Checksum(),
-    }
+    lines = Lines(combined, layout.no_purchase, escape)
+    written: dict[str, Any] = {"written_bytes": 0, "written_records": 0, "checksum": Checksum()}
 
     def texts() -> Iterator[memoryview]:
-        for parts in _parts(ids, customers, purchases):
-            lines = _lines(parts)
-            data = text_bytes(lines)
-            written["written_bytes"] += len(data)
-            written["written_records"] += len(lines) // 3
-            written["intact"] += _intact(lines, parts)
-            written["checksum"] += Checksum.of(data)
-            yield memoryview(data.data)
+        for count, text in lines.texts():
+            written["written_bytes"] += len(text)
+            written["written_records"] += count
+            written["checksum"] += Checksum.of(text)
+            yield text
 
+    size = entry["customer_bytes"] + lines.size_without_customers
     placed = target.write(entry["block"], entry["next_block"], size, texts())
     return as_entry(
         with_totals(
@@ -114,54 +104,49 @@ def _write(combined: pd.DataFrame, target: Target, layout: Layout, escape: bool)
             **placed,
             **written,
             text_written=seal(combined[ID], combined[PURCHASE]),
-            customers_written=Checksum.of(customers.indices.to_numpy()),
+            customers_written=Checksum.of(lines.rows),
         )
     )
 
 
-def _texts(
-    combined: pd.DataFrame, no_purchase: str, escape: bool
-) -> tuple[pa.Array, pa.DictionaryArray, pa.Array]:
-    """Return the parts of all lines as CSV text: ids, customers and purchases."""
-    ids = quote(to_arrow(combined[ID]), escape)
-    purchases = pc.fill_null(to_arrow(combined[PURCHASE]), f"{no_purchase}\n")
-    return ids, to_arrow(combined[CUSTOMER]), purchases
+class Lines:
+    """The lines of joined records, as CSV text.
 
-
-def _parts(ids: pa.Array, customers: pa.DictionaryArray, purchases: pa.Array) -> Iterator[pa.Array]:
-    """Yield the parts of the lines, `_SLICE` rows at a time: all ids, customers, purchases."""
-    for start in range(0, len(ids), _SLICE):
-        rows = customers.indices.slice(start, _SLICE)
-        here = ids.slice(start, _SLICE), purchases.slice(start, _SLICE)
-        yield pa.concat_arrays([here[0], customers.dictionary.take(rows), here[1]])
-
-
-def _lines(parts: pa.Array) -> pa.Array:
-    """Return the parts of the lines, in turn: the id, the customer and the purchase of each line.
-
-    `parts` are all ids, then all customers, then all purchases.
+    Attributes: `rows`, those of the customers (int64), and `size_without_customers`, in bytes.
     """
-    # One copy of the text, where joining three arrays element by element takes several.
-    return parts.take(_in_turn(len(parts) // 3))
 
+    def __init__(self, combined: pd.DataFrame, no_purchase: str, escape: bool) -> None:
+        self._ids = quote(to_arrow(combined[ID]), escape)
+        customers = to_arrow(combined[CUSTOMER])
+        self.rows = customers.indices.to_numpy()
+        self._customers = customers.dictionary
+        self._purchases = to_arrow(combined[PURCHASE])
+        self._no_purchase = np.frombuffer(f"{no_purchase}\n".encode(), np.uint8)
+        missing = self._purchases.null_count
+        written = (
+            pc.sum(pc.binary_length(self._purchases)).as_py() or 0
+            if missing
+            else len(text_bytes(self._purchases))
+        )
+        self.size_without_customers = (
+            len(text_bytes(self._ids)) + written + missing * len(self._no_purchase)
+        )
 
-def _intact(lines: pa.Array, parts: pa.Array) -> int:
-    """Take lines apart again; return how many hold these parts: all, or else none is counted."""
-    count = len(parts) // 3
-    return count if len(lines) == len(parts) and lines.take(_by_kind(count)).equals(parts) else 0
-
-
-@lru_cache(maxsize=4)
-def _by_kind(count: int) -> pa.Array:
-    """Return the places, in `count` lines, of all ids, then all customers, then all purchases."""
-    return pa.array(np.arange(3 * count).reshape(count, 3).T.ravel())
-
-
-@lru_cache(maxsize=4)
-def _in_turn(count: int) -> pa.Array:
-    """Return the places of the parts of each of `count` lines, line by line."""
-    return pa.array(np.arange(3 * count).reshape(3, count).T.ravel())
-
-
-def _bytes(texts: pa.Array) -> int:
-    return len(text_bytes(texts))
+    def texts(self) -> Iterator[tuple[int, memoryview]]:
+        """Yield the number of some lines and their text, until there are no more."""
+        ids, id_bounds, _ = raw_text(self._ids)
+        customers, customer_bounds, _ = raw_text(self._customers)
+        purchases, purchase_bounds, valid = raw_text(self._purchases)
+        room, size, row = _SLICE, np.empty(1, np.int64), 0
+        while row < len(self.rows):
+            text = np.empty(room, np.uint8)
+            following = write_lines(
+                *(ids, id_bounds, self.rows, customers, customer_bounds),
+                *(purchases, purchase_bounds, valid, self._purchases.offset, self._no_purchase),
+                *(row, text, size),
+            )
+            if following == row:
+                room = int(size[0])  # one line needs all of it
+                continue
+            yield following - row, text[: size[0]].data
+            row = following
