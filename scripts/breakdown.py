@@ -21,7 +21,7 @@ from typing import Any
 import click
 import pandas as pd
 
-from pipeline.columns.arrow import text_bytes, to_arrow
+from pipeline.columns.arrow import to_arrow
 from pipeline.columns.totals import Checksum
 from pipeline.csv_text import fields
 from pipeline.csv_text.ranges import cut_into_ranges
@@ -43,7 +43,7 @@ _READING = [
     (read, "parse", "find delimiters and line ends"),
     (fields.PlainFields, "column", "take id and amount as text"),
     (fields.PlainFields, "lines", "take the rest of the line"),
-    (read, "parse_numbers", "text to exact numbers"),
+    (read, "parse_with_places", "text to exact numbers"),
 ]
 
 
@@ -134,18 +134,16 @@ def _purchases(
                 combined = join.paired(records, rows, lookup)
             with clock.step("sum by age group"):
                 spending._sum_purchases(combined)
-            slices = write._parts(*write._texts(combined, no_purchase, escape=False))
+            texts = write.Lines(combined, no_purchase, escape=False).texts()
             while True:
                 with clock.step("put the lines together"):
-                    parts = next(slices, None)
-                    if parts is None:
-                        break
-                    some = write._lines(parts)
-                with clock.step("take them apart again, and their checksum, for the books"):
-                    write._intact(some, parts)
-                    Checksum.of(text_bytes(some))
+                    _, text = next(texts, (0, None))
+                if text is None:
+                    break
+                with clock.step("their checksum"):
+                    Checksum.of(text)
                 with clock.step("write them (the kernel's share)"):
-                    size += file.write(text_bytes(some).data)
+                    size += file.write(text)
             count += len(records)
     return count, size
 

@@ -60,12 +60,16 @@ def raw_text(text: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     String `i` is from `offsets[i]` to `offsets[i + 1]` (int64), and missing unless bit `text.offset
     + i` of `valid` (uint8) is set; `valid` is empty if none is missing.
     """
-    valid, _, data = text.buffers()
-    return (
-        np.frombuffer(data or b"", np.uint8),
-        _offsets(text),
-        np.frombuffer(valid if valid and text.null_count else b"", np.uint8),
-    )
+    return np.frombuffer(text.buffers()[2] or b"", np.uint8), _offsets(text), bitmap(text)
+
+
+def bitmap(column: pa.Array) -> np.ndarray:
+    """Return which values are not missing, without a copy (uint8): empty if none is missing.
+
+    Value `i` has the bit `column.offset + i`, the lowest of a byte first.
+    """
+    valid = column.buffers()[0]
+    return np.frombuffer(valid if valid and column.null_count else b"", np.uint8)
 
 
 def join_texts(parts: Sequence[pa.Array]) -> pa.Array:
@@ -100,16 +104,3 @@ def _offsets(text: pa.Array) -> np.ndarray:
     if not len(text) or buffer is None:
         return np.zeros(1, np.int64)
     return np.frombuffer(buffer, np.int64)[text.offset : text.offset + len(text) + 1]
-
-
-def holds_any(text: pa.Array, marks: bytes) -> bool:
-    """Tell whether any byte of the strings is one of `marks`."""
-    data = text_bytes(text)
-    # A few comparing passes are many times faster than one pass with a lookup table.
-    return any(bool((data == mark).any()) for mark in marks)
-
-
-def holds_only(text: pa.Array, first: str, last: str) -> bool:
-    """Tell whether all bytes of the strings lie between these two ASCII characters, inclusive."""
-    data = text_bytes(text)
-    return not data.size or bool(data.min() >= ord(first) and data.max() <= ord(last))

@@ -7,7 +7,6 @@ has at most 20 digits before the decimal point and 18 after, not counting zeros 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Context, Decimal, Inexact, InvalidOperation
@@ -15,16 +14,15 @@ from shlex import quote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.columns.arrow import NUMBER, TEXT, bounds, holds_only, text_bytes
+from pipeline.columns.arrow import NUMBER, TEXT, raw_text
+from pipeline.kernels.numbers import (
+    NO_NUMBER,
+    UNDECIDED,
+    read_numbers,
+    write_decimals,
+)
 from pipeline.settings import Dialect
-
-_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-# Arrow's own conversion silently changes some longer numbers: 4e20 into 5971763307906….
-_ARROW_PATTERN = r"^[+-]?([0-9]{1,20}(\.[0-9]{0,18})?|\.[0-9]{1,18})$"
-_ARROW_LENGTH = 20
-_POINT = ord(".")
 
 # Decimal points and thousands separators in use around the world.
 _SIGNS = (
@@ -38,40 +36,36 @@ _FITTING = Context(prec=NUMBER.precision, traps=[InvalidOperation, Inexact])
 def parse_numbers(text: pa.Array, dialect: Dialect | None = None) -> pa.Array:
     """Return the numbers in `text` (large_string) as decimals; null for text that is no number.
 
-    The type is decimal128(38, 18), or decimal128(19, p) if all have p decimal places. `dialect`
-    gives the decimal point and the optional thousands separator.
+    See `parse_with_places`.
     """
-    if dialect and (dialect.decimal, dialect.thousands) != (".", ""):
-        text = _in_plain_notation(text, dialect)
-    try:
-        numbers = _parse_fixed_point(text)
-        if numbers is not None:
-            return numbers
-        longest = pc.max(pc.binary_length(text)).as_py() or 0
-        if holds_only(text, "+", "9") and longest <= _ARROW_LENGTH:  # + , - . / and digits
-            return pc.cast(text, NUMBER)
-    except pa.ArrowInvalid:
-        pass
-    return _parse_by_pattern(text)
+    return parse_with_places(text, dialect)[0]
 
 
-def decimal_places(text: pa.Array, numbers: pa.Array, dialect: Dialect) -> int:
-    """Return the most decimal places with which any number is written, up to 18.
+def parse_with_places(text: pa.Array, dialect: Dialect | None = None) -> tuple[pa.Array, int]:
+    """Return the numbers in `text` (large_string), and the most places with which one is written.
 
-    `numbers` are those in `text` (see `parse_numbers`).
+    `dialect` gives the decimal point and the optional thousands separator. Numbers are decimals,
+    null for text that is no number. Their type is decimal128(19, p), with the most places p, if
+    each fits into 64 bits without its point, else, and without any number, decimal128(38, 18).
+    Places count up to 18.
     """
-    if numbers.type != NUMBER:  # all have the same
-        return int(numbers.type.scale)
-    written = text.filter(numbers.is_valid())
-    with_point = written.filter(pc.match_substring(written, dialect.decimal))
-    if not len(with_point):
-        return 0
-    if pc.any(pc.match_substring_regex(with_point, "[eE]")).as_py():
-        plain = (_plain_places(value, dialect.decimal) for value in with_point.to_pylist())
-        return min(max(plain), NUMBER.scale)
-    trimmed = pc.utf8_trim_whitespace(with_point)
-    places = pc.subtract(pc.utf8_length(trimmed), pc.find_substring(trimmed, dialect.decimal))
-    return min(int(pc.max(places).as_py()) - 1, NUMBER.scale)
+    dialect = dialect or Dialect()
+    point, comma = _as_integer(dialect.decimal), _as_integer(dialect.thousands)
+    digits, places = np.empty(len(text), np.int64), np.empty(len(text), np.int8)
+    undecided = read_numbers(*raw_text(text), text.offset, point, comma, digits, places)
+    exact, most = _decide(text, dialect, places) if undecided else (None, 0)
+    count = int(np.count_nonzero(places != NO_NUMBER))
+    most = max(most, int(places.max(initial=0)))
+    valid = np.zeros(0 if count == len(text) else -(-len(text) // 8), np.uint8)
+    words = np.empty((len(text), 2), np.int64)
+    kind = NUMBER if undecided or not count else pa.decimal128(19, most)
+    if write_decimals(digits, places, kind.scale, words.ravel(), valid) and kind != NUMBER:
+        kind = NUMBER
+        write_decimals(digits, places, kind.scale, words.ravel(), valid)
+    if exact is not None:
+        words[places == UNDECIDED] = exact
+    buffers = [pa.py_buffer(valid) if len(valid) else None, pa.py_buffer(words)]
+    return pa.Array.from_buffers(kind, len(text), buffers), most
 
 
 def suggest_signs(values: Sequence[str], dialect: Dialect, any_point: bool) -> str:
@@ -93,78 +87,26 @@ def suggest_signs(values: Sequence[str], dialect: Dialect, any_point: bool) -> s
     return f"{most:,} of the first {len(text):,} would be numbers with {best}" if most else ""
 
 
-def _plain_places(number: str, point: str) -> int:
-    """Return the decimal places of a number, which may have an exponent, once written without."""
-    digits, _, exponent = number.strip().lower().partition("e")
-    return max(0, len(digits.partition(point)[2]) - int(exponent or 0))
+def _as_integer(sign: str) -> int:
+    return int.from_bytes(sign.encode(), "little")
 
 
-def _parse_fixed_point(text: pa.Array) -> pa.Array | None:
-    """Return numbers that all have the same number of decimal places, as prices do; else None.
+def _decide(text: pa.Array, dialect: Dialect, places: np.ndarray) -> tuple[np.ndarray, int]:
+    """Have Python read the numbers that are `UNDECIDED` in `places`, where others become none.
 
-    Without the point they are integers, which parse in half the time. Raises ArrowInvalid if one is
-    not a number or has too many digits.
+    Returns them as pairs of 64-bit words, in units of 1e-18, and the most places of one.
     """
-    # Only . / and digits: Arrow reads 0x10 as 16, and .-5 without its point would be a number.
-    if text.offset or text.null_count == len(text) or not holds_only(text, ".", "9"):
-        return None
-    data, stops = text_bytes(text), bounds(text)
-    is_point = data == _POINT
-    points = np.flatnonzero(is_point)
-    places = 0
-    if len(points):
-        first, last = stops[:-1], stops[1:] - 1
-        removed = np.ones(len(text), np.int64)  # one point per number
-        if text.null_count:
-            valid = text.is_valid().to_numpy(zero_copy_only=False)
-            first, last, removed = first[valid], last[valid], valid.astype(np.int64)
-        if len(points) != len(last) or (points < first).any():
-            return None
-        places = int(last[0] - points[0])
-        if not 0 <= places <= NUMBER.scale or (last - points != places).any():
-            return None
-        data = data[~is_point]
-        stops = stops - np.concatenate(([0], np.cumsum(removed)))
-    buffers = [text.buffers()[0], pa.py_buffer(stops), pa.py_buffer(data)]
-    integers = pc.cast(pa.Array.from_buffers(TEXT, len(text), buffers), pa.int64())
-    return _as_decimals(integers, places)
-
-
-def _as_decimals(integers: pa.Array, places: int) -> pa.Array:
-    """Return int64 as decimals, in units of the last of `places`, without any arithmetic."""
-    words = np.empty((len(integers), 2), "<i8")  # 128 bits, low word first
-    words[:, 0] = integers.fill_null(0).to_numpy()
-    np.right_shift(words[:, 0], 63, out=words[:, 1])
-    validity = pa.array(integers.is_valid()).buffers()[1] if integers.null_count else None
-    buffers = [validity, pa.py_buffer(words)]
-    return pa.Array.from_buffers(pa.decimal128(19, places), len(integers), buffers)
-
-
-def _in_plain_notation(text: pa.Array, dialect: Dialect) -> pa.Array:
-    """Turn `1.234,50` into `1234.50`; null if a point or separator is misplaced."""
-    point, comma = re.escape(dialect.decimal), re.escape(dialect.thousands)
-    whole = f"[0-9]+|[0-9]{{1,3}}({comma}[0-9]{{3}})+" if comma else "[0-9]+"
-    pattern = f"^[+-]?(({whole})({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?$"
-    trimmed = pc.utf8_trim_whitespace(text)
-    numbers = pc.if_else(pc.match_substring_regex(trimmed, pattern), trimmed, None)
-    if comma:
-        numbers = pc.replace_substring(numbers, dialect.thousands, "")
-    return pc.replace_substring(numbers, dialect.decimal, ".")
-
-
-def _parse_by_pattern(text: pa.Array) -> pa.Array:
-    """Leave to Arrow what it surely parses correctly, and the other numbers to Python."""
-    trimmed = pc.utf8_trim_whitespace(text)
-    easy = pc.match_substring_regex(trimmed, _ARROW_PATTERN)
-    numbers = pc.cast(pc.if_else(easy, trimmed, None), NUMBER)
-    hard = pc.and_not(pc.match_substring_regex(trimmed, _PATTERN), easy)
-    hard = pc.fill_null(hard, False)
-    values = [_parse_one(value) for value in trimmed.filter(hard).to_pylist()]
-    return pc.replace_with_mask(numbers, hard, pa.array(values, NUMBER))
-
-
-def _parse_one(text: str) -> Decimal | None:
-    try:
-        return Decimal(text, _FITTING).quantize(_LAST_PLACE, context=_FITTING)
-    except (InvalidOperation, Inexact):
-        return None
+    rows = np.flatnonzero(places == UNDECIDED)
+    words, most = [], 0
+    for row, written in zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True):
+        plain = written.strip().replace(dialect.thousands, "").replace(dialect.decimal, ".")
+        try:
+            exact = Decimal(plain, _FITTING)
+            number = exact.quantize(_LAST_PLACE, context=_FITTING).scaleb(NUMBER.scale, _FITTING)
+        except (InvalidOperation, Inexact):
+            places[row] = NO_NUMBER
+            continue
+        words.append(int(number).to_bytes(16, "little", signed=True))
+        if "." in plain:
+            most = max(most, -int(exact.as_tuple().exponent))
+    return np.frombuffer(b"".join(words), np.int64).reshape(-1, 2), min(most, NUMBER.scale)

@@ -6,13 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns.arrow import holds_only, raw_text
-from pipeline.columns.totals import hashes
+from pipeline.columns.arrow import raw_text
 from pipeline.kernels.ids import hash_ids, trim_ids
 
-# For hashes that must be the same in every process; indexes have secret ones.
+# For hashes that must be the same in every process, and for those of control totals: they share
+# nothing. Indexes have secret seeds.
 _SEEDS = np.array(
     [0x5D1B9C3E2F8A4761, 0xA3C65C2D97F4B10F, 0x3E8D17B2C96F05A5, 0xC9F1482B6D7E93B7], np.uint64
+)
+_CONTROL_SEEDS = np.array(
+    [0x8F6D2E91B7C4A035, 0x1C93E5A7486FDB29, 0xD4A7906C3B5E18F3, 0x67B81FD25A0C94ED], np.uint64
 )
 
 
@@ -41,17 +44,19 @@ class TrimmedIds:
 
 
 def key_hashes(ids: pa.Array) -> np.ndarray:
-    """Return a hash of each id as it is compared (uint64); 0 for a missing one.
+    """Return a hash of each id as it is compared (uint64), for control totals; 0 if it is missing.
 
-    It is for control totals, and shares nothing with the hashes and the blanks of `TrimmedIds`.
+    It shares nothing with any other hash of an id.
     """
-    return hashes(trimmed(ids))
+    keys = TrimmedIds(ids)
+    hashes = keys.hashes(_CONTROL_SEEDS)
+    hashes[keys.are_missing()] = 0
+    return hashes
 
 
 def trimmed(ids: pa.Array) -> pa.Array:
     """Return ids without surrounding blanks; blank ids become null."""
-    if not holds_only(ids, "!", "~"):
-        ids = pc.utf8_trim_whitespace(ids)
+    ids = pc.utf8_trim_whitespace(ids)
     return pc.if_else(pc.equal(pc.binary_length(ids), 0), None, ids) if _has_empty(ids) else ids
 
 

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from isal.isal_zlib import crc32, crc32_combine
 
-from pipeline.columns.arrow import NUMBER, bounds, text_bytes
+from pipeline.columns.arrow import bitmap, bounds, text_bytes
 from pipeline.kernels.text import sum_text
+from pipeline.kernels.totals import LIMBS, count_by_code, sum_by_code, sum_pairs
 
 # For sums of decimals in Python: enough digits for any, as decimal256 has 76.
 EXACT = Context(prec=100)
 
-_LONG = 19  # digits: no table of such numbers that fits in memory has a sum of 38 digits
-_WORD = 8  # bytes
-_MOST_WORDS = 32
-_ROWS = 1 << 14  # whose numbers stay in the cache
 # Odd constants of a multiplicative hash (those of SplitMix64).
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _HALF = np.uint64(32)
@@ -59,44 +54,6 @@ def checksums(text: pa.Array) -> tuple[Checksum, Checksum]:
     return Checksum.of(np.diff(bounds(text))), Checksum.of(text_bytes(text))
 
 
-def hashes(text: pa.Array) -> np.ndarray:
-    """Return a 64-bit hash of each string (uint64); 0 for one that is empty or missing.
-
-    Different texts have different hashes, but for a chance of 2**-64.
-    """
-    stops = bounds(text)
-    # Eight bytes from any place on, read as one number.
-    padded = np.append(text_bytes(text), np.zeros(_WORD, np.uint8))
-    words = np.ndarray(len(padded) - _WORD + 1, "<u8", padded, strides=(1,))
-    found = np.empty(len(text), np.uint64)
-    for start in range(0, len(text), _ROWS):
-        some = stops[start : start + _ROWS + 1]
-        found[start : start + _ROWS] = _hashes(words, some[:-1], np.diff(some))
-    for row in np.flatnonzero(np.diff(stops) > _WORD * _MOST_WORDS).tolist():
-        data = padded[stops[row] : stops[row + 1]].tobytes()
-        found[row] = int.from_bytes(blake2b(data, digest_size=_WORD).digest(), "little")
-    if text.null_count:
-        found[~_valid(text)] = 0
-    return found
-
-
-def _hashes(words: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    found = words[starts]
-    short = np.minimum(sizes, _WORD)
-    # Shifts out what is beyond the text; a shift by all bits leaves 0.
-    found <<= ((_WORD - short) << 3).view(np.uint64)
-    found ^= _OF_SIZE.take(short)  # zero bytes count too
-    longest = min(int(sizes.max()), _WORD * _MOST_WORDS)
-    if longest > _WORD:
-        last = np.maximum(sizes - _WORD, 0)
-        found ^= np.where(last > 0, mixed(sizes), 0)
-        for place in range(_WORD, longest, _WORD):
-            # The last word ends with the text, and overlaps with the one before it.
-            more = mixed(found) ^ words[starts + np.minimum(last, place)]
-            found = np.where(sizes > place, more, found)
-    return mixed(found)
-
-
 def mixed(values: np.ndarray) -> np.ndarray:
     """Return a permutation of all 64-bit numbers that leaves no pattern (uint64); 0 stays 0."""
     values = values.astype(np.uint64)  # a copy
@@ -106,23 +63,12 @@ def mixed(values: np.ndarray) -> np.ndarray:
     return values
 
 
-_OF_SIZE = mixed(np.arange(_WORD + 1))
-
-
 def pairing(order: np.ndarray, keys: np.ndarray) -> int:
     """Return the sum modulo 2**64 of `keys` (uint64), each times a hash of its record's `order`.
 
     If any record has another's key, the sum differs but for a chance of some 2**-60.
     """
-    total = 0
-    for start in range(0, len(keys), _ROWS):
-        weights = order[start : start + _ROWS].astype(np.uint64)  # a copy
-        weights += np.uint64(1)
-        weights *= _FIRST
-        weights ^= weights >> _HALF
-        weights *= keys[start : start + _ROWS]
-        total += int(weights.sum())
-    return modulo(total)
+    return int(sum_pairs(order, keys))
 
 
 def total_of(keys: np.ndarray) -> int:
@@ -146,29 +92,34 @@ def text_total(data: np.ndarray) -> int:
 
 def exact_sum(numbers: pa.Array) -> Decimal:
     """Return the exact sum of decimal128 numbers; 0 if there are none."""
-    total = pc.sum(summable(numbers)).as_py()
-    return Decimal(0) if total is None else total
+    return sum_by_group(numbers, np.zeros(len(numbers), np.int16), 1)[0]
 
 
-def summable(numbers: pa.Array) -> pa.Array:
-    """Return `numbers` in a type in which none of their sums can overflow.
+def sum_by_group(numbers: pa.Array, codes: np.ndarray, count: int) -> list[Decimal]:
+    """Return the exact sum of the decimal128 numbers with each code from 0 to `count` - 1."""
+    sums = np.zeros(count * LIMBS, np.int64)
+    if len(numbers):
+        start, stop = 2 * numbers.offset, 2 * (numbers.offset + len(numbers))
+        words = np.frombuffer(numbers.buffers()[1], np.int64)[start:stop]
+        bits = bitmap(numbers)
+        sum_by_code(words, bits, numbers.offset, codes.astype(np.int16, copy=False), sums)
+    parts = sums.reshape(count, LIMBS).tolist()
+    totals = (sum(part << 32 * place for place, part in enumerate(one)) for one in parts)
+    with localcontext(EXACT):
+        return [Decimal(total).scaleb(-numbers.type.scale) for total in totals]
 
-    Arrow's decimal128 sums silently wrap around at 38 digits. With the 76 digits of decimal256, no
-    number of rows that fits in memory overflows, but summing is five times slower.
-    """
-    if numbers.type.precision <= _LONG:
-        return numbers
-    extremes = pc.min_max(numbers).as_py()
-    largest = max(abs(extremes["min"] or 0), abs(extremes["max"] or 0))
-    if largest * len(numbers) < Decimal(10) ** (NUMBER.precision - numbers.type.scale):
-        return numbers
-    return pc.cast(numbers, pa.decimal256(76, numbers.type.scale))
+
+def count_by_group(column: pa.Array, codes: np.ndarray, count: int) -> list[int]:
+    """Return how many values of a column with each code, from 0 to `count` - 1, are not missing."""
+    counts = np.zeros(count, np.int64)
+    count_by_code(bitmap(column), column.offset, codes.astype(np.int16, copy=False), counts)
+    return counts.tolist()
 
 
 def exact_sums(numbers: pa.Array, codes: np.ndarray, count: int) -> list[Decimal]:
     """Return the exact sum of the decimal128 numbers with each code from 0 to `count` - 1.
 
-    NumPy adds up the words of the numbers; that Arrow sums the same is what this is there to show.
+    NumPy adds them up; that `sum_by_group` finds the same is what this is there to show.
     """
     if not len(numbers):
         return [Decimal(0)] * count

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns.arrow import TEXT, holds_any
+from pipeline.columns.arrow import TEXT, text_bytes
+from pipeline.kernels.lines import count_marks
 
 _NEEDS_QUOTES = '[",\r\n]'
 
@@ -20,7 +21,7 @@ def quote(text: pa.Array, escape: bool = False) -> pa.Array:
     """
     if escape:
         text = _escape_formulas(text)
-    if not holds_any(text, b'",\r\n'):
+    if count_marks(text_bytes(text)) == 0:
         return pc.fill_null(text, "") if text.null_count else text
     special = pc.match_substring_regex(text, _NEEDS_QUOTES)
     doubled = pc.replace_substring(text, '"', '""')

@@ -33,14 +33,18 @@ def _array(dtype: Any, *, is_input: bool) -> Any:
 
 # Arrays that a kernel reads, which may be read-only, and those that it fills; all are contiguous.
 Bytes = Annotated[np.ndarray, _array(types.uint8, is_input=True)]
+Int8s = Annotated[np.ndarray, _array(types.int8, is_input=True)]
+Int16s = Annotated[np.ndarray, _array(types.int16, is_input=True)]
 Int32s = Annotated[np.ndarray, _array(types.int32, is_input=True)]
 Int64s = Annotated[np.ndarray, _array(types.int64, is_input=True)]
 UInt64s = Annotated[np.ndarray, _array(types.uint64, is_input=True)]
 BytesOut = Annotated[np.ndarray, _array(types.uint8, is_input=False)]
+Int8sOut = Annotated[np.ndarray, _array(types.int8, is_input=False)]
 Int32sOut = Annotated[np.ndarray, _array(types.int32, is_input=False)]
 Int64sOut = Annotated[np.ndarray, _array(types.int64, is_input=False)]
 UInt64sOut = Annotated[np.ndarray, _array(types.uint64, is_input=False)]
 Int64 = Annotated[int, types.int64]
+UInt64 = Annotated[int, types.uint64]
 
 _SETTINGS = {"nogil": True, "error_model": "numpy", "fastmath": False}
 
@@ -109,7 +113,10 @@ def kernel(function: Callable[..., Any]) -> Kernel:
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function that kernels call; it is compiled as a part of each."""
+    """Make a function that kernels call; it is compiled as a part of each.
+
+    It is copied to where it is called: a call would count the references to each array.
+    """
     compiled: Callable[..., Any] = numba.njit(**_SETTINGS, forceinline=True)(function)
     return compiled
 

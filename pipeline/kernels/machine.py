@@ -121,6 +121,18 @@ def _multiply(typingctx: Any, first: Any, second: Any) -> Any:
 
 
 @intrinsic
+def _multiply_high(typingctx: Any, first: Any, second: Any) -> Any:
+    """Return the upper half of a product of 128 bits."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        single, double = ir.IntType(64), ir.IntType(128)
+        product = builder.mul(*(builder.zext(factor, double) for factor in args))
+        return builder.trunc(builder.lshr(product, double(64)), single)
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
+@intrinsic
 def _prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -175,6 +187,9 @@ if config.DISABLE_JIT:
         product = int(first) * int(second)
         return np.uint64(product >> 64 ^ product & (1 << 64) - 1)
 
+    def _multiply_high(first: Any, second: Any) -> Any:
+        return np.uint64(int(first) * int(second) >> 64)
+
     def _prefetch(array: Any, at: Any) -> None:
         pass
 
@@ -226,6 +241,12 @@ def count_bits(word: Any) -> Any:
 def fold(first: Any, second: Any) -> Any:
     """Return both halves of the product of two uint64, combined by an exclusive or."""
     return _multiply(first, second)
+
+
+@inner
+def high_product(first: Any, second: Any) -> Any:
+    """Return the upper half of the product of two uint64."""
+    return _multiply_high(first, second)
 
 
 @inner

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns.arrow import NUMBER, to_number, to_text
-from pipeline.columns.decimals import decimal_places, parse_numbers
+from pipeline.columns.decimals import parse_with_places
 from pipeline.columns.keys import key_hashes
 from pipeline.columns.totals import exact_sum, pairing, total_of
 from pipeline.csv_text.fields import Fields
@@ -103,26 +103,25 @@ class NumberColumn:
     lowest: int | None = None
     highest: int | None = None
 
-    def parse(self, text: pa.Array, dialect: Dialect) -> tuple[pa.Array, np.ndarray]:
-        """Return the usable numbers in `text`, and which rows have a number out of range.
+    def parse(self, text: pa.Array, dialect: Dialect) -> tuple[pa.Array, int, np.ndarray]:
+        """Return the usable numbers in `text`, their places, and the rows of those out of range.
 
-        Of other values, the number is null (see `parse_numbers`). The rows are ascending (int64).
+        Of other values, the number is null (see `parse_with_places`). The rows are ascending
+        (int64).
         """
-        if self.lowest is None and self.highest is None:
-            return parse_numbers(text, dialect), _NO_ROWS
-        # A bounded column has few distinct values: parse each of them once.
-        every = text.dictionary_encode()
-        numbers = pc.cast(parse_numbers(every.dictionary, dialect), NUMBER)
+        numbers, places = parse_with_places(text, dialect)
+        extremes = pc.min_max(numbers).as_py()
         beyond = np.zeros(len(numbers), bool)
-        for limit, compare in ((self.lowest, pc.less), (self.highest, pc.greater)):
-            if limit is not None:
+        for limit, extreme, compare in (
+            (self.lowest, "min", pc.less),
+            (self.highest, "max", pc.greater),
+        ):
+            # Few columns have any: to look at both ends is enough for the others.
+            if limit is not None and compare(extremes[extreme], limit).as_py():
                 found = compare(numbers, pa.scalar(Decimal(limit), NUMBER))
                 beyond |= pc.fill_null(found, False).to_numpy(zero_copy_only=False)
-        if not beyond.any():
-            return numbers.take(every.indices), _NO_ROWS
-        usable = pc.if_else(pa.array(beyond), None, numbers)
-        places = pc.fill_null(every.indices, len(beyond)).to_numpy()
-        return usable.take(every.indices), np.flatnonzero(np.append(beyond, False)[places])
+        usable = pc.if_else(pa.array(beyond), None, numbers) if beyond.any() else numbers
+        return usable, places, np.flatnonzero(beyond)
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def read(
     `kept_rejects`), and only the first ones, up to `MAX_EXAMPLES`, are in its totals.
     """
     none = parse(b"", source.columns, dialect.encoding, dialect).fields
-    numbers, _ = wanted.number.parse(none.column(wanted.number.name), dialect)
+    numbers, *_ = wanted.number.parse(none.column(wanted.number.name), dialect)
     meta = _records(none, source.columns, wanted, numbers, np.empty(0, np.uint64), 0)
     return from_blocks(
         _read,
@@ -253,7 +252,7 @@ def read_block(
     parsed = parse(text, block.file.columns, block.file.encoding, dialect)
     fields = parsed.fields
     values = fields.column(wanted.number.name)
-    numbers, beyond = wanted.number.parse(values, dialect)
+    numbers, places, beyond = wanted.number.parse(values, dialect)
     unusable = _rows_of(pc.and_(numbers.is_null(), values.is_valid()))
     unusable = np.setdiff1d(unusable, beyond, assume_unique=True) if len(beyond) else unusable
     ids = fields.column(wanted.id)
@@ -274,7 +273,7 @@ def read_block(
         unusable=len(unusable),
         out_of_range=len(beyond),
         total=exact_sum(numbers),
-        places=decimal_places(values, numbers, dialect),
+        places=places,
         text=fields.text_total(),
         ids=total_of(keys),
         pairs=pairing(records[ORDER].to_numpy(), keys),

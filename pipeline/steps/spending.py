@@ -10,10 +10,9 @@ from pathlib import Path
 
 import dask.dataframe as dd
 import pandas as pd
-import pyarrow as pa
 
 from pipeline.columns.arrow import to_arrow
-from pipeline.columns.totals import EXACT, summable
+from pipeline.columns.totals import EXACT, count_by_group, sum_by_group
 from pipeline.engine.ledger import Ledger, with_totals
 from pipeline.engine.partitions import on_partitions, schema
 from pipeline.settings import UNKNOWN, AgeGroups
@@ -116,24 +115,11 @@ def write_spending(summary: pd.DataFrame, path: Path) -> None:
 
 def _sum_purchases(combined: pd.DataFrame) -> pd.DataFrame:
     age_group = combined[AGE_GROUP].cat
-    table = pa.table(
-        {
-            "group": pa.array(age_group.codes.to_numpy()),
-            "amount": summable(to_arrow(combined[AMOUNT])),
-            "purchase": to_arrow(combined[PURCHASE]),
-        }
-    )
-    sums = table.group_by("group", use_threads=False).aggregate(
-        [("amount", "sum"), ("purchase", "count")]
-    )
-    spending = {
-        age_group.categories[code]: (total or Decimal(0), purchases)
-        for code, total, purchases in zip(
-            *(sums[name].to_pylist() for name in ("group", "amount_sum", "purchase_count")),
-            strict=True,
-        )
-        if purchases
-    }
+    groups = age_group.codes.to_numpy(), len(age_group.categories)
+    sums = sum_by_group(to_arrow(combined[AMOUNT]), *groups)
+    counts = count_by_group(to_arrow(combined[PURCHASE]), *groups)
+    found = zip(age_group.categories, sums, counts, strict=True)
+    spending = {label: (amount, count) for label, amount, count in found if count}
     return with_totals(combined, Summed(spending), before=combined)
 
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from typing import Protocol
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 from dask.delayed import Delayed
 from distributed import Client
 
-from pipeline.columns.arrow import text_bytes, to_arrow
+from pipeline.columns.arrow import raw_text, text_bytes, to_arrow
 from pipeline.columns.totals import Checksum, text_total
 from pipeline.csv_text.quoting import quote
 from pipeline.engine.ledger import (
@@ -34,12 +32,13 @@ from pipeline.engine.ledger import (
 )
 from pipeline.engine.objects import Part
 from pipeline.engine.partitions import on_partitions
+from pipeline.kernels.lines import write_lines
 from pipeline.steps.join import PURCHASE, CustomerText
 from pipeline.steps.read import ID, is_undecided
 from pipeline.steps.render import CUSTOMER, Layout
 
-# Rows to join and write at a time: few enough that their text stays in the cache.
-_SLICE = 1 << 13
+# Bytes of text to put together and write at a time: few enough that they stay in the cache.
+_SLICE = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -121,53 +120,62 @@ def _write(combined: pd.DataFrame, target: Target, layout: Layout, escape: bool)
     entry = entry_of(combined)
     if is_undecided(entry):  # a second pass writes it
         return as_entry(combined)
-    ids, customers, purchases = _texts(combined, layout.no_purchase, escape)
-    size = entry[CustomerText].bytes + len(text_bytes(ids)) + len(text_bytes(purchases))
+    lines, number = Lines(combined, layout.no_purchase, escape), entry[Number]
     records, checksum = 0, Checksum()
 
     def texts() -> Iterator[memoryview]:
         nonlocal records, checksum
-        for parts in _parts(ids, customers, purchases):
-            lines = _lines(parts)
-            data = text_bytes(lines)
-            records += len(lines) // 3
-            checksum += Checksum.of(data)
-            yield memoryview(data.data)
+        for count, text in lines.texts():
+            records += count
+            checksum += Checksum.of(text)
+            yield text
 
-    number = entry[Number]
+    size = entry[CustomerText].bytes + lines.size_without_customers
     placed = target.write(number.block, number.following, size, texts())
-    text = text_total(text_bytes(ids)) + text_total(text_bytes(purchases))
-    written = Written(number.block, placed, checksum.size, records, checksum, text)
+    written = Written(number.block, placed, checksum.size, records, checksum, lines.text_total)
     return as_entry(with_totals(pd.DataFrame(), written, before=combined))
 
 
-def _texts(
-    combined: pd.DataFrame, no_purchase: str, escape: bool
-) -> tuple[pa.Array, pa.DictionaryArray, pa.Array]:
-    """Return the parts of all lines as CSV text: ids, customers and purchases."""
-    ids = quote(to_arrow(combined[ID]), escape)
-    purchases = pc.fill_null(to_arrow(combined[PURCHASE]), f"{no_purchase}\n")
-    return ids, to_arrow(combined[CUSTOMER]), purchases
+class Lines:
+    """The lines of joined records, as CSV text.
 
-
-def _parts(ids: pa.Array, customers: pa.DictionaryArray, purchases: pa.Array) -> Iterator[pa.Array]:
-    """Yield the parts of the lines, `_SLICE` rows at a time: all ids, customers, purchases."""
-    for start in range(0, len(ids), _SLICE):
-        rows = customers.indices.slice(start, _SLICE)
-        here = ids.slice(start, _SLICE), purchases.slice(start, _SLICE)
-        yield pa.concat_arrays([here[0], customers.dictionary.take(rows), here[1]])
-
-
-def _lines(parts: pa.Array) -> pa.Array:
-    """Return the parts of the lines, in turn: the id, the customer and the purchase of each line.
-
-    `parts` are all ids, then all customers, then all purchases.
+    Attributes: `rows`, those of the customers (int64); of ids and purchases, `text_total`, the total
+    of their text, and `size_without_customers`, in bytes.
     """
-    # One copy of the text, where joining three arrays element by element takes several.
-    return parts.take(_in_turn(len(parts) // 3))
 
+    def __init__(self, combined: pd.DataFrame, no_purchase: str, escape: bool) -> None:
+        self._ids = quote(to_arrow(combined[ID]), escape)
+        customers = to_arrow(combined[CUSTOMER])
+        self.rows = customers.indices.to_numpy()
+        self._customers = customers.dictionary
+        self._purchases = to_arrow(combined[PURCHASE])
+        self._no_purchase = np.frombuffer(f"{no_purchase}\n".encode(), np.uint8)
+        missing = self._purchases.null_count
+        written = (
+            pc.sum(pc.binary_length(self._purchases)).as_py() or 0
+            if missing
+            else len(text_bytes(self._purchases))
+        )
+        self.size_without_customers = (
+            len(text_bytes(self._ids)) + written + missing * len(self._no_purchase)
+        )
+        self.text_total = sum(map(text_total, map(text_bytes, (self._ids, self._purchases))))
 
-@lru_cache(maxsize=4)
-def _in_turn(count: int) -> pa.Array:
-    """Return the places of the parts of each of `count` lines, line by line."""
-    return pa.array(np.arange(3 * count).reshape(3, count).T.ravel())
+    def texts(self) -> Iterator[tuple[int, memoryview]]:
+        """Yield the number of some lines and their text, until there are no more."""
+        ids, id_bounds, _ = raw_text(self._ids)
+        customers, customer_bounds, _ = raw_text(self._customers)
+        purchases, purchase_bounds, valid = raw_text(self._purchases)
+        room, size, row = _SLICE, np.empty(1, np.int64), 0
+        while row < len(self.rows):
+            text = np.empty(room, np.uint8)
+            following = write_lines(
+                *(ids, id_bounds, self.rows, customers, customer_bounds),
+                *(purchases, purchase_bounds, valid, self._purchases.offset, self._no_purchase),
+                *(row, text, size),
+            )
+            if following == row:
+                room = int(size[0])  # one line needs all of it
+                continue
+            yield following - row, text[: size[0]].data
+            row = following

@@ -84,7 +84,9 @@ def test_columns_of_one_number_of_places_take_the_fast_path_to_the_same_numbers(
 
 def test_prices_are_as_wide_as_they_need() -> None:
     assert parse_numbers(text("19.90", None, "0.05")).type == pa.decimal128(19, 2)
-    assert parse_numbers(text("19.90", "5")).type == NUMBER
+    assert parse_numbers(text("19.90", "5", "x", "-.125")).type == pa.decimal128(19, 3)
+    assert parse_numbers(text("19.90", "1e2")).type == NUMBER
+    assert parse_numbers(text("100", "0.00000000000000001")).type == NUMBER  # 1e19 of its units
 
 
 @pytest.mark.parametrize(

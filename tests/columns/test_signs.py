@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.frames import text
 
-from pipeline.columns.decimals import decimal_places, parse_numbers, suggest_signs
+from pipeline.columns.decimals import parse_with_places, suggest_signs
 from pipeline.settings import Dialect
 
 
@@ -26,15 +26,14 @@ from pipeline.settings import Dialect
     ],
 )
 def test_decimal_places(values: list[str | None], places: int) -> None:
-    column = text(*(value or None for value in values))
-
-    assert decimal_places(column, parse_numbers(column), Dialect()) == places
+    assert parse_with_places(text(*(value or None for value in values)))[1] == places
 
 
-def test_decimal_places_behind_a_comma() -> None:
-    column, dialect = text("1.234,500", "7"), Dialect(decimal=",", thousands=".")
+@pytest.mark.parametrize("thousands", [".", "\u00a0", "\u202f"])
+def test_decimal_places_behind_a_comma(thousands: str) -> None:
+    dialect = Dialect(decimal=",", thousands=thousands)
 
-    assert decimal_places(column, parse_numbers(column, dialect), dialect) == 3
+    assert parse_with_places(text(f"1{thousands}234,500", "7"), dialect)[1] == 3
 
 
 @pytest.mark.parametrize(

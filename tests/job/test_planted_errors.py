@@ -27,7 +27,6 @@ from support.planting import (
     dropped,
     group_dropped,
     group_shifted,
-    in_line,
     in_lookup,
     last_doubled,
     last_dropped,
@@ -75,7 +74,6 @@ JOINED = "blocks of customers, between joining and writing: "
 TRANSFORMED = "blocks of customers, between reading and transforming: "
 AGES = "blocks of ages, between reading and transforming: "
 RENDERED = "blocks of customers, between transforming and rendering: "
-LINES = "lines: written "
 BYTES = "bytes of the combined table: in the file "
 IN_FILE = "blocks of the combined table: written "
 CHECKSUM = "checksum of the combined table: written"
@@ -132,10 +130,8 @@ PLANTED = [
     ("write", before, write, "_write", customers_exchanged, JOINED),
     ("write", before, write, "_write", swapped("customer_id", "12", "21"), TEXT),
     ("write", before, write, "_write", swapped("purchase", "171.25", "117.25"), TEXT),
-    ("write", behind, write, "_lines", line_dropped, WRITTEN),
-    ("write", behind, write, "_lines", line_doubled, WRITTEN),
-    ("write", behind, write, "_lines", in_line, LINES),
-    ("write", behind, write, "_lines", texts_exchanged, LINES),
+    ("write", changed, write.Lines, "texts", line_dropped, WRITTEN),
+    ("write", changed, write.Lines, "texts", line_doubled, WRITTEN),
     ("write", changed, prefix_sum.PrefixSum, "place", moved, BYTES),
     ("file", on_file, job_module, "read_back", byte_flipped, CHECKSUM),
     ("file", on_file, job_module, "read_back", blocks_exchanged, IN_FILE),

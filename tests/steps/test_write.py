@@ -23,7 +23,7 @@ from pipeline.engine.ledger import entries_in, with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.steps.combined_file import CombinedFile, part_file
 from pipeline.steps.render import Layout
-from pipeline.steps.write import _intact, _lines, write_combined
+from pipeline.steps.write import write_combined
 
 Entry = dict[str, Any]
 LAYOUT = Layout("customer_id,name,product,price", "", ",")
@@ -97,7 +97,6 @@ def test_the_file_is_the_same_for_any_partitions(
     assert path.read_bytes() == expected_file()
     assert [entry["block"] for entry in entries] == list(range(partitions))
     assert sum(entry["written_records"] for entry in entries) == len(LINES)
-    assert sum(entry["intact"] for entry in entries) == len(LINES)
     checksum = sum((entry["checksum"] for entry in entries), Checksum.of(LAYOUT.header_line))
     assert checksum == Checksum.of(path.read_bytes())
 
@@ -233,22 +232,3 @@ def test_an_id_that_a_spreadsheet_would_run_is_defused_on_demand(
 
     with path.open(newline="", encoding="utf-8") as file:
         assert [row[0] for row in csv.reader(file)] == ["customer_id", "'=1+1", "-7", "'@a,b"]
-
-
-@pytest.mark.parametrize(
-    ("lines", "intact"),
-    [
-        ("1 ,Ada, Lamp 2 ,Bo, Cup", 2),
-        ("1 ,Ada, Lmap 2 ,Bo, Cup", 0),
-        ("1 ,Bo, Lamp 2 ,Ada, Cup", 0),
-        ("2 ,Bo, Cup 1 ,Ada, Lamp", 0),
-        ("1 ,Ada, Lamp", 0),
-        ("1 ,Ada, Lamp 2 ,Bo, Cup 2 ,Bo, Cup", 0),
-        ("1 ,Ada, Lam 2 ,Bo, Cupp", 0),
-    ],
-)
-def test_lines_are_intact_if_they_hold_their_parts(lines: str, intact: int) -> None:
-    parts = text("1", "2", ",Ada,", ",Bo,", "Lamp", "Cup")
-
-    assert _lines(parts).to_pylist() == ["1", ",Ada,", "Lamp", "2", ",Bo,", "Cup"]
-    assert _intact(text(*lines.split()), parts) == intact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pipeline.engine.ledger import entry_of, with_totals
 from pipeline.steps.lookup import Lookup
 
 Change = Callable[[Any], Any]
+Texts = Iterator[tuple[int, memoryview]]
 CENT = Decimal("0.01")
 
 
@@ -72,17 +73,20 @@ def cent_in_total(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(total_spending=[first + CENT, *others])
 
 
-def _in_marked_line(lines: pa.Array) -> np.ndarray:
-    """Tell which parts of lines, in turn, are of the marked purchase: three a line."""
-    return np.repeat(pc.match_substring(lines[2::3], "marked").to_numpy(False), 3)
+def _lines_changed(texts: Texts, times: int) -> Texts:
+    """Yield the texts of some lines, the marked one so many times, and how many lines each has."""
+    for _, text in texts:
+        lines = bytes(text).splitlines(keepends=True)
+        found = [line for line in lines for _ in range(times if b"marked" in line else 1)]
+        yield len(found), memoryview(b"".join(found))
 
 
-def line_dropped(lines: pa.Array) -> pa.Array:
-    return lines.filter(pa.array(~_in_marked_line(lines)))
+def line_dropped(texts: Texts) -> Texts:
+    return _lines_changed(texts, 0)
 
 
-def line_doubled(lines: pa.Array) -> pa.Array:
-    return pa.concat_arrays([lines, lines.filter(pa.array(_in_marked_line(lines)))])
+def line_doubled(texts: Texts) -> Texts:
+    return _lines_changed(texts, 2)
 
 
 def group_dropped(summary: pd.DataFrame) -> pd.DataFrame:
@@ -231,10 +235,6 @@ def group_shifted(frame: pd.DataFrame) -> pd.DataFrame:
     codes[0] = codes[0] - 1 if codes[0] else 1
     groups = pd.Categorical.from_codes(codes, dtype=frame["age_group"].dtype)
     return frame.assign(age_group=groups)
-
-
-def in_line(lines: pa.Array) -> pa.Array:
-    return pc.replace_substring(lines, "marked,10.00", "marked,01.00")
 
 
 def mark_lost(found: np.ndarray) -> np.ndarray:

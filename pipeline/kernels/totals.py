@@ -1,0 +1,69 @@
+"""Exact sums of numbers, and control totals.
+
+The caller allocates all arrays. In bitmaps, which may be empty if all bits are set, row `r` has the
+bit `first_bit + r`, the lowest of a byte first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.kernels.jit import (
+    Bytes,
+    Int16s,
+    Int64,
+    Int64s,
+    Int64sOut,
+    UInt64,
+    UInt64s,
+    kernel,
+)
+
+LIMBS = 4  # of a sum: 32 bits of each number, so no 2**31 numbers overflow one
+
+_HALF, _LOW = 32, np.int64(0xFFFFFFFF)
+# An odd constant of a multiplicative hash (of SplitMix64).
+_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
+
+
+@kernel
+def sum_by_code(
+    words: Int64s, valid: Bytes, first_bit: Int64, codes: Int16s, sums: Int64sOut
+) -> None:
+    """Add each number to the sum of its code.
+
+    `words` are two for each number of 128 bits, the low one first; those that are not `valid` do
+    not count. `sums` has `LIMBS` for each code, the lowest first; with their places, they add up to
+    the sum: the last one has its sign.
+    """
+    for row in range(codes.size):
+        bit = first_bit + row
+        if valid.size > 0 and not (valid[bit >> 3] >> (bit & 7)) & 1:
+            continue
+        low, high = words[2 * row], words[2 * row + 1]
+        place = np.int64(codes[row]) * LIMBS
+        sums[place] += low & _LOW
+        sums[place + 1] += (low >> _HALF) & _LOW
+        sums[place + 2] += high & _LOW
+        sums[place + 3] += high >> _HALF
+
+
+@kernel
+def count_by_code(valid: Bytes, first_bit: Int64, codes: Int16s, counts: Int64sOut) -> None:
+    """Add to `counts` how many `valid` rows have each code."""
+    for row in range(codes.size):
+        bit = first_bit + row
+        if valid.size == 0 or (valid[bit >> 3] >> (bit & 7)) & 1:
+            counts[np.int64(codes[row])] += 1
+
+
+@kernel
+def sum_pairs(order: Int64s, keys: UInt64s) -> UInt64:
+    """Return the sum modulo 2**64 of `keys`, each times a hash of its record's `order`."""
+    total: Any = np.uint64(0)
+    for row in range(keys.size):
+        weight = np.uint64(order[row] + 1) * _FACTOR
+        total += (weight ^ (weight >> np.uint64(_HALF))) * keys[row]
+    return total
