@@ -74,23 +74,35 @@ def decimal_places(text: pa.Array, numbers: pa.Array, dialect: Dialect) -> int:
     return min(int(pc.max(places).as_py()) - 1, NUMBER.scale)
 
 
-def suggest_signs(values: Sequence[str], dialect: Dialect, any_point: bool) -> str:
+def is_too_long(value: str, dialect: Dialect) -> bool:
+    """Tell whether a value is a number, but one with too many digits (see `parse_numbers`)."""
+    text = _in_plain_notation(pa.array([value], TEXT), dialect)
+    is_number = pc.match_substring_regex(text, _PATTERN)
+    return bool(is_number[0].as_py()) and not parse_numbers(text)[0].is_valid
+
+
+def suggest_signs(
+    values: Sequence[str], usable: Sequence[str], dialect: Dialect, any_point: bool
+) -> str:
     """Return the options with which most of some unusable values are numbers; "" if none is.
 
-    With `any_point`, another decimal point may be suggested, too.
+    All of the `usable` values are numbers with them, too. With `any_point`, another decimal point
+    may be suggested.
     """
-    text, best, most = pa.array(values, TEXT), "", 0
+    text, numeric, best, most = pa.array(values, TEXT), pa.array(usable, TEXT), "", 0
     for point, comma in _SIGNS:
         if point == dialect.decimal or any_point:
-            numbers = parse_numbers(text, replace(dialect, decimal=point, thousands=comma))
-            if (found := len(text) - numbers.null_count) > most:
+            tried = replace(dialect, decimal=point, thousands=comma)
+            if parse_numbers(numeric, tried).null_count:
+                continue
+            if (found := len(text) - parse_numbers(text, tried).null_count) > most:
                 signs = {"--decimal": point, "--thousands": comma}
                 now = {"--decimal": dialect.decimal, "--thousands": dialect.thousands}
                 options = [
                     f"{name} {quote(sign)}" for name, sign in signs.items() if sign != now[name]
                 ]
                 best, most = " ".join(options), found
-    return f"{most:,} of the first {len(text):,} would be numbers with {best}" if most else ""
+    return f"{most:,} of {len(text):,} that were tried would be numbers with {best}" if most else ""
 
 
 def _plain_places(number: str, point: str) -> int:

@@ -6,29 +6,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pipeline.columns.decimals import suggest_signs
+from pipeline.columns.decimals import is_too_long, suggest_signs
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.outputs.books import Entry, Ledger, by_file
 from pipeline.settings import Dialect
-from pipeline.steps.read import MAX_EXAMPLES, place_of
+from pipeline.steps.read import place_of
 
 # Tells the line of a purchase, from 0 at its block's start: its block's entry, and its row there.
 LineOf: TypeAlias = Callable[[Entry, int], int]
 
+SUCH_AS = "such as: "  # begins a case that may not be the first
 _SHOWN = 80  # characters of a bad record
+_TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 behind it"
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The entries so far of both tables, to look for first cases in.
-
-    Without `line_of`, the line of a purchase that was joined is not shown.
-    """
+    """The entries so far of both tables, to look for first cases in."""
 
     sources: Sequence[Source]
     ledger: Ledger
     dialect: Dialect
-    line_of: LineOf | None
+    line_of: LineOf
 
     def of(self, kind: str, table: str) -> str:
         """Return the first case of a fault in parentheses, with a blank before; "" if unknown."""
@@ -59,18 +58,21 @@ class Examples:
         for file, line, entry in self._blocks(source):
             if entry[name]:
                 example = entry[name][0]
-                return _where(file, line and line + example.line, lead=f"{example.value!r}, ")
+                where = _where(file, line and line + example.line, lead=f"{example.value!r}, ")
+                return where + (_TOO_LONG if is_too_long(example.value, self.dialect) else "")
         return ""
 
     def _hint(self, source: Source) -> str:
         """Return the signs within numbers that would make some of the values usable."""
         blocks = self.ledger.of_table(source)
         values = [example.value for block in blocks for example in block["examples"]]
+        usable = [value for block in blocks for value in block["usable_examples"]]
         unusable, records, missing = (
             sum(block[name] for block in blocks) for name in ("unusable", "records", "missing")
         )
         # Another decimal point would spoil the numbers that can be read as they are.
-        signs = suggest_signs(values[:MAX_EXAMPLES], self.dialect, 2 * unusable > records - missing)
+        any_point = 2 * unusable > records - missing
+        signs = suggest_signs(values, usable, self.dialect, any_point)
         return f"; {signs}" if signs else ""
 
     def _purchase(self, source: Source, name: str) -> str:
@@ -84,7 +86,7 @@ class Examples:
         for file, line, entry in self._blocks(source):
             if entry["block"] == block:
                 if line is not None:
-                    line = line + self.line_of(entry, row) if self.line_of else None
+                    line += self.line_of(entry, row)
                 return _where(file, line, lead=lead) + (self._other_ids() if lead else "")
         return ""
 
@@ -110,4 +112,4 @@ def _where(file: SourceFile, line: int | None, otherwise: str = "", lead: str = 
     """Return where a case is; it is the first only if its line is known."""
     if line is not None:
         return f"first: {lead}{file.name} line {line:,}"
-    return f"such as: {lead}{file.name} {otherwise}".rstrip()
+    return f"{SUCH_AS}{lead}{file.name} {otherwise}".rstrip()

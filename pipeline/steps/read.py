@@ -196,8 +196,8 @@ def read_block(
     `unpacked_bytes`, the size of an unpacked file, with its last block, else 0; its `records`, and
     the `first_id` of them; how many values of the numeric column are `missing`, how many are
     `unusable`, as they are not numbers, and how many are `out_of_range` (with up to 20 `examples`
-    and `range_examples`); the exact `total` of the others, and the most decimal `places` with which
-    one is written; the `hash_total` of all text, and the `hash_total_kept` in the columns; the
+    and `range_examples`, and where there are unusable ones, `usable_examples`); the exact `total`
+    of the others, and the most decimal `places` with which one is written; the `hash_total` of all text, and the `hash_total_kept` in the columns; the
     totals of the ids (`ids`) and of the `pairs` of ids and records (see `totals.pairing`); the
     seals of the `text_read` and of the `numbers_read`; how many `rejects` there are, and the
     `rejected` records.
@@ -240,6 +240,7 @@ def read_block(
         text_read=seal_of_text(records),
         numbers_read=seal(records[PARSED], records[ORDER]),
         examples=_examples(values, unusable, pieces, dialect),
+        usable_examples=_some(values, numbers) if len(unusable) else [],
         range_examples=_examples(values, beyond, pieces, dialect),
         rejects=len(rejected),
         rejected=rejected,
@@ -311,6 +312,14 @@ def _examples(
     chosen = rows[:MAX_EXAMPLES].tolist()
     lines = lines_of(pieces, chosen, dialect)
     return [Example(line, values[row].as_py()) for row, line in zip(chosen, lines, strict=True)]
+
+
+def _some(values: pa.Array, numbers: pa.Array) -> list[str]:
+    """Return values that are numbers, from all parts of a block."""
+    rows = _rows_of(numbers.is_valid())
+    chosen = rows[np.linspace(0, len(rows) - 1, min(MAX_EXAMPLES, len(rows)), dtype=np.int64)]
+    found: list[str] = values.take(pa.array(chosen)).to_pylist()
+    return found
 
 
 def lines_of(pieces: Sequence[Piece], rows: Sequence[int], dialect: Dialect) -> list[int]:
