@@ -55,7 +55,7 @@ class RunLog:
     def warn(self, message: str) -> None:
         """Show a warning as part of the progress, and keep it for the report."""
         self.warnings.append(message)
-        self.progress.say(f"warning: {message}")
+        self.progress.say(f"warning: {printable(message)}")
 
     def note_published(self) -> None:
         """Note that the outputs are in place: what fails from here on changes none."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from distributed import Client
 
+from pipeline.csv_text.names import printable
 from pipeline.csv_text.ranges import cut_into_ranges
 from pipeline.csv_text.sources import Source, find_files, open_source
 from pipeline.csv_text.words import counted
@@ -62,7 +63,7 @@ class Plan:
             for source in (self.customers, self.purchases)
             for file in source.files
         ]
-        results = f"outputs in {settings.output_dir}: {', '.join(outputs)}"
+        results = f"outputs in {printable(settings.output_dir)}: {', '.join(outputs)}"
         return "\n".join((str(self), *files, f"columns: {self.layout.header}", results))
 
 

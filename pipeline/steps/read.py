@@ -197,10 +197,10 @@ def read_block(
     the `first_id` of them; how many values of the numeric column are `missing`, how many are
     `unusable`, as they are not numbers, and how many are `out_of_range` (with up to 20 `examples`
     and `range_examples`, and where there are unusable ones, `usable_examples`); the exact `total`
-    of the others, and the most decimal `places` with which one is written; the `hash_total` of all text, and the `hash_total_kept` in the columns; the
-    totals of the ids (`ids`) and of the `pairs` of ids and records (see `totals.pairing`); the
-    seals of the `text_read` and of the `numbers_read`; how many `rejects` there are, and the
-    `rejected` records.
+    of the others, and the most decimal `places` with which one is written; the `hash_total` of all
+    text, and the `hash_total_kept` in the columns; the totals of the ids (`ids`) and of the `pairs`
+    of ids and records (see `totals.pairing`); the seals of the `text_read` and of the
+    `numbers_read`; how many `rejects` there are, and the `rejected` records.
     If the record boundaries of a byte range are still unknown, it has no records, and `undecided`
     holds the possible cuts (see `ranges.find_records`).
     """
