@@ -266,6 +266,8 @@ def test_odd_surroundings_in_which_a_run_succeeds(folder: Path) -> None:
         PYTHONSAFEPATH="1",
         PYTHONWARNINGS="error",
         PYTHONIOENCODING="ascii",
+        HOME=str(folder / "home"),
     )
 
     succeeded(folder, ended)
+    assert not (folder / "home").exists()
