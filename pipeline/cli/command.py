@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
-from pipeline.cli.interrupts import interruptible
+from pipeline.cli.interrupts import interruptible, leave
 from pipeline.cli.options import OPTIONS, settings_of
 from pipeline.cli.streams import outlive_readers
 from pipeline.cli.themes import ThemedCommand
@@ -119,7 +119,7 @@ def main(prog_name: str | None = None) -> None:
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             hint = "please report it, with what --debug prints"
             code = _fail(f"unexpected: {what}{_after(error)}; {hint}", FAULT, debug)
-    sys.exit(code)
+    leave(code)
 
 
 @contextmanager
