@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
-from pipeline.cli.interrupts import interruptible
+from pipeline.cli.interrupts import interruptible, leave
 from pipeline.cli.options import OPTIONS, settings_of
 from pipeline.cli.streams import outlive_readers
 from pipeline.cli.themes import ThemedCommand
+from pipeline.csv_text.names import printable
 from pipeline.engine.imports import quick_imports
 from pipeline.engine.progress import ConsoleProgress, Progress
 from pipeline.errors import PipelineError, system_fault
@@ -89,7 +90,8 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
             report = run(settings, client, progress, draw)
         if not quiet:
             click.echo(_table(report))
-            progress.say(f"done in {report.seconds:.1f} s: {', '.join(map(str, report.outputs))}")
+            outputs = printable(", ".join(report.outputs))
+            progress.say(f"done in {report.seconds:.1f} s: {outputs}")
 
 
 def main(prog_name: str | None = None) -> None:
@@ -117,7 +119,7 @@ def main(prog_name: str | None = None) -> None:
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             hint = "please report it, with what --debug prints"
             code = _fail(f"unexpected: {what}{_after(error)}; {hint}", FAULT, debug)
-    sys.exit(code)
+    leave(code)
 
 
 @contextmanager
@@ -157,5 +159,5 @@ def _cell(value: object) -> str:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {printable(message)}", err=True)
     return code

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import sys
 import threading
+from contextlib import suppress
+from typing import NoReturn
 
 _AGAIN = 0.05  # seconds
 
@@ -17,6 +21,21 @@ def interruptible() -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.unraisablehook = _send_interrupts_again
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code that no later interrupt changes.
+
+    Python's own way out restores the default of signals, by which they kill. And it would let
+    threads go on that still work on tasks of a run that has failed.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _send_interrupts_again(dropped: sys.UnraisableHookArgs) -> None:

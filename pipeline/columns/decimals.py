@@ -50,9 +50,7 @@ def parse_with_places(text: pa.Array, dialect: Dialect | None = None) -> tuple[p
     Places count up to 18.
     """
     dialect = dialect or Dialect()
-    point, comma = _as_integer(dialect.decimal), _as_integer(dialect.thousands)
-    digits, places = np.empty(len(text), np.int64), np.empty(len(text), np.int8)
-    undecided = read_numbers(*raw_text(text), text.offset, point, comma, digits, places)
+    digits, places, undecided = _read(text, dialect)
     exact, most = _decide(text, dialect, places) if undecided else (None, 0)
     count = int(np.count_nonzero(places != NO_NUMBER))
     most = max(most, int(places.max(initial=0)))
@@ -68,23 +66,43 @@ def parse_with_places(text: pa.Array, dialect: Dialect | None = None) -> tuple[p
     return pa.Array.from_buffers(kind, len(text), buffers), most
 
 
-def suggest_signs(values: Sequence[str], dialect: Dialect, any_point: bool) -> str:
+def is_too_long(value: str, dialect: Dialect) -> bool:
+    """Tell whether a value is a number, but one with too many digits (see `parse_numbers`)."""
+    text = pa.array([value], TEXT)
+    *_, undecided = _read(text, dialect)
+    return bool(undecided) and not parse_numbers(text, dialect)[0].is_valid
+
+
+def suggest_signs(
+    values: Sequence[str], usable: Sequence[str], dialect: Dialect, any_point: bool
+) -> str:
     """Return the options with which most of some unusable values are numbers; "" if none is.
 
-    With `any_point`, another decimal point may be suggested, too.
+    All of the `usable` values are numbers with them, too. With `any_point`, another decimal point
+    may be suggested.
     """
-    text, best, most = pa.array(values, TEXT), "", 0
+    text, numeric, best, most = pa.array(values, TEXT), pa.array(usable, TEXT), "", 0
     for point, comma in _SIGNS:
         if point == dialect.decimal or any_point:
-            numbers = parse_numbers(text, replace(dialect, decimal=point, thousands=comma))
-            if (found := len(text) - numbers.null_count) > most:
+            tried = replace(dialect, decimal=point, thousands=comma)
+            if parse_numbers(numeric, tried).null_count:
+                continue
+            if (found := len(text) - parse_numbers(text, tried).null_count) > most:
                 signs = {"--decimal": point, "--thousands": comma}
                 now = {"--decimal": dialect.decimal, "--thousands": dialect.thousands}
                 options = [
                     f"{name} {quote(sign)}" for name, sign in signs.items() if sign != now[name]
                 ]
                 best, most = " ".join(options), found
-    return f"{most:,} of the first {len(text):,} would be numbers with {best}" if most else ""
+    return f"{most:,} of {len(text):,} that were tried would be numbers with {best}" if most else ""
+
+
+def _read(text: pa.Array, dialect: Dialect) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return what `read_numbers` finds: digits, places, and how many numbers are undecided."""
+    point, comma = _as_integer(dialect.decimal), _as_integer(dialect.thousands)
+    digits, places = np.empty(len(text), np.int64), np.empty(len(text), np.int8)
+    undecided = read_numbers(*raw_text(text), text.offset, point, comma, digits, places)
+    return digits, places, int(undecided)
 
 
 def _as_integer(sign: str) -> int:

@@ -23,6 +23,7 @@ import pyarrow as pa
 from isal import igzip_lib
 
 from pipeline.csv_text.formats import open_zip
+from pipeline.csv_text.words import agreeing, counted
 
 _FEED = 1 << 16  # bytes that a decompressor gets at a time
 _CHUNK = 1 << 20  # and bytes that it gives, at most
@@ -115,7 +116,14 @@ class UnpackedStream(io.RawIOBase):
             return False
         may_begin = not zeros or (is_padding and kind.padded_between)
         if not (may_begin and kind.magic.match(begins)):
-            place = stored.place if is_padding else stored.place - zeros
+            place = stored.place - (0 if is_padding and kind.padded_between else zeros)
+            if place < stored.place and kind.magic.match(begins):
+                raise DamageError(
+                    f"at byte {place:,}, {counted(zeros, 'zero byte')} "
+                    f"{agreeing(zeros, 'stands', 'stand')} between two {kind.name} {kind.unit}s, "
+                    f"where no reader goes on; remove {agreeing(zeros, 'it', 'them')}, or copy the "
+                    "file again"
+                )
             raise DamageError(
                 f"from byte {place:,} on, it holds other data than {kind.name} {kind.unit}s; "
                 "remove that, or copy the file again"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream
-from pipeline.csv_text.formats import refuse_other_formats
+from pipeline.csv_text.formats import BEGINS, refuse_other_formats
 from pipeline.csv_text.names import printable
 from pipeline.csv_text.remote import RemoteFile, is_remote, read_range, shown_url, version_of_url
 from pipeline.csv_text.versions import Version, ends_early, read_on
@@ -140,7 +140,7 @@ class TextFile:
             file = io.BufferedReader(self._raw, ahead)
             self._unpacked = self._unpack(opened.enter_context(file), ahead)
             self._stream = io.BufferedReader(self._unpacked, _CHUNK) if self._unpacked else file
-            begins = opened.enter_context(self._stream).peek(64)[:64]
+            begins = opened.enter_context(self._stream).peek(BEGINS)[:BEGINS]
             refuse_other_formats(shown(path), begins)
             self._opened = opened.pop_all()
         marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if begins.startswith(mark))

@@ -1,4 +1,7 @@
-"""Files that are not CSV, recognized by their first bytes, and how to convert them to CSV."""
+"""Files that are not CSV, recognized by their first bytes, and how to convert them to CSV.
+
+The compressions that a run reads are in `compression`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import re
 import zipfile
 from typing import Any
 
+from pipeline.csv_text.names import printable
+from pipeline.csv_text.words import counted
 from pipeline.errors import UsageError
 
 # Arrow is needed anyway, and keeps every value exact.
@@ -16,7 +21,10 @@ _ARROW = (
 )
 # Bytes of the last record of a zip archive, without and with the longest comment.
 _RECORD, _LONGEST_RECORD = 22, 22 + 0xFFFF
+_NAMED = 3  # files of an archive
 _SAVE = "save its sheet as CSV first"
+_UNPACK = "unpack it first: {0} '{{0}}' > '{{0}}.csv'"
+_EXTRACT = "unpack it first ({0} '{{0}}'), and name the CSV in it"
 # A format's first bytes, its name, and how to convert it to CSV.
 _FORMATS = (
     (rb"PAR1", "a Parquet file", _ARROW.format("parquet")),
@@ -30,14 +38,28 @@ _FORMATS = (
         "export a table first: sqlite3 -header -csv '{0}' 'SELECT * FROM t' > t.csv",
     ),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of an old Office", _SAVE),
+    (rb"\x5d\0\0", "an lzma file", _UNPACK.format("xz -dc --format=lzma")),
+    (rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", "an lz4 file", _UNPACK.format("lz4 -dc")),
+    (rb"\x1f\x9d", "a file of compress", _UNPACK.format("gzip -dc")),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _EXTRACT.format("7z x")),
+    (rb"Rar!\x1a\x07", "a RAR archive", _EXTRACT.format("unrar x")),
+    (rb"(?=[^\0]{1,107}\0).{257}ustar", "a tar archive", _EXTRACT.format("tar -xf")),
 )
+BEGINS = 512  # bytes that show a format
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
 
 def refuse_other_formats(name: str, begins: bytes) -> None:
-    """Raise UsageError if the file `name` does not begin like text but like a known format."""
+    """Raise UsageError if a file does not begin like text but like a known format.
+
+    `name` is what messages call it, `begins` are its first `BEGINS` plain bytes.
+    """
     for magic, kind, way in _FORMATS:
         if re.match(magic, begins, re.DOTALL):
             raise _refusal(name, kind, way)
+    # Nothing marks this format, so its ending must.
+    if name.lower().endswith(".br") and _CONTROL.search(begins):
+        raise _refusal(name, "a Brotli file", _UNPACK.format("brotli -dc"))
 
 
 def open_zip(name: str, stream: Any, start: int) -> tuple[Any, int]:
@@ -60,8 +82,13 @@ def open_zip(name: str, stream: Any, start: int) -> tuple[Any, int]:
     if any(member.filename == "[Content_Types].xml" for member in members):
         raise _refusal(name, "an Excel workbook or another file of Office", _SAVE)
     if len(members) != 1:
+        names = [printable(member.filename) for member in members[:_NAMED]]
+        names += ["…"] if len(members) > _NAMED else []
+        listed = f" ({', '.join(names)})" if members else ""
         raise _refusal(
-            name, f"a zip archive of {len(members)} files", "unpack it, and name its CSV"
+            name,
+            f"a zip archive of {counted(len(members), 'file')}{listed}",
+            "unpack it, and name the CSV files to read, or their folder",
         )
     if members[0].flag_bits & 1:
         raise _refusal(name, "a zip archive with a password", "unpack it, and name its CSV")

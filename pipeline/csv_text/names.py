@@ -1,19 +1,23 @@
 r"""Names of files as text that can be printed and encoded.
 
 A name need not be valid UTF-8. Python keeps its other bytes as lone surrogates, which no encoding
-has. Messages, reports and tables show such a byte as `\xff`.
+has. Messages, reports and tables show such a byte as `\xff`, and a control character, such as a
+line end, as Python writes it: `\n`.
 """
 
 from __future__ import annotations
 
 import codecs
+import re
 
 PRINTABLE = "pipeline-printable"  # for `errors` of whatever encodes text
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def printable(text: str) -> str:
-    """Return text with the bytes of a name that are not valid UTF-8 as `\\xff`."""
-    return text.encode("utf-8", PRINTABLE).decode()
+    """Return text on one line: escape control characters, and bytes that are not valid UTF-8."""
+    text = text.encode("utf-8", PRINTABLE).decode()
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

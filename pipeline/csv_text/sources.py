@@ -157,7 +157,7 @@ def find_files(table: str, paths: Iterable[str]) -> tuple[str, ...]:
         found = _find(path)
         if not found:
             raise UsageError(
-                f"{table}: no file at '{path}'; name a file, a glob or a folder of CSV"
+                f"{table}: no file at '{shown(path)}'; name a file, a glob or a folder of CSV"
             )
         files += found
     places = Counter(file if is_remote(file) else os.path.realpath(file) for file in files)
@@ -199,7 +199,7 @@ def _find_in(system: fsspec.AbstractFileSystem, inner: str, path: str) -> list[s
         names = filter(_is_visible, system.ls(inner, detail=False))
         found = [file for file in names if file.endswith(_ENDINGS)]
         if not found:
-            raise UsageError(f"no *.csv file in the folder '{path}'")
+            raise UsageError(f"no *.csv file in the folder '{shown(path)}'")
     elif system.isfile(inner):  # first: a file's name may hold the characters of a glob
         return [_with_protocol(path, system, inner)]
     else:

@@ -18,7 +18,7 @@ from typing import Any
 import dask
 from dask.system import CPU_COUNT
 from dask.utils import parse_timedelta
-from distributed import Client, LocalCluster, Security, Worker, performance_report
+from distributed import Client, LocalCluster, Nanny, Security, Worker, performance_report
 from distributed.comm import connect as dask_connect
 from distributed.comm.core import CommClosedError, FatalCommClosedError
 from distributed.versions import VersionMismatchWarning
@@ -49,6 +49,7 @@ _LOGGERS = (
 )
 # Threads of a worker besides those that work: of event loops, of connections, of opening files.
 _OTHER_THREADS = 6
+_CLOSES_WITHIN = 1.0  # seconds
 # Errors of an address at which a process cannot listen.
 _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EACCES, errno.EAFNOSUPPORT)
 
@@ -190,7 +191,7 @@ def _local_cluster(settings: ClusterSettings, threads: int, level: int) -> Local
                 n_workers=settings.workers,
                 threads_per_worker=each,
                 processes=settings.workers > 1,
-                worker_class=None if settings.workers > 1 else _LocalWorker,
+                worker_class=_LocalNanny if settings.workers > 1 else _LocalWorker,
                 memory_limit=settings.memory_limit,
                 dashboard_address=settings.dashboard_address,
                 scheduler_kwargs={"dashboard": False},  # served on demand
@@ -247,6 +248,18 @@ class _LocalWorker(Worker):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "dashboard_address": "127.0.0.1:0"})
+
+    async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
+        """Close, without waiting long for tasks that an interrupt or an error has made useless."""
+        return await super().close(timeout, *args, **options)
+
+
+class _LocalNanny(Nanny):
+    """Keeps a worker in a process of its own, and kills one that is slow to close."""
+
+    async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
+        """Close the process, in the same way."""
+        return await super().close(timeout, *args, **options)
 
 
 def _remote_client(settings: ClusterSettings) -> Client:

@@ -7,34 +7,33 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TypeAlias
 
-from pipeline.columns.decimals import suggest_signs
+from pipeline.columns.decimals import is_too_long, suggest_signs
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger, Number
 from pipeline.outputs.run_totals import blocks_of, by_file
 from pipeline.settings import Dialect
 from pipeline.steps.join import Paired
-from pipeline.steps.read import MAX_EXAMPLES, BlockRead, Example, place_of
+from pipeline.steps.read import BlockRead, Example, place_of
 
 # Tells the line of a purchase, from 0 at its block's start: the block's number, what was read of
 # it, and the purchase's row there.
 LineOf: TypeAlias = Callable[[int, BlockRead, int], int]
 
+SUCH_AS = "such as: "  # begins a case that may not be the first
 _SHOWN = 80  # characters of a bad record
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
 _EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
+_TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 behind it"
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The entries so far of both tables, to look for first cases in.
-
-    Without `line_of`, the line of a purchase that was joined is not shown.
-    """
+    """The entries so far of both tables, to look for first cases in."""
 
     sources: Sequence[Source]
     ledger: Ledger
     dialect: Dialect
-    line_of: LineOf | None
+    line_of: LineOf
 
     def of(self, kind: str, table: str) -> str:
         """Return the first case of a fault in parentheses, with a blank before; "" if unknown."""
@@ -65,17 +64,19 @@ class Examples:
         for file, line, _, block in self._blocks(source):
             if found := examples(block):
                 first = found[0]
-                return _where(file, line and line + first.line, lead=f"{first.value!r}, ")
+                where = _where(file, line and line + first.line, lead=f"{first.value!r}, ")
+                return where + (_TOO_LONG if is_too_long(first.value, self.dialect) else "")
         return ""
 
     def _hint(self, source: Source) -> str:
         """Return the signs within numbers that would make some of the values usable."""
         blocks = blocks_of(self.ledger, source)
         values = [example.value for block in blocks for example in block.examples]
+        usable = [value for block in blocks for value in block.usable_examples]
         unusable = sum(block.unusable for block in blocks)
         present = sum(block.records - block.missing for block in blocks)
         # Another decimal point would spoil the numbers that can be read as they are.
-        signs = suggest_signs(values[:MAX_EXAMPLES], self.dialect, 2 * unusable > present)
+        signs = suggest_signs(values, usable, self.dialect, 2 * unusable > present)
         return f"; {signs}" if signs else ""
 
     def _purchase(self, source: Source, kind: str) -> str:
@@ -93,7 +94,7 @@ class Examples:
         for file, line, block_number, block in self._blocks(source):
             if block_number == number:
                 if line is not None:
-                    line = line + self.line_of(number, block, row) if self.line_of else None
+                    line += self.line_of(number, block, row)
                 return _where(file, line, lead=lead) + (self._other_ids() if lead else "")
         return ""
 
@@ -128,4 +129,4 @@ def _where(file: SourceFile, line: int | None, otherwise: str = "", lead: str = 
     """Return where a case is; it is the first only if its line is known."""
     if line is not None:
         return f"first: {lead}{file.name} line {line:,}"
-    return f"such as: {lead}{file.name} {otherwise}".rstrip()
+    return f"{SUCH_AS}{lead}{file.name} {otherwise}".rstrip()

@@ -91,11 +91,17 @@ def _open(path: Path) -> tuple[int, bool]:
         try:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
         except FileExistsError:
-            try:
-                return os.open(path, os.O_RDWR), False
-            except FileNotFoundError:  # removed meanwhile
-                if path.is_symlink():  # or a link to nowhere
-                    raise
+            with suppress(FileNotFoundError):  # removed meanwhile
+                try:
+                    return os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
+                except OSError as error:
+                    if error.errno not in (errno.ELOOP, errno.EISDIR):
+                        raise
+                    what = "a link" if error.errno == errno.ELOOP else "a folder"
+                    raise UsageError(
+                        f"{path}: is {what}, where a run puts a file of its own; delete it, or "
+                        "name another folder with --output-dir"
+                    ) from error
 
 
 def _is_at(path: Path, handle: int) -> bool:

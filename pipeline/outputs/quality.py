@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pipeline.csv_text.sources import Source
+from pipeline.csv_text.words import agreeing, counted
 from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
-from pipeline.outputs.examples import Examples, LineOf
+from pipeline.outputs.examples import SUCH_AS, Examples, LineOf
 from pipeline.settings import MAX_AGE, TABLES, Limit, Settings
 from pipeline.steps.join import Paired
 from pipeline.steps.read import BlockRead
 
 _MANY = 2_000  # records that are enough to warn of a fault in half of them
 _LEAST_RECORD = 2  # bytes: one, and a line end
+_PATIENCE = 16  # blocks that may end before the first case is known
 _ANY_NUMBER = 1 << 62
 
 
@@ -97,6 +99,7 @@ class Quality:
     ledger: Ledger = field(default_factory=Ledger)
     _tallies: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in TABLES})
     _warned: set[tuple[str, str]] = field(default_factory=set)
+    _waited: int = 0
 
     def note(self, entry: Entry) -> None:
         """Add an entry to the ledger, and judge the data so far.
@@ -117,34 +120,36 @@ class Quality:
         for fault in self._faults(table):
             limit = self._limit(fault)
             if not limit.allows(fault.bad, most):
-                raise DataError(f"so far, {self._exceeded(fault, limit, self._examples(None))}")
+                self._waited += 1
+                exceeded = self._exceeded(fault, limit)
+                # A block before this one may still be at work, and then no line is known.
+                if f"({SUCH_AS}" not in exceeded or self._waited > _PATIENCE:
+                    raise DataError(f"so far, {exceeded}")
             if 2 * fault.bad > fault.among > _MANY and (table, fault.kind) not in self._warned:
                 self._warned.add((table, fault.kind))
                 self.progress.say(f"warning: so far, {fault.bad:,} of {fault.among:,} {fault.what}")
 
     def judge(self, *tables: str) -> None:
         """Raise DataError if too much of these tables is bad; all their records must be counted."""
-        examples = self._examples(self.line_of)
         for fault in (fault for table in tables for fault in self._faults(table)):
             limit = self._limit(fault)
             if not limit.allows(fault.bad, fault.among):
-                raise DataError(self._exceeded(fault, limit, examples))
+                raise DataError(self._exceeded(fault, limit))
             if fault.nothing and not fault.left and not limit.allows_all:
                 raise DataError(
-                    f"{fault.nothing}{examples.of(fault.kind, fault.table)}; nothing was "
+                    f"{fault.nothing}{self._examples.of(fault.kind, fault.table)}; nothing was "
                     f"published; fix the files, or accept this with {fault.option}100%"
                 )
 
     def warnings(self) -> Iterator[str]:
         """Yield what could not be used, and the first case of each kind."""
-        examples = self._examples(self.line_of)
         for table in TABLES:
-            tally, files = self._tallies[table], len(self._source(table).files)
+            tally = self._tallies[table]
             if not tally.records + tally.rejects:
-                yield f"{table} have no records: 0 in {files:,} file(s)"
+                yield self._without_records(table)
             for fault in (*self._faults(table), *self._apart(table)):
                 if fault.bad:
-                    first = examples.of(fault.kind, table)
+                    first = self._examples.of(fault.kind, table)
                     yield f"{fault.bad:,} of {fault.among:,} {fault.what}{first}"
 
     def _faults(self, table: str) -> Iterator[Fault]:
@@ -167,7 +172,12 @@ class Quality:
             tally.unusable,
             present,
             tally.usable,
-            f"values of {column} are not numbers and count as missing",
+            f"values of {column} "
+            + agreeing(
+                tally.unusable,
+                "is no usable number and counts as missing",
+                "are no usable numbers and count as missing",
+            ),
             self._without_values(table) if tally.records else "",
         )
         if table == "purchases":
@@ -178,8 +188,8 @@ class Quality:
                 tally.unmatched,
                 with_id,
                 with_id - tally.unmatched,
-                "purchases have an id that no customer has",
-                self._without_matches() if tally.joined else "",
+                f"purchases {agreeing(tally.unmatched, 'has', 'have')} an id that no customer has",
+                self._without_matches(),
             )
 
     def _apart(self, table: str) -> Iterator[Fault]:
@@ -191,35 +201,59 @@ class Quality:
                 "out_of_range",
                 bad=tally.out_of_range,
                 among=tally.records - tally.missing,
-                what=f"values of {column} are not between 0 and {MAX_AGE} and count as missing",
+                what=f"values of {column} "
+                + agreeing(
+                    tally.out_of_range,
+                    f"is not between 0 and {MAX_AGE} and counts as missing",
+                    f"are not between 0 and {MAX_AGE} and count as missing",
+                ),
             )
         else:
             yield make(
-                "without_id", bad=tally.without_id, among=tally.joined, what="purchases have no id"
+                "without_id",
+                bad=tally.without_id,
+                among=tally.joined,
+                what=f"purchases {agreeing(tally.without_id, 'has', 'have')} no id",
             )
 
     def _without_values(self, table: str) -> str:
         tally, column = self._tallies[table], self._column(table)
+        unusable = agreeing(tally.unusable, "no usable number", "no usable numbers")
         reasons = {
             "empty": tally.missing,
-            "not numbers": tally.unusable,
+            unusable: tally.unusable,
             f"not between 0 and {MAX_AGE}": tally.out_of_range,
         }
-        found = ", ".join(f"{count:,} are {reason}" for reason, count in reasons.items() if count)
-        return f"no value of {column} in {tally.records:,} {table} can be used: {found}"
+        found = ", ".join(
+            f"{count:,} {agreeing(count, 'is', 'are')} {reason}"
+            for reason, count in reasons.items()
+            if count
+        )
+        records = counted(tally.records, table.removesuffix("s"))
+        return f"no value of {column} in {records} can be used: {found}"
+
+    def _without_records(self, table: str) -> str:
+        return f"{table} have no records: 0 in {counted(len(self._source(table).files), 'file')}"
 
     def _without_matches(self) -> str:
+        """Say why no purchase matches; "" if none of them could be read, which is another fault."""
         tally = self._tallies["purchases"]
-        missing = f", and {tally.without_id:,} have none" if tally.without_id else ""
+        if not tally.joined:
+            return "" if tally.records + tally.rejects else self._without_records("purchases")
+        have, have_none = (
+            agreeing(count, "has", "have") for count in (tally.unmatched, tally.without_id)
+        )
+        missing = f", and {tally.without_id:,} {have_none} none" if tally.without_id else ""
         return (
-            f"no purchase matches a customer: {tally.unmatched:,} of {tally.joined:,} have an id "
+            f"no purchase matches a customer: {tally.unmatched:,} of {tally.joined:,} {have} an id "
             f"that no customer has{missing}"
         )
 
-    def _exceeded(self, fault: Fault, limit: Limit, examples: Examples) -> str:
+    def _exceeded(self, fault: Fault, limit: Limit) -> str:
         strict = " (or --strict)" if limit.count == 0 and fault.kind != "unmatched" else ""
+        first = self._examples.of(fault.kind, fault.table)
         return (
-            f"{fault.bad:,} of {fault.among:,} {fault.what}{examples.of(fault.kind, fault.table)}, "
+            f"{fault.bad:,} of {fault.among:,} {fault.what}{first}, "
             f"more than {fault.option}{limit}{strict} allows; nothing was published; fix the "
             "files, or raise the limit"
         )
@@ -232,8 +266,9 @@ class Quality:
         left = sum(file.size - file.start for file in source.files) - tally.bytes
         return tally.records + tally.rejects + left // _LEAST_RECORD + 1
 
-    def _examples(self, line_of: LineOf | None) -> Examples:
-        return Examples(self.sources, self.ledger, self.settings.dialect, line_of)
+    @property
+    def _examples(self) -> Examples:
+        return Examples(self.sources, self.ledger, self.settings.dialect, self.line_of)
 
     def _limit(self, fault: Fault) -> Limit:
         limit: Limit = getattr(getattr(self.settings.limits, fault.table), fault.kind)

@@ -68,7 +68,7 @@ class RunLog:
     def warn(self, message: str) -> None:
         """Show a warning as part of the progress, and keep it for the report."""
         self.warnings.append(message)
-        self.progress.say(f"warning: {message}")
+        self.progress.say(f"warning: {printable(message)}")
 
     def warn_all(self, messages: Iterable[str]) -> None:
         """Show and keep several warnings."""

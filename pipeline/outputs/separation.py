@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Hashable
 from functools import cache
@@ -22,7 +23,8 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
 
     The outputs are all that a run writes, replaces or deletes in its output folder, and Dask's
     performance report. Two local paths are one file if they have the same real path or the same
-    inode. Raises UsageError naming both, or the part of the output folder that is not a folder.
+    inode. Raises UsageError naming both, or the part of the output folder that is not a folder, or
+    why the performance report cannot be written.
     """
     outputs: _Outputs
     if is_object_url(settings.output_dir):
@@ -48,6 +50,8 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
             f"--performance-report: '{report}' is '{shown(output)}', which a run replaces or "
             "deletes; name another file"
         )
+    if report:
+        _check_report(report)
 
 
 class _Outputs(Protocol):
@@ -108,6 +112,23 @@ def _file(path: str) -> Hashable:
     except OSError:
         return os.path.realpath(path)
     return found.st_dev, found.st_ino
+
+
+def _check_report(report: str) -> None:
+    """Raise UsageError if Dask's performance report cannot be written where it should be."""
+    folder = os.path.dirname(os.path.abspath(report))
+    if os.path.isdir(report):
+        fault = errno.EISDIR
+    elif not os.path.isdir(folder):
+        fault = errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT
+    elif not os.access(report if os.path.exists(report) else folder, os.W_OK):
+        fault = errno.EACCES
+    else:
+        return
+    raise UsageError(
+        f"--performance-report: '{report}' cannot be written: {os.strerror(fault)}; name another "
+        "file"
+    )
 
 
 def _check_folder(output_dir: str) -> None:

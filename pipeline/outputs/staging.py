@@ -125,6 +125,13 @@ def _check_names(folder: Path) -> None:
     for name in (*OUTPUTS, FAILED):
         if (folder / name).is_dir():
             raise UsageError(f"{folder / name}: is a folder, where an output has to go")
+    for name in (_FINISHED, _UNDOING):
+        path = folder / name
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+            raise UsageError(
+                f"{path}: is no folder, where a run puts one of its own; delete it, or name "
+                "another folder with --output-dir"
+            )
 
 
 def _recover(folder: Path, fsync: bool, log: RunLog) -> None:
@@ -289,6 +296,8 @@ def _new_stage(folder: Path) -> Path:
 
 def _clear(stage: Path) -> None:
     shutil.rmtree(stage, ignore_errors=True)
+    with suppress(OSError):  # no folder
+        stage.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -24,6 +24,7 @@ _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
 _DASHBOARD = re.compile(r"[^\s:/,\[\]]*:(\d{1,5})")
 # A worker takes 180 MiB before it reads anything, and Dask pauses it at 80 % of its limit.
 _LEAST_MEMORY = 256 << 20
+_MOST_THREADS = 1024
 # Neither table is named: a run reads the sample.
 _NOT_NAMED = cast("tuple[str, ...]", None)
 
@@ -344,6 +345,9 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         if self.workers < 1 or (self.threads_per_worker or 1) < 1:
             raise UsageError("workers and threads per worker are at least 1")
+        if (threads := self.threads_per_worker or 1) > _MOST_THREADS:
+            most = f"{_MOST_THREADS:,} threads that a worker may have; leave it out: one a core"
+            raise UsageError(f"--threads-per-worker: '{threads}' is more than the {most}")
         if self.memory_limit not in ("auto", "0"):  # 0: no limit
             size = parse_size(self.memory_limit, "--memory-limit")
             if size < _LEAST_MEMORY:

@@ -14,6 +14,7 @@ Paths: TypeAlias = "Iterable[AnyPath]"
 
 # The sample, for a run that names neither table.
 _SAMPLE = {"customers": ("data/customers.csv",), "purchases": ("data/purchases.csv",)}
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(?=://)")
 # The beginning of a URL with too few slashes.
 _HALF_URL = re.compile(
     r"(s3a?|gs|gcs|az|abfss?|adl|hdfs|https?|s?ftp|file|local|memory):/?(?!/)", re.IGNORECASE
@@ -74,11 +75,16 @@ def clean_report(path: AnyPath | None) -> str | None:
 def clean_path(path: AnyPath, option: str) -> str:
     """Return a path or URL as text, with the home folder that `~` or `~user` means.
 
+    The scheme of a URL is in small letters.
+
     Raises UsageError where it is empty, half a URL, or the home folder is unknown.
     """
-    text = os.fspath(path)
+    text = _SCHEME.sub(lambda scheme: scheme[0].lower(), os.fspath(path))
     if not text.strip():
-        raise UsageError(f"{option}: the path is empty; name a file or folder, '.' for this one")
+        what = (
+            "a file" if option == "--performance-report" else "a file or folder, '.' for this one"
+        )
+        raise UsageError(f"{option}: the path is empty; name {what}")
     if "\0" in text:
         raise UsageError(f"{option}: {text!r} has a NUL, which no path may have")
     if half := _HALF_URL.match(text):

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pipeline.settings import AgeGroups
@@ -29,15 +30,6 @@ if TYPE_CHECKING:
 @contextmanager
 def painter() -> Iterator[Draw]:
     """Start the process; yield a `chart.draw_chart` that draws there. End it after the block."""
-    process = subprocess.Popen(
-        # With the import path of this process, and nothing from the current directory.
-        [sys.executable, "-P", "-m", __name__],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,  # matplotlib warns where it cannot write into the home folder
-        start_new_session=True,  # Ctrl-C must reach the parent only
-    )
 
     def draw(spending: pd.DataFrame, groups: AgeGroups, amount: str, path: Path) -> None:
         # As plain lists: the process then does not have to import pandas.
@@ -46,11 +38,37 @@ def painter() -> Iterator[Draw]:
         if process.returncode:
             draw_chart(*chart)  # raises the same error, or succeeds if memory was short
 
-    with process:
+    with (
+        _environment() as environment,
+        subprocess.Popen(
+            # With the import path of this process, and nothing from the current directory.
+            [sys.executable, "-P", "-m", __name__],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C must reach the parent only
+        ) as process,
+    ):
         try:
             yield draw
         finally:
             process.terminate()
+
+
+@contextmanager
+def _environment() -> Iterator[dict[str, str]]:
+    """Yield the environment of the process.
+
+    matplotlib keeps its settings in the home folder, and makes one that is missing. Where it cannot
+    or should not, they are in a temporary folder, which is deleted after the block.
+    """
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    if "MPLCONFIGDIR" in found or os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):
+        yield found
+    else:
+        with TemporaryDirectory(prefix="matplotlib-") as folder:
+            yield {**found, "MPLCONFIGDIR": folder}
 
 
 def _paint() -> int:
@@ -68,7 +86,7 @@ def _paint() -> int:
 
 def _leave(code: int) -> None:
     """End this process without Python's slow shutdown."""
-    # matplotlib deletes the folder that it makes if it cannot write into the home folder.
+    # matplotlib deletes the temporary folder that it may have made.
     atexit._run_exitfuncs()
     os._exit(code)
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 from distributed import Client
 
+from pipeline.csv_text.names import printable
 from pipeline.csv_text.ranges import cut_into_ranges
 from pipeline.csv_text.sources import Source, find_files, open_source
+from pipeline.csv_text.words import counted
 from pipeline.engine.cluster import thread_memory, worker_memory
 from pipeline.engine.places import Place
 from pipeline.engine.preflight import check_cluster
@@ -60,12 +62,13 @@ class Plan:
     def describe(self, settings: Settings, outputs: tuple[str, ...]) -> str:
         """Describe the plan in full: files, their numbers of blocks, columns, outputs."""
         files = [
-            f"  {file.name}: {file.size:,} bytes, about {-(-file.size // self.block_size)} "
-            f"block(s){'' if file.is_plain else ', to be unpacked'}"
+            f"  {file.name}: {counted(file.size, 'byte')}, about "
+            f"{counted(-(-file.size // self.block_size), 'block')}"
+            f"{'' if file.is_plain else ', to be unpacked'}"
             for source in self.tables
             for file in source.files
         ]
-        results = f"outputs in {settings.output_dir}: {', '.join(outputs)}"
+        results = f"outputs in {printable(settings.output_dir)}: {', '.join(outputs)}"
         return "\n".join((str(self), *files, f"columns: {self.layout.header}", results))
 
 

@@ -64,7 +64,8 @@ class BlockRead:
     `ranges.find_records`), else None.
 
     Of the numeric column, `missing`, `unusable` (no numbers, with up to 20 `examples`) and
-    `out_of_range` (with `range_examples`) count values, `total` is the exact sum of the others and
+    `out_of_range` (with `range_examples`) count values; `usable_examples` are some others, if any
+    is unusable; `total` is the exact sum of the others and
     `places` the most decimal places of one. `text` is the total of all text (see
     `totals.text_total`), `ids` that of the ids, and `pairs` that of ids and records (see
     `totals.pairing`). `first_id` is an id, for messages. `rejects` counts the rejected records,
@@ -90,6 +91,7 @@ class BlockRead:
     ids: int = 0
     pairs: int = 0
     examples: Sequence[Example] = ()
+    usable_examples: Sequence[str] = ()
     range_examples: Sequence[Example] = ()
     rejects: int = 0
     rejected: Sequence[Reject] = ()
@@ -278,6 +280,7 @@ def read_block(
         ids=total_of(keys),
         pairs=pairing(records[ORDER].to_numpy(), keys),
         examples=_examples(values, unusable, parsed),
+        usable_examples=_some(values, numbers) if len(unusable) else [],
         range_examples=_examples(values, beyond, parsed),
         rejects=len(parsed.rejected),
         rejected=parsed.rejected,
@@ -326,3 +329,11 @@ def _examples(values: pa.Array, rows: np.ndarray, parsed: Parsed) -> list[Exampl
     chosen = rows[:MAX_EXAMPLES].tolist()
     lines = parsed.lines_of(chosen)
     return [Example(line, values[row].as_py()) for row, line in zip(chosen, lines, strict=True)]
+
+
+def _some(values: pa.Array, numbers: pa.Array) -> list[str]:
+    """Return values that are numbers, from all parts of a block."""
+    rows = _rows_of(numbers.is_valid())
+    chosen = rows[np.linspace(0, len(rows) - 1, min(MAX_EXAMPLES, len(rows)), dtype=np.int64)]
+    found: list[str] = values.take(pa.array(chosen)).to_pylist()
+    return found

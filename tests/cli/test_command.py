@@ -180,9 +180,9 @@ def test_the_table_goes_to_stdout_and_the_messages_to_stderr(folder: Path) -> No
     assert first.startswith("dashboard: http://127.0.0.1:")
     assert last.startswith("done in ")
     assert [line for line in ended.stderr.splitlines() if line.startswith("warning: ")] == [
-        "warning: 1 of 3 values of price are not numbers and count as missing (first: 'abc', "
+        "warning: 1 of 3 values of price is no usable number and counts as missing (first: 'abc', "
         "purchases.csv line 4)",
-        "warning: 1 of 3 purchases have an id that no customer has (first: '9', purchases.csv line "
+        "warning: 1 of 3 purchases has an id that no customer has (first: '9', purchases.csv line "
         "4; customers have ids such as '1')",
     ]
     assert "Traceback" not in ended.stderr
@@ -202,14 +202,15 @@ def test_a_performance_report_has_the_tasks_of_the_run(folder: Path) -> None:
 
 
 def test_a_performance_report_that_cannot_be_written_is_told_at_once(folder: Path) -> None:
-    ended = run(folder, "--quiet", "--performance-report", "none/tasks.html")
+    for options in ((), ("--dry-run",)):
+        ended = run(folder, "--quiet", "--performance-report", "none/tasks.html", *options)
 
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == (
-        "error: --performance-report: 'none/tasks.html' cannot be written: "
-        "No such file or directory\n"
-    )
-    assert outputs(folder) == earlier_outputs()
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == (
+            "error: --performance-report: 'none/tasks.html' cannot be written: "
+            "No such file or directory; name another file\n"
+        )
+        assert outputs(folder) == earlier_outputs()
 
 
 def test_quiet_prints_nothing(folder: Path) -> None:

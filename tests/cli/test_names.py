@@ -17,6 +17,7 @@ from pipeline.csv_text.names import printable
 from pipeline.outputs.names import COMBINED, FAILED, REJECTED, REPORT
 
 CUSTOMERS, PURCHASES = os.fsdecode(b"kund\xe9.csv"), os.fsdecode(b"caf\xe9.csv")
+LINES = "two\nlines\r\x1b[2J"
 SALES, OUTPUTS = os.fsdecode(b"jos\xe9"), os.fsdecode(b"r\xe9sultat")
 LOCALES = (
     {"LC_ALL": "C.UTF-8"},
@@ -83,6 +84,16 @@ def test_an_error_shows_any_name(folder: Path, environment: dict[str, str]) -> N
     assert failed["error"] == error
 
 
+def test_a_name_of_two_lines_is_shown_on_one(folder: Path) -> None:
+    for name, option in ((LINES, "--customers"), (f"no/{LINES}", "--output-dir")):
+        (folder / "no").touch()
+        code, out, said = run(folder, dict(os.environ), "--quiet", option, name)
+
+        assert (code, out) == (2, "")
+        assert r"two\nlines\r\x1b[2J" in said
+        assert said.count("\n") == 1
+
+
 def test_a_plan_shows_any_name(folder: Path, environment: dict[str, str]) -> None:
     code, out, said = run(folder, environment, "--dry-run")
 
@@ -96,4 +107,5 @@ def test_a_plan_shows_any_name(folder: Path, environment: dict[str, str]) -> Non
 def test_the_printable_form_of_a_name() -> None:
     assert printable(os.fsdecode(b"caf\xe9 \xc3\xa9.csv")) == r"caf\xe9 é.csv"
     assert shown(os.fsdecode(os.fsencode(os.getcwd()) + b"/caf\xe9.csv")) == r"caf\xe9.csv"
+    assert printable(f"{LINES}\u2028\x9b") == r"two\nlines\r\x1b[2J\u2028\x9b"
     assert shown(os.fsdecode(b"https://me:secret@host/caf\xe9.csv")) == r"https://host/caf\xe9.csv"

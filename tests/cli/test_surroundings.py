@@ -114,7 +114,9 @@ def succeeded(folder: Path, ended: subprocess.CompletedProcess[str]) -> None:
         (("--memory-limit", "1MB", "--workers", "2"), "'1MB' is less than the 256 MiB"),
         (("--customers", ""), "the path is empty; name a file or folder"),
         (("--output-dir", ""), "the path is empty; name a file or folder"),
-        (("--performance-report", ""), "the path is empty; name a file or folder"),
+        (("--performance-report", ""), "the path is empty; name a file"),
+        (("--threads-per-worker", "100000"), "'100000' is more than the 1,024 threads that"),
+        (("--output-dir", "FILE:///tmp/x"), "'file:///tmp/x' is no place for outputs; name the"),
         (
             ("--output-dir", "s3:/b"),
             "'s3:/b' is neither a path nor a URL; write it as s3://b, or as ./s3:/b if it is a",
@@ -264,6 +266,8 @@ def test_odd_surroundings_in_which_a_run_succeeds(folder: Path) -> None:
         PYTHONSAFEPATH="1",
         PYTHONWARNINGS="error",
         PYTHONIOENCODING="ascii",
+        HOME=str(folder / "home"),
     )
 
     succeeded(folder, ended)
+    assert not (folder / "home").exists()

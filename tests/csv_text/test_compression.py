@@ -150,7 +150,9 @@ def test_a_damaged_zstd_frame_is_named_by_its_first_byte(tmp_path: Path) -> None
 
 OTHER = {
     "text": b"1,2\n",
+    "zeros, then text": bytes(4) + b"1,2\n",
     "zeros, then a unit": bytes(8),
+    "seven zeros, then a unit": bytes(7),
     "one zero": b"\0",
     "three zeros": b"\0\0\0",
 }
@@ -163,19 +165,24 @@ def test_anything_else_after_a_unit_is_named_by_its_first_byte(
 ) -> None:
     other = OTHER[what]
     first = PACK[ending](PARTS[0])
-    zeros = 0
-    if what == "zeros, then a unit":
-        zeros = len(other) if ending == "gz" else 0  # as padding goes, they might end the file
+    padding = 4 if (ending, what) == ("xz", "zeros, then text") else 0
+    said = f"from byte {len(first) + padding:,} on, it holds other data than {NAMES[ending]}s"
+    remedy = "remove that, or copy the file again"
+    if "then a unit" in what:
+        if ending in ("gz", "xz"):  # as padding goes, they might end the file
+            said = (
+                f"at byte {len(first):,}, {len(other)} zero bytes stand between two "
+                f"{NAMES[ending]}s, where no reader goes on"
+            )
+            remedy = "remove them, or copy the file again"
         other += PACK[ending](PARTS[1])
     if (ending, what) in {
         ("xz", "zeros, then a unit"), ("gz", "one zero"), ("gz", "three zeros")
     }:  # fmt: skip
         return  # allowed
     for ahead in (1 << 20, 16):
-        assert refusal(tmp_path / f"t.{ending}", first + other, ahead) == (
-            f"from byte {len(first) + zeros:,} on, it holds other data than {NAMES[ending]}s; "
-            "remove that, or copy the file again"
-        )
+        message = refusal(tmp_path / f"t.{ending}", first + other, ahead)
+        assert message == f"{said}; {remedy}"
 
 
 def gzip_with_header(flags: int, fields: bytes, data: bytes) -> bytes:

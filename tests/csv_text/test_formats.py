@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import lzma
 import shlex
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -56,6 +59,22 @@ def zipped(members: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
+def packed(codec: str) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, codec) as stream:
+        stream.write(TEXT)
+    return bytes(sink.getvalue())
+
+
+def tarred(mode: Literal["w", "w:gz"]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:
+        member = tarfile.TarInfo("sales/t.csv")
+        member.size = len(TEXT)
+        archive.addfile(member, io.BytesIO(TEXT))
+    return file.getvalue()
+
+
 def refusal(path: Path, encoding: str = "utf-8") -> str:
     with pytest.raises(UsageError) as caught, TextFile(str(path), Dialect(encoding=encoding)):
         pass
@@ -84,9 +103,24 @@ def refusal(path: Path, encoding: str = "utf-8") -> str:
         ),
         (
             lambda _: zipped({"a.csv": TEXT, "b.csv": TEXT}),
-            "a zip archive of 2 files, no CSV; unpack it,",
+            "a zip archive of 2 files (a.csv, b.csv), no CSV; unpack it, and name the CSV files to "
+            "read, or their folder",
         ),
-        (lambda _: zipped({}), "a zip archive of 0 files, no CSV; unpack it, and name its CSV"),
+        (
+            lambda _: zipped(dict.fromkeys("abcd", TEXT)),
+            "a zip archive of 4 files (a, b, c, …), no CSV; unpack it, and name the CSV files to",
+        ),
+        (lambda _: zipped({}), "a zip archive of 0 files, no CSV; unpack it, and name the CSV"),
+        (
+            lambda _: lzma.compress(TEXT, lzma.FORMAT_ALONE),
+            "an lzma file, no CSV; unpack it first: xz -dc --format=lzma '",
+        ),
+        (lambda _: packed("lz4"), "an lz4 file, no CSV; unpack it first: lz4 -dc '"),
+        (lambda _: b"\x1f\x9d\x90id", "a file of compress, no CSV; unpack it first: gzip -dc '"),
+        (lambda _: b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive, no CSV; unpack it first (7z x '"),
+        (lambda _: b"Rar!\x1a\x07\x01\0", "a RAR archive, no CSV; unpack it first (unrar x '"),
+        (lambda _: tarred("w"), "a tar archive, no CSV; unpack it first (tar -xf '"),
+        (lambda _: tarred("w:gz"), "a tar archive, no CSV; unpack it first (tar -xf '"),
     ],
 )
 def test_another_format_is_named_with_a_way_to_csv(
@@ -120,6 +154,16 @@ def test_another_format_is_seen_through_its_compression(tmp_path: Path) -> None:
     path.write_bytes(zipped({"sales": written(parquet.write_table, tmp_path)}))
 
     assert "is a Parquet file, no CSV" in refusal(path)
+
+
+def test_brotli_is_known_by_its_ending(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.br"
+    path.write_bytes(packed("brotli"))
+    assert ": is a Brotli file, no CSV; unpack it first: brotli -dc '" in refusal(path)
+
+    path.write_bytes("id,preço\n1,São\n".encode("cp1252"))  # of Brazil
+    with TextFile(str(path), Dialect(encoding="cp1252")) as file:
+        assert file.is_plain
 
 
 @pytest.mark.parametrize("text", [b"ORCID,name\n1,x\n", b"ORC\n", b"PK,name\n", b"Obj,n\n1,2\n"])

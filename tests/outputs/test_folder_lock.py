@@ -16,13 +16,11 @@ from threading import Barrier
 
 import pytest
 from support.paths import TESTS_PATH
-from support.staging import fail, staged
+from support.staging import contents, fail, publish, staged
 
 from pipeline.errors import UsageError
 from pipeline.outputs.folder_lock import LOCK, locked
 from pipeline.outputs.names import FAILED
-from pipeline.outputs.report import RunLog
-from pipeline.settings import Settings
 
 # Prints its warning as it holds the lock, and goes on at a line of input.
 SCRIPT = """
@@ -230,8 +228,21 @@ def test_a_run_that_is_refused_reports_no_failure_there(tmp_path: Path) -> None:
         assert not (tmp_path / FAILED).exists()
 
 
-def test_a_link_to_nowhere_is_no_endless_loop(tmp_path: Path) -> None:
-    (tmp_path / LOCK).symlink_to(tmp_path / "nowhere" / "lock")
+@pytest.mark.parametrize("target", ["nowhere/lock", "file", None])
+def test_what_lies_at_the_place_of_the_lock_is_named(tmp_path: Path, target: str | None) -> None:
+    folder, lock = tmp_path / "out", tmp_path / "out" / LOCK
+    folder.mkdir()
+    (tmp_path / "file").write_text("mine")
+    lock.mkdir() if target is None else lock.symlink_to(tmp_path / target)
 
-    with pytest.raises(FileNotFoundError), locked(tmp_path, RunLog(Settings()).warn):
-        pytest.fail("it was locked")
+    what = "a folder" if target is None else "a link"
+    with pytest.raises(
+        UsageError, match=f"{LOCK}: is {what}, .*; delete it, or name another folder"
+    ):
+        fail(folder)
+
+    assert [path.name for path in folder.iterdir()] == [LOCK]
+    assert (tmp_path / "file").read_text() == "mine"
+    lock.rmdir() if target is None else lock.unlink()
+    publish(folder, "new")
+    assert LOCK not in contents(folder)

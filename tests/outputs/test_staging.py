@@ -68,6 +68,35 @@ def test_the_report_is_put_in_place_last(tmp_path: Path) -> None:
     assert max(changed.values()) == changed[REPORT]
 
 
+@pytest.mark.parametrize("name", [".finished", ".undoing"])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_file_where_a_run_puts_a_folder_is_named(
+    tmp_path: Path, name: str, is_link: bool
+) -> None:
+    publish(tmp_path, "old")
+    planted = tmp_path / name
+    planted.symlink_to(tmp_path) if is_link else planted.write_text("mine")
+
+    with pytest.raises(UsageError, match=f"{name}: is no folder, .*; delete it, or name another"):
+        publish(tmp_path, "new")
+
+    assert {path.name for path in tmp_path.iterdir()} == {*OUTPUTS, FAILED, name}
+    planted.unlink()
+    assert outputs(tmp_path) == of_run("old")
+    publish(tmp_path, "new")
+    assert contents(tmp_path) == of_run("new")
+
+
+def test_a_file_or_a_link_with_the_name_of_a_stage_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / ".unfinished-1").write_text("")
+    (tmp_path / ".unfinished-2").symlink_to("mine")
+
+    publish(tmp_path, "new")
+
+    assert {path.name for path in tmp_path.iterdir()} == {*OUTPUTS, "mine"}
+
+
 def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     publish(tmp_path, "old")
     script = (

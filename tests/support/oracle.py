@@ -79,16 +79,13 @@ def expected(customers: pd.DataFrame, purchases: pd.DataFrame, groups: AgeGroups
                 spending[label] = (total, len(amounts), counted)
     with localcontext(prec=100):
         nothing = {
-            "--max-unusable customers=": all(age_group(age, groups) == "Unknown" for age in ages),
-            "--max-unusable purchases=": not purchases["price"].map(number).notna().any(),
-            "--max-unmatched ": not found["row"].notna().any(),
+            "--max-unusable customers=": len(customers)
+            and all(age_group(age, groups) == "Unknown" for age in ages),
+            "--max-unusable purchases=": len(purchases)
+            and not purchases["price"].map(number).notna().any(),
+            "--max-unmatched ": not found["row"].notna().any(),  # nor in an empty table
         }
-    tables = customers, purchases, purchases
-    useless = [
-        option
-        for (option, is_so), table in zip(nothing.items(), tables, strict=True)
-        if is_so and len(table)
-    ]
+    useless = [option for option, is_so in nothing.items() if is_so]
     return Expected(combined[names], spending, tuple(useless))
 
 
