@@ -25,7 +25,7 @@ from pipeline.columns.totals import exact_sum, hash_total, pairing, seal, total_
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.parse import Parsed, parse
 from pipeline.csv_text.ranges import find_records
-from pipeline.csv_text.rejects import SCHEMA, Reject, Rejects, rejects_of
+from pipeline.csv_text.rejects import SCHEMA, Reject, Rejects
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.engine.ledger import entry_of, with_totals
 from pipeline.engine.memory import keep_freed_memory
@@ -170,14 +170,15 @@ def kept_rejects(rejects: Place, table: str, block: int) -> pa.Table:
     wrote.
     """
     name = _name_of_rejects(table, block)
+    written = rejects.get(name)
     try:
-        with pa.ipc.open_stream(rejects.get(name)) as stream:
+        with pa.ipc.open_stream(written) as stream:
             found = stream.read_all()
         found.validate(full=True)
         if found.schema != SCHEMA or any(column.null_count for column in found.columns):
             raise pa.ArrowInvalid("other columns")
         return found
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise StorageError(
             f"{rejects}/{name}: does not hold the rejected records that a worker wrote there; "
             "run the job again, and let nobody else write there"

@@ -86,7 +86,7 @@ TEXT_JOINED = f"{TEXT}|{SHUFFLED}"
 
 
 PLANTED = [
-    ("read", behind, fields.PlainFields, "lines", cent_in_slices, READ),
+    ("read", behind, fields.Fields, "lines", cent_in_slices, READ),
     (
         "transform",
         before,
