@@ -40,9 +40,9 @@ _COPIED = 1 << 28  # bytes
 
 # The parts of reading, timed from the inside: their time is not counted in their callers.
 _READING = [
-    (read, "parse", "find delimiters and line ends"),
-    (fields.PlainFields, "column", "take id and amount as text"),
-    (fields.PlainFields, "lines", "take the rest of the line"),
+    (read, "parse", "find records and fields"),
+    (fields.Fields, "column", "take id and amount as text"),
+    (fields.Fields, "lines", "take the rest of the line"),
     (read, "parse_with_places", "text to exact numbers"),
 ]
 

@@ -47,11 +47,11 @@ class Marks(NamedTuple):
         tail = np.zeros(_WORD, np.uint8)
         rest = data[len(data) // _WORD * _WORD :]
         tail[: len(rest)] = rest
-        bitmaps = [np.empty(-(-len(data) // _WORD), np.uint64) for _ in range(4)]
+        stops, lines, quotes, needs = np.empty((4, -(-len(data) // _WORD)), np.uint64)
         counts = np.empty(COUNTS, np.int64)
         signs = ord(dialect.delimiter), ord('"'), NONE
-        mark_bytes(data, tail, *signs, *bitmaps, counts)
-        return cls(data, *bitmaps, counts, *signs)
+        mark_bytes(data, tail, *signs, stops, lines, quotes, needs, counts)
+        return cls(data, stops, lines, quotes, needs, counts, *signs)
 
     @property
     def quote_used(self) -> int:

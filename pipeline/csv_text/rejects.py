@@ -74,7 +74,7 @@ class Rejects(Sequence[Reject]):
         return Rejects(self._text, self._faults[index], *how)
 
     def __iter__(self) -> Iterator[Reject]:
-        return iter(rejects_of(self.table()))
+        return iter(rejects_of(self.table()) if len(self) else ())
 
     @property
     def sizes(self) -> np.ndarray:

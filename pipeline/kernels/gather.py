@@ -25,6 +25,7 @@ from pipeline.kernels.machine import copy_short
 from pipeline.kernels.scan import COMMA, CR, LF, NONE, QUOTE, next_mark
 from pipeline.kernels.text import weight_of
 
+APOSTROPHE = 0x27
 ROOM = 16  # bytes that results have beyond their end, so that short texts are copied at once
 
 
@@ -38,7 +39,7 @@ def field_edges(edges: Any, place: Any, column: Any) -> Any:
 @kernel
 def measure_fields(edges: Int32s, rows: Int64, columns: Int64, first: Int64, last: Int64) -> Int64:
     """Return the size of the fields from column `first` to `last` of all rows, as they are."""
-    found, width = np.int64(0), columns + 1
+    found, width = 0, columns + 1
     for row in range(rows):
         begin, _ = field_edges(edges, row * width, first)
         found += np.int64(edges[row * width + last + 1]) - begin
@@ -69,13 +70,13 @@ def gather_fields(
     `data` has room for `measure_fields` and `ROOM` (and a byte for each row); `bounds` (`rows + 1`)
     begins with 0; `valid` has a bit for each row, the lowest of a byte first.
     """
-    at, missing, width, bits = np.int64(0), np.int64(0), columns + 1, 0
+    at, missing, width, bits = 0, 0, columns + 1, 0
     bounds[0] = 0
     for row in range(rows):
         begin, end = field_edges(edges, row * width, column)
         size = end - begin
         if null.size > 0 and is_equal(text, begin, end, null):
-            size = np.int64(0)
+            size = 0
         elif escape != NONE or (size > 0 and text[begin] == quote):
             size = copy_content(text, quotes, begin, end, quote, escape, data, at)
         else:
@@ -100,10 +101,10 @@ def is_equal(text: Any, begin: Any, end: Any, wanted: Any) -> Any:
     """Return whether a part of the text is the bytes of `wanted`."""
     if end - begin != wanted.size:
         return False
-    for place in range(wanted.size):
-        if text[begin + place] != wanted[place]:
-            return False
-    return True
+    place = 0
+    while place < wanted.size and text[begin + place] == wanted[place]:
+        place += 1
+    return place == wanted.size
 
 
 @inner
@@ -117,7 +118,8 @@ def copy_content(
         begin, end = begin + 1, end - 1
     if escape != NONE:
         while begin < end:
-            if (text[begin] == escape and begin + 1 < end) or (is_quoted and text[begin] == quote):
+            is_escape = text[begin] == escape and begin + 1 < end
+            if is_escape or (is_quoted and text[begin] == quote):  # of two quotes, the second
                 begin += 1
             data[at] = text[begin]
             begin, at = begin + 1, at + 1
@@ -157,10 +159,10 @@ def join_fields(
 
     The columns are those from each of `firsts` to each of `lasts`, in this order; neighbours in the
     text should be together. `is_plain`: no field of the text has to be changed. `data` has room for
-    `measure_fields` of these, a byte for each of these ranges and three for each mark in `needs`, for
-    all rows, and `ROOM`. For the other arguments see `gather_fields`.
+    `measure_fields` of these, a byte for each of these ranges in each row, three for each mark in
+    `needs`, and `ROOM`. For the other arguments see `gather_fields`.
     """
-    at, width = np.int64(0), columns + 1
+    at, width = 0, columns + 1
     bounds[0] = 0
     for row in range(rows):
         place = row * width
@@ -212,10 +214,10 @@ def write_field(
             return at + end - begin
     # From behind the room for a quote on: what the field means, which is then moved apart.
     size = copy_content(text, quotes, begin, end, quote, escape, data, at)
-    extra, must_quote = np.int64(0), False
+    extra, must_quote = 0, False
     for place in range(at, at + size):
         byte = data[place]
-        if byte == COMMA or byte == QUOTE or byte == LF or byte == CR:
+        if byte in (COMMA, QUOTE, LF, CR):
             must_quote = True
             extra += 1 if byte == QUOTE else 0
     if not must_quote:
@@ -237,12 +239,15 @@ def write_field(
 @kernel
 def sum_gaps(text: Bytes, edges: Int32s, rows: Int64, columns: Int64) -> Int64:
     """Return the total of all text before, between and behind the rows (see `text.sum_text`)."""
-    found, at, width = np.int64(0), np.int64(0), columns + 1
+    found, at, width = 0, 0, columns + 1
     for row in range(rows + 1):
-        stop = np.int64(edges[row * width]) if row < rows else np.int64(text.size)
-        for place in range(at, stop):
-            found += np.int64(weight_of(text[place]))
-        at = np.int64(edges[row * width + columns]) if row < rows else at
+        place = row * width
+        stop = edges[place] if row < rows else text.size
+        while at < stop:
+            found += weight_of(text[at])
+            at += 1
+        if row < rows:
+            at += edges[place + columns] - stop
     return found
 
 
@@ -251,7 +256,7 @@ def gather_ranges(
     text: Bytes, begin: Int64s, end: Int64s, data: BytesOut, bounds: Int64sOut
 ) -> None:
     """Copy parts of the text back to back; `data` has room for them and `ROOM`."""
-    at = np.int64(0)
+    at = 0
     bounds[0] = 0
     for row in range(begin.size):
         copy_short(data, at, text, begin[row], end[row] - begin[row])

@@ -82,9 +82,9 @@ def mark_bytes(
     `counts` (of size `COUNTS`) are the marks in `lines`, `quotes`, `needs`, how many escape
     characters there are, and whether any byte is no ASCII or is NUL.
     """
-    ends = marks = wanted = escapes = np.int64(0)
+    ends = marks = wanted = escapes = 0
     high, nuls, after_cr, carry = U(0), U(0), U(0), U(0)
-    whole = np.int64(text.size >> 6)
+    whole = text.size >> 6
     for word in range(stops.size):
         is_whole = word < whole
         at = word << 6 if is_whole else 0
@@ -136,7 +136,7 @@ def next_mark(marks: Any, at: Any, stop: Any) -> Any:
 @inner
 def count_marks(marks: Any, start: Any, stop: Any) -> Any:
     """Return how many marks there are from `start` to `stop`."""
-    found = np.int64(0)
+    found = 0
     if start >= stop:
         return found
     first, last = start >> 6, (stop - 1) >> 6
@@ -162,7 +162,7 @@ def behind_line_end(text: Any, end: Any) -> Any:
 @inner
 def line_stop(text: Any, lines: Any, start: Any) -> Any:
     """Return (where the line end of the line at `start` begins, where it ends)."""
-    end = next_mark(lines, start, np.int64(text.size))
+    end = next_mark(lines, start, text.size)
     return end, behind_line_end(text, end)
 
 
@@ -177,17 +177,17 @@ def read_record(
     not closed, the first is the size of the text, and the second `-UNCLOSED`; if text follows a
     closing quote, the first is where that is, and the second `-AFTER_QUOTE`.
     """
-    size, at, fields = np.int64(text.size), np.int64(start), np.int64(0)
+    size, at, fields = text.size, start, 0
     while True:
         if at < size and text[at] == quote:
             at = next_mark(quotes, at + 1, size)
             while at + 1 < size and text[at + 1] == quote:
                 at = next_mark(quotes, at + 2, size)
             if at >= size:
-                return size, np.int64(-UNCLOSED)
+                return size, -UNCLOSED
             at += 1
             if at < size and text[at] != delimiter and text[at] != LF and text[at] != CR:
-                return at, np.int64(-AFTER_QUOTE)
+                return at, -AFTER_QUOTE
         else:
             at = next_mark(stops, at, size)
         if fields < columns:
@@ -207,7 +207,7 @@ def fault_of_line(
 
     How far the text goes on behind that line depends on where it was cut.
     """
-    at, window = np.int64(start), min(np.int64(limit), np.int64(stop))
+    at, window = start, min(limit, stop)
     while True:
         if at < window and text[at] == quote:
             at = next_mark(quotes, at + 1, window)
@@ -253,17 +253,17 @@ def scan_records(
     UNDECODABLE: the byte within the record; of TOO_FEW and TOO_MANY: the number of fields). Both
     must have room for one record more than there are line ends.
     """
-    size, width = np.int64(text.size), columns + 1
-    at = row = fault = line = counted = nul = bad = np.int64(0)
+    size, width = text.size, columns + 1
+    at = row = fault = line = counted = nul = bad = 0
     # The last record that went on behind its line and was bad: all lines from there on to `known`
     # end within its quotes. So whatever begins before and goes on behind its line gets to `known`
     # too, which need not be read again.
-    known, is_closed = np.int64(0), False
+    known, is_closed = 0, False
     while at < size:
         if text[at] == LF or text[at] == CR:
             at += 1
             continue
-        start, limit, reason, detail = at, at + max_size, 0, np.int64(0)
+        start, limit, reason, detail = at, at + max_size, 0, 0
         place = row * width
         if start < known and next_mark(lines, start, size) < known:
             end, stop = line_stop(text, lines, start)
@@ -324,8 +324,8 @@ def find_record(
     `at_end`: the text extends to the end of its file. Returns -1 if it ends too early to tell. For
     the other arguments see `scan_records`; `edges` may be empty.
     """
-    size, at, next_quote, none = np.int64(text.size), np.int64(0), np.int64(-1), np.int64(0)
-    known, is_closed, is_known_open = np.int64(0), False, False  # see `scan_records`
+    size, at, next_quote, none = text.size, 0, -1, 0
+    known, is_closed, is_known_open = 0, False, False  # see `scan_records`
     while at < position:
         start, limit, is_open = at, at + max_size, False
         if next_quote < start:
@@ -368,9 +368,9 @@ def find_line_ends(text: Bytes, lines: UInt64s, quotes: UInt64s, ends: Int64sOut
     The text is assumed to begin outside quotes; if it does not, the two swap. A quote at the first
     byte does not count. A place is -1 if there is no such line end, or if its LF may follow.
     """
-    size, at, inside = np.int64(text.size), np.int64(0), 0
+    size, at, inside = text.size, 0, 0
     ends[0] = ends[1] = NONE
-    quote = next_mark(quotes, np.int64(1), size)
+    quote = next_mark(quotes, 1, size)
     while ends[0] == NONE or ends[1] == NONE:
         at = next_mark(lines, at, size)
         if at >= size or (text[at] == CR and at + 1 == size):
@@ -386,7 +386,7 @@ def find_line_ends(text: Bytes, lines: UInt64s, quotes: UInt64s, ends: Int64sOut
 @kernel
 def count_lines_before(lines: UInt64s, places: Int64s, counts: Int64sOut) -> None:
     """Count the line ends before each of some ascending places of a text."""
-    before = found = np.int64(0)
+    before = found = 0
     for number in range(places.size):
         found += count_marks(lines, before, places[number])
         before = places[number]
@@ -399,7 +399,7 @@ def find_no_utf8(text: Bytes, places: Int64sOut) -> Int64:
 
     `places` gets as many of them as it has room for.
     """
-    size, at, found = np.int64(text.size), np.int64(0), np.int64(0)
+    size, at, found = text.size, 0, 0
     while at < size:
         if at + 64 <= size:
             high = high_bits(text, at)

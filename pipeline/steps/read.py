@@ -220,14 +220,15 @@ def kept_rejects(rejects: Place, table: str, block: int) -> pa.Table:
     wrote.
     """
     name = _name_of_rejects(table, block)
+    written = rejects.get(name)
     try:
-        with pa.ipc.open_stream(rejects.get(name)) as stream:
+        with pa.ipc.open_stream(written) as stream:
             found = stream.read_all()
         found.validate(full=True)
         if found.schema != SCHEMA or any(column.null_count for column in found.columns):
             raise pa.ArrowInvalid("other columns")
         return found
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise StorageError(
             f"{rejects}/{name}: does not hold the rejected records that a worker wrote there; "
             "run the job again, and let nobody else write there"

@@ -13,8 +13,8 @@ from support.reference import spans
 
 from pipeline.csv_text import ranges
 from pipeline.csv_text.files import read_bytes
+from pipeline.csv_text.marks import first_ends
 from pipeline.csv_text.ranges import cut_into_ranges, decide, find_records
-from pipeline.csv_text.record_ends import first_ends
 from pipeline.csv_text.sources import Block, Source, find_files, open_source
 from pipeline.csv_text.versions import Version
 from pipeline.errors import DataError, InputChangedError
@@ -217,4 +217,4 @@ def test_a_record_longer_than_a_range_is_in_one_block(tmp_path: Path) -> None:
 def test_the_first_ends_outside_and_inside_quotes(
     text: bytes, ends: tuple[int | None, int | None]
 ) -> None:
-    assert first_ends(text) == ends
+    assert first_ends(text, Dialect()) == ends

@@ -84,7 +84,7 @@ TEXT_JOINED = f"{TEXT}|{SHUFFLED}"
 
 
 PLANTED = [
-    ("read", behind, fields.PlainFields, "lines", cent_in_slices, READ),
+    ("read", behind, fields.Fields, "lines", cent_in_slices, READ),
     (
         "transform",
         before,

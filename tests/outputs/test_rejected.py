@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from distributed import Client
 from pipeline.outputs.books import Entry, Ledger
 from support.ledgers import ledger, reject, source
 
 from pipeline import Settings, run
+from pipeline.csv_text.rejects import Reject, table_of
 from pipeline.engine.places import Folder
 from pipeline.engine.progress import Progress
 from pipeline.errors import StorageError
@@ -97,6 +99,14 @@ def test_of_many_rejects_the_client_holds_a_few(client: Client, tmp_path: Path) 
     assert {path.name for path in (tmp_path / "20").iterdir()} == set(OUTPUTS)
 
 
+def in_arrow(table: pa.Table) -> bytes:
+    target = pa.BufferOutputStream()
+    with pa.ipc.new_stream(target, table.schema) as stream:
+        stream.write_table(table)
+    written: bytes = target.getvalue().to_pybytes()
+    return written
+
+
 class Planted:
     """Writes a file when it is unpickled."""
 
@@ -114,10 +124,10 @@ class Planted:
         lambda path: pickle.dumps([Planted(path)], protocol=0),
         lambda _: b"",
         lambda _: b"\xff",
-        lambda _: b"[[1, 2]]",
-        lambda _: b'[[1, 2, 3, "too few fields", "", "no base64"]]',
-        lambda _: b'[[1, 2, 3, "too few fields", "", 7]]',
-        lambda _: b"7",
+        lambda _: in_arrow(pa.table({"line": [1]})),
+        lambda _: in_arrow(table_of([Reject(1, 2, 3, "too few fields", "", b"1")]))[:-20],
+        lambda _: in_arrow(table_of([reject(1, 2, b"1")._replace(detail=None)])),  # type: ignore[arg-type]
+        lambda _: in_arrow(table_of([reject(1, 2, b"1")])).replace(b"too few", b"too \xff\xff\xff"),
     ],
 )
 def test_what_others_write_where_rejects_are_kept_is_not_run(
@@ -146,7 +156,7 @@ def test_what_others_write_where_rejects_are_kept_is_not_run(
     with pytest.raises(StorageError, match="does not hold the rejected records that a worker wr"):
         run(Settings(*paths, str(outputs), fsync=False), client, Planting())
 
-    assert [path.name for path in replaced] == ["purchases-0.json"]
+    assert [path.name for path in replaced] == ["purchases-0.arrow"]
     assert not ran.exists()
     assert not (outputs / REJECTED).exists()
 

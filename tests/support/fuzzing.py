@@ -11,7 +11,6 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,9 +22,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pipeline.outputs.books import table_books
 
-from pipeline.csv_text import parse
-from pipeline.csv_text import record_ends as ends
-from pipeline.csv_text.records import Grammar
+from pipeline.csv_text.marks import next_record
+from pipeline.csv_text.parse import parse
+from pipeline.csv_text.rejects import Reject
 from pipeline.csv_text.sources import Source, open_source
 from pipeline.engine.ledger import entry_of
 from pipeline.engine.places import Folder
@@ -41,6 +40,7 @@ LARGEST = 1 << 20
 REQUIRED = {"a": "--id-column", "b": "--amount-column"}
 WANTED = read.Wanted("a", read.NumberColumn("b"))
 BATCH = 100
+GRAMMAR = ("unclosed quote", "text after a closing quote", "record too long")
 
 
 class Text(NamedTuple):
@@ -51,7 +51,6 @@ class Text(NamedTuple):
     encoding: str
     max_size: int
     block_size: int
-    small: int
 
 
 # Short pieces of what matters, so that they meet each other in every order.
@@ -113,7 +112,6 @@ TEXTS = st.builds(
     st.sampled_from(["utf-8", "utf-8", "utf-8", "cp1252", "shift_jis"]),
     st.one_of(st.just(LARGEST), st.integers(4, 9), st.integers(10, 40), st.integers(200, 300)),
     st.integers(1, 64),
-    st.sampled_from([1, 8, 32, 1 << 16]),
 )
 
 
@@ -122,15 +120,14 @@ def check(text: Text, folder: Path) -> Counter[str]:
     dialect = Dialect(text.delimiter, text.encoding, max_record_size=text.max_size)
     found = spans(text.body, text.delimiter.encode(), text.max_size)
     assert b"".join(text.body[span.start : span.stop] for span in found) == text.body
-    check_cuts(text.body, found, Grammar(text.delimiter, text.max_size))
+    check_cuts(text.body, found, dialect)
     (folder / "t.csv").write_bytes(b"a%bb\n" % text.delimiter.encode() + text.body)
     source = open_source("purchases", [str(folder / "t.csv")], REQUIRED, dialect)
     if not source.files[0].is_plain:  # its offsets would be those of other bytes
         return Counter(unpacked=1)
     good = [span for span in found if span.fields and not _fault(span, text, text.body)]
     for block_size in (text.block_size, LARGEST):
-        with _small_pieces(text.small):
-            check_read(cut(source, dialect, block_size), dialect, text, found, good)
+        check_read(cut(source, dialect, block_size), dialect, text, found, good)
     rejected = sum(1 for span in found if _fault(span, text, text.body))
     if not rejected and text.encoding == "utf-8":
         check_against_python(text, good)
@@ -139,35 +136,31 @@ def check(text: Text, folder: Path) -> Counter[str]:
     )
 
 
-def check_cuts(body: bytes, found: list[Span], grammar: Grammar) -> None:
-    """Cut a text at every block size: its records must be the same, byte for byte."""
-    wanted = [(span.start, span.stop, span.line, span.fault or None) for span in found]
-    wanted = [span for span in wanted if body[span[0] : span[1]].strip(b"\r\n")]
+def check_cuts(body: bytes, found: list[Span], dialect: Dialect) -> None:
+    """Cut a text at every block size: its faults must be the same, byte for byte."""
+    wanted = [(one.start, one.stop - one.start, one.line, one.fault) for one in found if one.fault]
     starts = {span.start for span in found} | {len(body)}
-    known: dict[tuple[int, int], list[tuple[int, int, int, str | None]]] = {}
+    known: dict[tuple[int, int], tuple[list[Reject], int]] = {}
     for block_size in range(1, len(body) + 2):
-        records = []
+        faults = []
         start = line = 0
-        for stop in _stops(body, grammar, block_size):
-            assert stop in starts or body[stop - 1 : stop] in b"\r\n", "cut within a record"
-            block = body[start:stop]
+        for stop in _stops(body, dialect, block_size):
+            assert stop in starts, "cut within a record"
             if (start, stop) not in known:
-                split = [
-                    (record.offset, record.offset + record.size, record.line, record.fault)
-                    for record in grammar.split(block)
-                ]
-                known[start, stop] = split
-                if grammar.is_regular(block):
-                    assert all(fault is None for *_, fault in split), "not regular"
-                    lines = list(grammar.lines(block, range(len(split))))
-                    assert lines == [at for _, _, at, _ in split]
-            records += [
-                (begin + start, end + start, at + line, fault)
-                for begin, end, at, fault in known[start, stop]
+                parsed = parse(body[start:stop], ("a", "b"), "latin-1", dialect)
+                known[start, stop] = list(parsed.rejected), parsed.lines
+            rejected, lines = known[start, stop]
+            faults += [
+                (one.offset + start, one.length, one.line + line, one.reason)
+                for one in rejected
+                if one.reason in GRAMMAR
             ]
-            line += len(block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")) - 1
+            line += lines
             start = stop
-        assert records == wanted, f"at block size {block_size}"
+        assert [
+            (place, len(body[place : place + size].rstrip(b"\r\n")), at, fault)
+            for place, size, at, fault in wanted
+        ] == faults, f"at block size {block_size}"
 
 
 def check_read(
@@ -244,18 +237,18 @@ def _fault(span: Span, text: Text, body: bytes) -> str:
     return "too few fields" if len(span.fields) < 2 else "too many fields"
 
 
-def _stops(body: bytes, grammar: Grammar, block_size: int) -> Iterator[int]:
-    """Yield where blocks end, as `sources` cuts a file, but in memory."""
+def _stops(body: bytes, dialect: Dialect, block_size: int) -> Iterator[int]:
+    """Yield where blocks end, as `unpacked` cuts a file, reading as little ahead as can be."""
     start, length = 0, block_size
     while start < len(body):
-        at_end = start + length >= len(body)
-        block = body[start : start + length]
-        stop = len(body) if at_end else start + grammar.complete_records(block)
-        if stop == start:
-            length *= 2
+        text = body[start : start + length]
+        at_end = start + len(text) == len(body)
+        found = next_record(text, min(block_size, len(text)), at_end, dialect)
+        if found is None:
+            length += 1
             continue
-        yield stop
-        start, length = stop, block_size
+        yield start + found
+        start, length = start + found, block_size
 
 
 def _rejects(path: Path) -> list[tuple[str, ...]]:
@@ -263,17 +256,6 @@ def _rejects(path: Path) -> list[tuple[str, ...]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return [(*row[1:5], row[6]) for row in itertools.islice(csv.reader(file), 1, None)]
-
-
-@contextmanager
-def _small_pieces(size: int) -> Iterator[None]:
-    """Let bad records be searched for, and bitmaps be made, in small pieces."""
-    before = parse._SMALL, ends._CHUNK
-    parse._SMALL, ends._CHUNK = size, 64
-    try:
-        yield
-    finally:
-        parse._SMALL, ends._CHUNK = before
 
 
 def fuzz(first_seed: int, goes_on: Callable[[Counter[str]], bool]) -> Counter[str]:
