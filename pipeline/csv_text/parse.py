@@ -82,14 +82,10 @@ def parse(
             *parse(first, columns, encoding, dialect, offset, line),
             *parse(second, columns, encoding, dialect, offset + half, line + count_lines(first)),
         ]
-    good, rejected = _sift(text, len(columns), encoding, rules)
+    good, rejected = _sift(text, len(columns), encoding, rules, offset, line)
     fields = _fields(good, columns, encoding, dialect)
     assert fields is not None, "every record that is left is well formed"
-    moved = (
-        reject._replace(line=line + reject.line, offset=offset + reject.offset)
-        for reject in rejected
-    )
-    return [Piece(text, fields, offset, line, tuple(moved))]
+    return [Piece(text, fields, offset, line, tuple(rejected))]
 
 
 def _fields(
@@ -136,8 +132,13 @@ def _parse_strictly(
         return None
 
 
-def _sift(text: bytes, fields: int, encoding: str, records: Grammar) -> tuple[bytes, list[Reject]]:
-    """Split the records of a text into the readable ones, as one text, and the others."""
+def _sift(
+    text: bytes, fields: int, encoding: str, records: Grammar, offset: int, line: int
+) -> tuple[bytes, list[Reject]]:
+    """Split the records of a text into the readable ones, as one text, and the others.
+
+    `offset` and `line` are those of the text in its block.
+    """
     good, rejected = [], []
     for record in records.split(text):
         fault = _fault(record, fields, encoding, records)
@@ -148,7 +149,8 @@ def _sift(text: bytes, fields: int, encoding: str, records: Grammar) -> tuple[by
             stop = record.offset + record.size
             end = text[stop - 2 : stop]
             length = record.size - len(end) + len(end.rstrip(b"\r\n"))
-            rejected.append(Reject(record.line, record.offset, length, *fault, raw[:length]))
+            place = line + record.line, offset + record.offset
+            rejected.append(Reject(*place, length, *fault, raw[:length]))
     return b"".join(good), rejected
 
 

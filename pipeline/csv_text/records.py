@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ _QUOTED = re.compile(rb'"[^"]*+(?:""[^"]*+)*+"')
 _UNCLOSED = "unclosed quote"
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One record: its bytes, where it begins, and its fault (None if well-formed).
 
     `line` counts physical lines from 0 at the first byte of the text. `size` is that of the record

@@ -149,7 +149,7 @@ def _read(block: Block, table: str, *args: Any) -> pd.DataFrame:
     if rejects is None or len(few) == len(rejected):
         return records
     # JSON: who may write there must not be able to have workers run anything.
-    rows = [reject._replace(raw=b64encode(reject.raw).decode()) for reject in rejected]
+    rows = [(*rest, b64encode(raw).decode()) for *rest, raw in rejected]
     rejects.put(_name_of_rejects(table, block.number), json.dumps(rows).encode())
     return with_totals(records, records, rejected=few)
 
@@ -168,8 +168,10 @@ def kept_rejects(rejects: Place, table: str, block: int) -> list[Reject]:
     """
     name = _name_of_rejects(table, block)
     try:
-        found = [Reject(*row) for row in json.loads(rejects.get(name))]
-        return [reject._replace(raw=b64decode(reject.raw, validate=True)) for reject in found]
+        return [
+            Reject._make([*rest, b64decode(raw, validate=True)])
+            for *rest, raw in json.loads(rejects.get(name))
+        ]
     except (ValueError, TypeError) as error:
         raise StorageError(
             f"{rejects}/{name}: does not hold the rejected records that a worker wrote there; "
