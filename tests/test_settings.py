@@ -111,6 +111,7 @@ def test_no_group_at_all_is_refused() -> None:
         (lambda: Settings(purchases=("p.csv",)), "--customers is missing: name it as well as"),
         (lambda: Settings(output_dir=" "), "--output-dir: the path is empty"),
         (lambda: Settings(output_dir="s3://"), "--output-dir: 's3://' names no bucket"),
+        (lambda: Settings(output_dir="S3://"), "--output-dir: 's3://' names no bucket"),
         (lambda: Settings(output_dir="S3:/b"), "write it as s3://b, or as ./S3:/b if it is a path"),
         (lambda: Settings(output_dir="file:/b/c"), "write it as file:///b/c, or as ./file:/b/c"),
         (lambda: Settings(output_dir="~nobody-here"), "no home folder is known for '~nobody-here'"),
@@ -195,6 +196,13 @@ def test_a_tilde_is_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert Settings(output_dir="~root/out").output_dir == f"{Path('~root').expanduser()}/out"
     assert ClusterSettings("~/scheduler.json").scheduler == "/home/ada/scheduler.json"
+
+
+def test_the_scheme_of_a_url_may_have_capitals() -> None:
+    settings = Settings(customers=("FILE:///A/C.csv",), purchases=("S3://Bucket/P.csv",))
+
+    assert settings.customers == ("file:///A/C.csv",)
+    assert settings.purchases == ("s3://Bucket/P.csv",)
 
 
 def test_no_limit_of_memory_can_be_meant() -> None:

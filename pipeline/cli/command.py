@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
-from pipeline.cli.interrupts import interruptible, leave
+from pipeline.cli.interrupts import ignore_interrupts, interruptible, leave
 from pipeline.cli.options import OPTIONS, settings_of
 from pipeline.cli.streams import outlive_readers
 from pipeline.cli.themes import ThemedCommand
@@ -101,25 +101,31 @@ def main(prog_name: str | None = None) -> None:
     debug = "--debug" in sys.argv
     try:
         command.main(prog_name=prog_name, standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as end:
-        code = end.exit_code
-    except click.ClickException as error:
-        code = _fail(error.format_message(), 2, debug)
-    except PipelineError as error:
-        code = _fail(f"{error}{_after(error)}", error.exit_code, debug)
-    except (KeyboardInterrupt, click.Abort) as error:
+        ignore_interrupts()
+    except (Exception, KeyboardInterrupt) as error:
+        ignore_interrupts()
+        # Within this block: what an interrupt has left half made would complain as it is freed.
+        leave(_tell(error, debug))
+    leave(0)
+
+
+def _tell(error: BaseException, debug: bool) -> int:
+    """Print an error as one line; return the exit code that it means."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        return _fail(error.format_message(), 2, debug)
+    if isinstance(error, PipelineError):
+        return _fail(f"{error}{_after(error)}", error.exit_code, debug)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
         after = " after the outputs were published; they are complete"
         before = "; the outputs are as they were"
-        code = _fail(f"interrupted{after if _after(error) else before}", INTERRUPTED, False)
-    except Exception as error:
-        if fault := system_fault(error):
-            code = _fail(f"{fault}{_after(error)}", fault.exit_code, debug)
-        else:
-            what = f"{type(error).__name__}: {error}".splitlines()[0]
-            hint = "please report it, with what --debug prints"
-            code = _fail(f"unexpected: {what}{_after(error)}; {hint}", FAULT, debug)
-    leave(code)
+        return _fail(f"interrupted{after if _after(error) else before}", INTERRUPTED, False)
+    if fault := system_fault(error):
+        return _fail(f"{fault}{_after(error)}", fault.exit_code, debug)
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    hint = "please report it, with what --debug prints"
+    return _fail(f"unexpected: {what}{_after(error)}; {hint}", FAULT, debug)
 
 
 @contextmanager

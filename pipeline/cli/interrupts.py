@@ -23,14 +23,21 @@ def interruptible() -> None:
     sys.unraisablehook = _send_interrupts_again
 
 
-def leave(code: int) -> NoReturn:
-    """End this process with an exit code that no later interrupt changes.
-
-    Python's own way out restores the default of signals, by which they kill. And it would let
-    threads go on that still work on tasks of a run that has failed.
-    """
+def ignore_interrupts() -> None:
+    """Let no signal change how this process ends, now that it is known."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code.
+
+    Python's own way out restores the default of signals, by which they kill. And it would wait for
+    threads that still work on tasks of a run that has failed.
+    """
+    ignore_interrupts()
+    # Dask closes here what an interrupt has left half started, and may fail.
+    sys.unraisablehook = lambda _: None
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):

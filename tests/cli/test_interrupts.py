@@ -41,6 +41,26 @@ def test_an_interrupt_in_a_destructor_is_not_lost(started: tuple[str, ...], sent
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "interrupted\n", "")
 
 
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_at_the_very_end_changes_no_exit_code(sent: str) -> None:
+    """Once Python has begun to end, a signal would kill; and threads would be waited for."""
+    script = f"""
+import atexit, signal, sys, threading
+from pipeline.cli.interrupts import interruptible, leave
+
+interruptible()
+atexit.register(signal.raise_signal, signal.{sent})
+threading.Thread(target=threading.Event().wait).start()
+sys.stdout.write("said")
+leave(7)
+"""
+    ended = subprocess.run(
+        [*INTERRUPTIBLE, sys.executable, "-c", script], capture_output=True, text=True, timeout=50
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (7, "said", "")
+
+
 def test_other_exceptions_of_a_destructor_are_told() -> None:
     script = SCRIPT.replace("signal.raise_signal", "raise ValueError").replace(
         "wait(100)", "wait(0)"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from dataclasses import replace
 
 import dask
@@ -39,6 +41,27 @@ def test_nothing_of_a_local_cluster_can_be_reached_from_other_machines(workers: 
     before = listeners()  # of what other tests have started
     with connect(settings):
         assert {host for host, _ in listeners() - before} == {"127.0.0.1"}
+
+
+BEGUN, END = threading.Event(), threading.Event()
+
+
+def work_on() -> None:
+    """Work until the test is over, as a task that nobody wants any more."""
+    BEGUN.set()
+    END.wait(60)
+
+
+def test_a_cluster_closes_while_a_task_still_works() -> None:
+    with connect(SMALL) as client:
+        future = client.submit(work_on)
+        assert BEGUN.wait(60)
+        begin = time.monotonic()
+    try:
+        assert time.monotonic() - begin < 20  # Dask's own patience is 30 seconds
+    finally:
+        END.set()
+        del future
 
 
 def test_the_least_memory_limit_counts() -> None:
