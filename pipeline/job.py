@@ -24,6 +24,7 @@ from pipeline.engine.partitions import schema
 from pipeline.engine.places import Place
 from pipeline.engine.preflight import wait_for_worker
 from pipeline.engine.progress import Progress
+from pipeline.engine.team import team_of_run
 from pipeline.outputs.balance import run_books
 from pipeline.outputs.books import Books, Ledger
 from pipeline.outputs.quality import Quality
@@ -83,6 +84,7 @@ def run(
         observed(client, settings.performance_report),
         staged(settings, log) as stage,
         unchanged_inputs(log.warn) as inputs,
+        team_of_run(client, log.warn),
     ):
         with log.stage("prepare"):
             wait_for_worker(client)
