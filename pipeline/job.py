@@ -14,6 +14,7 @@ from pipeline.engine.cluster import is_on_one_machine, observed
 from pipeline.engine.internals import spill_folder
 from pipeline.engine.preflight import wait_for_worker
 from pipeline.engine.progress import Progress
+from pipeline.engine.team import team_of_run
 from pipeline.outputs.checks import check_run, raise_on_failure
 from pipeline.outputs.names import CHART, REJECTED, REPORT, SPENDING
 from pipeline.outputs.read_back import read_back
@@ -49,6 +50,7 @@ def run(
         observed(client, settings.performance_report),
         staged(settings, log) as stage,
         unchanged_inputs(log.warn) as inputs,
+        team_of_run(client, log.warn),
     ):
         with log.stage("plan"):
             wait_for_worker(client)

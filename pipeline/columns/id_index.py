@@ -26,14 +26,13 @@ class IdIndex(Flat):
     def __init__(self, ids: pa.Array) -> None:
         self.ids = ids
         self._seeds = np.frombuffer(os.urandom(32), np.uint64)
-        self._row_bits = max(len(ids), 1).bit_length()
-        self._table = np.zeros(1 << int(_ROOM * len(ids)).bit_length(), np.uint64)
+        self._table = np.zeros(2 << int(_ROOM * len(ids)).bit_length(), np.uint64)
         known = TrimmedIds(ids)
         # Most columns have no blanks: their own offsets are enough then.
         self._begin: np.ndarray | None = known.begin if known.shorter else None
         self._end: np.ndarray | None = known.end if known.shorter else None
         hashes = known.hashes(self._seeds)
-        index_ids(hashes, known.text, known.begin, known.end, self._row_bits, self._table)
+        index_ids(hashes, known.text, known.begin, known.end, self._table)
 
     def rows(self, ids: pa.Array) -> np.ndarray:
         """Return the first row that has each of some ids, or the number of rows (int64)."""
@@ -44,7 +43,7 @@ class IdIndex(Flat):
         end = bounds[1:] if self._end is None else self._end
         find_ids(
             *(wanted.hashes(self._seeds), wanted.text, wanted.begin, wanted.end),
-            *(text, begin, end, self._row_bits, self._table),
+            *(text, begin, end, self._table),
             rows,
         )
         return rows

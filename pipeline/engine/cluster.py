@@ -9,11 +9,11 @@ import logging
 import socket
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from ssl import SSLError
-from typing import Any
+from typing import Any, TypeVar
 
 import dask
 from dask.system import CPU_COUNT
@@ -35,6 +35,9 @@ from pipeline.errors import (
 )
 from pipeline.settings import ClusterSettings
 
+Answer = TypeVar("Answer")
+
+_ASK_FOR = 5.0  # seconds
 # Dask's name for what `--wait-for-workers` sets; by default, a scheduler waits forever.
 NO_WORKERS_TIMEOUT = "distributed.scheduler.no-workers-timeout"
 # Where Dask's configuration names a client's certificates.
@@ -145,6 +148,22 @@ def no_workers_timeout() -> float:
     """Return how many seconds a run waits while there is no worker."""
     configured = parse_timedelta(dask.config.get(NO_WORKERS_TIMEOUT))
     return ClusterSettings().wait_for_workers if configured is None else configured
+
+
+def ask(client: Client, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
+    """Return what a coroutine of the client answers; None if the scheduler keeps silent.
+
+    A client may not know yet that its scheduler is lost. It would wait for it for half a minute, or
+    forever if the scheduler's machine has stopped.
+    """
+
+    async def answer() -> Answer:
+        return await asyncio.wait_for(question(), _ASK_FOR)
+
+    if client.status == "running":
+        with suppress(OSError):  # a timeout is one, too
+            return client.sync(answer)
+    return None
 
 
 def is_on_one_machine(client: Client) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeVar
-from uuid import uuid4
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import dask.dataframe as dd
 from distributed import Client, Future, KilledWorker, as_completed
@@ -17,19 +16,17 @@ from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from pipeline.csv_text.files import shown
-from pipeline.engine.cluster import no_workers_timeout
-from pipeline.engine.internals import is_shuffle_fault, worker_states, works
+from pipeline.engine.cluster import Answer, ask, no_workers_timeout
+from pipeline.engine.internals import is_shuffle_fault, packed, worker_states, works
 from pipeline.engine.ledger import NO_ENTRIES, Entry, as_entry, entries_in
 from pipeline.engine.memory import release_freed_memory
 from pipeline.engine.partitions import on_partitions
+from pipeline.engine.team import RETRIES, Team, current_team, submit
 from pipeline.errors import ClusterError, StorageError
 
-Answer = TypeVar("Answer")
 
 _LOOK_EVERY = 1.0  # seconds
-_ASK_FOR = 5.0  # seconds
 _AHEAD = 2  # partitions on the cluster for each of its threads: one that runs, one that waits
-RETRIES = 2  # a file system may fail once and then recover
 
 
 def compute_entries(
@@ -64,8 +61,7 @@ def compute_result(client: Client, function: Callable[..., Any], *args: Any, nam
     Futures in `args`, also those in a list, are passed as their results. Raises what
     `compute_entries` raises.
     """
-    key = f"{name}-{uuid4().hex}"  # unique: runs may share a cluster
-    future = client.submit(function, *args, key=key, retries=RETRIES)
+    future = submit(client, function, *args, name=name)
     with _explained(client), _Computing(client, (), None) as computing:
         computing.wait_for(future)
     return future
@@ -75,7 +71,7 @@ def compute_result(client: Client, function: Callable[..., Any], *args: Any, nam
 def _explained(client: Client) -> Iterator[None]:
     """Turn what Dask raises when machines are lost into a ClusterError or a StorageError."""
     limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
-    patience = no_workers_timeout()
+    patience, team = no_workers_timeout(), current_team()
     try:
         yield
     except KilledWorker as error:
@@ -90,12 +86,13 @@ def _explained(client: Client) -> Iterator[None]:
             f"{limit}, or lower --block-size or the threads of a worker; --join shuffle needs less "
             "than a broadcast"
         ) from error
-    except ImportError as error:  # of a worker that came after the others were checked
-        raise ClusterError(
-            f"a worker lacks what its tasks import: {error}; install this package with the same "
-            "versions on every worker, then run the job again"
-        ) from error
     except (NoWorkerError, NoValidWorkerError, _WorkersLostError) as error:
+        refused = [team.refused.get(worker) for worker in client.nthreads()] if team else []
+        if refused and all(refused):
+            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            raise ClusterError(
+                f"for {patience:g} s, no worker but such as cannot do the job: {refused[0]}{more}"
+            ) from error
         if client.nthreads():
             raise ClusterError(
                 f"all workers have paused for {patience:g} s, short of memory; raise {limit}, or "
@@ -134,22 +131,6 @@ def ledger_of(frame: dd.DataFrame) -> dd.DataFrame:
     return frame if is_ledger else on_partitions(as_entry, frame, step="ledger")
 
 
-def ask(client: Client, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
-    """Return what a coroutine of the client answers; None if the scheduler keeps silent.
-
-    A client may not know yet that its scheduler is lost. It would wait for it for half a minute, or
-    forever if the scheduler's machine has stopped.
-    """
-
-    async def answer() -> Answer:
-        return await asyncio.wait_for(question(), _ASK_FOR)
-
-    if client.status == "running":
-        with suppress(OSError):  # a timeout is one, too
-            return client.sync(answer)
-    return None
-
-
 def _of_file(error: OSError) -> StorageError:
     """Return what to raise for a task's error of a file system or a network.
 
@@ -184,11 +165,13 @@ class _Computing:
     ) -> None:
         self._client, self._frames, self._kept = client, iter(frames), kept
         self._queue = deque[_Part]()  # what is next
+        self._fit: list[str] = []  # workers
         self._done = as_completed(loop=client.loop)
+        self._team = current_team() or Team(client, str)
 
     def __enter__(self) -> _Computing:
         workers = ask(self._client, lambda: worker_states(self._client)) or ()
-        self._threads = sum(worker["nthreads"] for worker in workers)
+        self._note(workers)
         self._lost = self._client.sync(self._watch)
         return self
 
@@ -224,7 +207,7 @@ class _Computing:
         if self._kept is None:
             frame = ledger_of(frame)
         frame = frame.optimize()  # here, so that a partition's steps are one task, named after them
-        graph, keys = dict(frame.__dask_graph__()), list(frame.__dask_keys__())
+        graph, keys = packed(frame.__dask_graph__()), list(frame.__dask_keys__())
         if len(graph) > len(keys):
             return [_Part(graph, keys)]
         return [_Part({key: graph[key]}, [key]) for key in keys]
@@ -234,11 +217,12 @@ class _Computing:
             raise CommClosedError
         # Tasks of one submission have an order of Dask's own, and so have submissions of one time.
         how = {"sync": False, "retries": RETRIES, "fifo_timeout": "0 s"}
+        if self._team.refused and self._fit:
+            how["workers"] = self._fit
         futures = self._client.get(part.graph, part.keys, **how)
         if self._kept is not None:
             self._kept += futures
-            names = [f"ledger-{uuid4().hex}" for _ in futures]
-            futures = self._client.map(as_entry, futures, key=names, retries=RETRIES)
+            futures = [submit(self._client, as_entry, one, name="ledger") for one in futures]
         self._done.update(futures)
 
     async def _watch(self) -> asyncio.Future[None]:
@@ -256,13 +240,25 @@ class _Computing:
         raise _WorkersLostError
 
     async def _next_batch(self) -> list[Entry]:
-        futures = [await self._done.__anext__(), *self._done.next_batch(block=False)]
+        futures: list[Future] = []
+        while not futures:
+            futures = [await self._done.__anext__(), *self._done.next_batch(block=False)]
+            futures = await self._accepted(futures)
         return [entry for rows in await self._results(futures) for entry in entries_in(rows)]
 
     async def _next_result(self) -> None:
-        future = await self._done.__anext__()
-        if future.status == "error":
-            await self._results([future])  # raises what the task has raised
+        futures: list[Future] = []
+        while not futures:
+            futures = await self._accepted([await self._done.__anext__()])
+        if futures[0].status == "error":
+            await self._results(futures)  # raises what the task has raised
+
+    async def _accepted(self, futures: list[Future]) -> list[Future]:
+        """Return tasks that have ended, without those that a worker should not have done."""
+        failed = [future for future in futures if future.status == "error"]
+        again = await self._team.take_back(failed)
+        self._done.update(again)
+        return [future for future in futures if future not in again]
 
     async def _results(self, futures: Sequence[Future]) -> list[Any]:
         try:
@@ -284,13 +280,21 @@ class _Computing:
             await asyncio.sleep(_LOOK_EVERY)
             try:
                 workers = await worker_states(self._client)
-                self._threads = sum(worker["nthreads"] for worker in workers)
+                await self._team.look_at(worker["address"] for worker in workers)
+                workers = [one for one in workers if one["address"] not in self._team.refused]
+                self._note(workers)
+                if self._team.refused:
+                    await self._team.keep_off(list(self._done.futures))
                 if any(map(works, workers)):
                     last_seen = time.monotonic()
                 elif workers:
                     await self._client.run(release_freed_memory, on_error="ignore")
             except OSError:  # the futures report a lost scheduler
                 last_seen = time.monotonic()
+
+    def _note(self, workers: Iterable[dict[str, Any]]) -> None:
+        self._fit = [worker["address"] for worker in workers]
+        self._threads = sum(worker["nthreads"] for worker in workers)
 
     async def _end(self, cancel: bool) -> None:
         self._lost.cancel()

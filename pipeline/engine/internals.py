@@ -5,18 +5,27 @@ If a change of Dask breaks any of them, `tests/engine/test_internals.py` fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+import pickle
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from tempfile import gettempdir
+from time import time
 from typing import Any
 
-from distributed import Client, Scheduler
+import cloudpickle
+from dask._task_spec import Dict, List, Task, TaskRef
+from distributed import Client, Future, Scheduler
 from distributed.diskutils import WorkSpace
 from distributed.shuffle._exceptions import P2PConsistencyError
 from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler
+
+_NOWHERE = "no worker"
+_PACKAGE = b"pipeline"
 
 
 async def worker_states(client: Client) -> list[dict[str, Any]]:
@@ -25,13 +34,98 @@ async def worker_states(client: Client) -> list[dict[str, Any]]:
     `Client.scheduler_info` asks the same, but may return what the client's own timer has asked for
     meanwhile: a state without workers.
     """
-    return list((await client.scheduler.identity(n_workers=-1))["workers"].values())
+    workers = (await client.scheduler.identity(n_workers=-1))["workers"]
+    return [{**state, "address": address} for address, state in workers.items()]
 
 
 def works(worker: dict[str, Any]) -> bool:
     """Tell whether a worker takes tasks or, if short of memory, still executes one."""
     counts = worker["metrics"].get("task_counts", {})
     return worker["status"] == "running" or counts.get("executing", 0) > 0
+
+
+def packed(graph: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a graph whose tasks name this package only within bytes, which the task itself opens.
+
+    A worker that lacks the package would end as it receives any other task: Dask unpickles it in
+    the stream that connects the worker to the scheduler. This way, that task fails, and no more.
+    """
+    return {key: _packed(node) if type(node) is Task else node for key, node in graph.items()}
+
+
+def task_of(key: str, function: Callable[..., Any], *args: Any) -> Task:
+    """Return a task that calls a function, with the results of futures where these are in `args`.
+
+    Also of those in a list.
+    """
+    return Task(key, function, *(List(*arg) if isinstance(arg, list) else arg for arg in args))
+
+
+def _packed(task: Task) -> Task:
+    data = BytesIO()
+    _Pickler(data, protocol=5).dump(task)
+    if _PACKAGE not in data.getvalue():
+        return task
+    opened = Task(None, pickle.loads, data.getvalue())
+    results = Dict({key: TaskRef(key) for key in task.dependencies})
+    return Task(task.key, operator.call, opened, results, _data_producer=task.data_producer)
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Pickles a future as the reference to its result that it is within a task."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to pickle an object."""
+        if isinstance(obj, Future):
+            return TaskRef, (obj.key,)
+        return super().reducer_override(obj)
+
+
+def erred_on(key: Any, dask_scheduler: Scheduler) -> list[str] | None:
+    """Return the workers on which a task failed for good, or what it depends on; None if none did.
+
+    Dask tells the client what was raised, not where. Runs on the scheduler.
+    """
+    task = dask_scheduler.tasks.get(key)
+    if task is None or task.state != "erred":
+        return None
+    return sorted((task.exception_blame or task).erred_on or ())
+
+
+def retry_elsewhere(
+    keys: list[Any], unfit: list[str], retries: int, dask_scheduler: Scheduler
+) -> None:
+    """Keep tasks, and what they still wait for, off some workers; try again those that failed.
+
+    Those that are on these workers are taken back: there, they may wait forever for a result that
+    cannot be unpickled. Dask can say where a task may run, not where it may not, and new workers
+    are in no such list: so call it again and again. Without any other worker, tasks wait. Runs on
+    the scheduler.
+    """
+    stimulus = f"retry-elsewhere-{time()}"
+    fit = set(dask_scheduler.workers) - set(unfit)
+    found, stack = set(), [dask_scheduler.tasks[key] for key in keys if key in dask_scheduler.tasks]
+    while stack:
+        task = stack.pop()
+        if task in found or task.state == "memory":
+            continue
+        found.add(task)
+        stack.extend(task.dependencies)
+        # Dask's own shuffle has chosen its workers.
+        if "shuffle_original_restrictions" not in (task.annotations or {}):
+            task.worker_restrictions = fit or {_NOWHERE}
+    if erred := [task.key for task in found if task.state == "erred"]:
+        for task in found:
+            task.retries = max(task.retries, retries)
+        dask_scheduler.stimulus_retry(erred)
+    for task in found:
+        if task.processing_on and task.processing_on.address not in fit:
+            dask_scheduler._reschedule(task.key, stimulus_id=stimulus)
+    for address in fit:
+        waiting = dask_scheduler.bulk_schedule_unrunnable_after_adding_worker(
+            dask_scheduler.workers[address]
+        )
+        dask_scheduler.transitions(waiting, stimulus)
 
 
 def is_shuffle_fault(error: RuntimeError) -> bool:

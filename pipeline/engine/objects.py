@@ -17,7 +17,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from mimetypes import guess_type
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from isal.isal_zlib import crc32
 
@@ -65,6 +65,9 @@ class ObjectFolder:
 
     bucket: str
     prefix: str
+    hint: ClassVar[str] = (
+        "give every worker credentials that may write there, and the same AWS_ENDPOINT_URL"
+    )
 
     @classmethod
     def of(cls, url: str) -> ObjectFolder:
@@ -155,10 +158,6 @@ class ObjectFolder:
             Upload(self, item["Key"].removeprefix(self.prefix), item["UploadId"]) for item in found
         ]
 
-    def start_probe(self, count: int) -> ObjectProbe:
-        """Return what up to `count` workers can try to write with, each a part of an upload."""
-        return ObjectProbe(self.start_upload("probe"))
-
     def _at(self, name: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": f"{self.prefix}{name}"}
 
@@ -208,26 +207,6 @@ class Upload:
     @property
     def _url(self) -> str:
         return self.folder.url(self.name)
-
-
-@dataclass(frozen=True)
-class ObjectProbe:
-    """A multipart upload that is never completed: workers show that they can add a part to it."""
-
-    upload: Upload
-    hint = "give every worker credentials that may write there, and the same AWS_ENDPOINT_URL"
-
-    def mark(self, worker: int) -> None:
-        """Upload the part of a worker, which counts from 0."""
-        self.upload.put(worker % MOST_PARTS + 1, b"1")
-
-    def marked(self, worker: int) -> bool:
-        """Tell whether a worker has done so."""
-        return worker % MOST_PARTS + 1 in {part.number for part in self.upload.parts()}
-
-    def remove(self) -> None:
-        """Abort the upload."""
-        self.upload.abort()
 
 
 @cache

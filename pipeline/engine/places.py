@@ -7,29 +7,16 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-_PROBE = "probe"
-_MARK = b"1"
-
-
-class Probe(Protocol):
-    """Shows whether each worker can write into a place that all share."""
-
-    hint: str
-
-    def mark(self, worker: int) -> None:
-        """Write the mark of a worker, which counts from 0; raise OSError if it cannot."""
-
-    def marked(self, worker: int) -> bool:
-        """Tell whether the mark of a worker arrived in the place that this process sees."""
-
-    def remove(self) -> None:
-        """Remove all marks."""
+from typing import ClassVar, Protocol
 
 
 class Place(Hashable, Protocol):
-    """Where the workers of a run keep temporary data: a folder that all see, or an object store."""
+    """Where the workers of a run keep temporary data: a folder that all see, or an object store.
+
+    `hint` tells how to let all workers write there.
+    """
+
+    hint: ClassVar[str]
 
     def put(self, name: str, data: bytes) -> object:
         """Write data under a name, in place of what it had."""
@@ -43,15 +30,16 @@ class Place(Hashable, Protocol):
     def below(self, name: str) -> Place:
         """Return a place within this one."""
 
-    def start_probe(self, count: int) -> Probe:
-        """Return what `count` workers can try to write with."""
-
 
 @dataclass(frozen=True)
 class Folder:
     """A folder at an absolute path that all workers see."""
 
     path: str
+    hint: ClassVar[str] = (
+        "name a folder with --output-dir that all machines share at the same path, and let the "
+        "workers' user write there"
+    )
 
     def __str__(self) -> str:
         """Return the path."""
@@ -80,37 +68,6 @@ class Folder:
         path = Path(self.path, name)
         path.mkdir(exist_ok=True)
         return Folder(str(path))
-
-    def start_probe(self, count: int) -> FileProbe:
-        """Return what `count` workers can try to write with."""
-        file = Path(self.path, _PROBE)
-        file.write_bytes(bytes(count))
-        return FileProbe(str(file))
-
-
-@dataclass(frozen=True)
-class FileProbe:
-    """A file in which each worker marks its own byte, so that all have to see the same one."""
-
-    path: str
-    hint = (
-        "name a folder with --output-dir that all machines share at the same path, and let the "
-        "workers' user write there"
-    )
-
-    def mark(self, worker: int) -> None:
-        """Mark the byte of a worker."""
-        # Do not create it: it must be the client's file, and this user must have access.
-        with _opened(Path(self.path), os.O_WRONLY) as file:
-            os.pwrite(file, _MARK, worker)
-
-    def marked(self, worker: int) -> bool:
-        """Tell whether a worker has marked its byte."""
-        return Path(self.path).read_bytes()[worker : worker + 1] == _MARK
-
-    def remove(self) -> None:
-        """Remove the file."""
-        Path(self.path).unlink()
 
 
 @contextmanager

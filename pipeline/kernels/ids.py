@@ -16,7 +16,10 @@ from pipeline.kernels.machine import fold, load_half, load_word, prefetch
 
 U = np.uint64
 AHEAD = 24  # rows: by then, what was prefetched is there
-NO_ROW = 0  # of a place in an index: places hold row numbers from 1
+NO_ROW = 0  # of an entry of an index: row numbers there begin with 1
+SHORT = 8  # bytes of an id that is all in its entry
+ROW_BITS = U(48)  # of an entry's second number; above them is the kind
+KIND = U(0xFFFF << 48)
 
 
 @inner
@@ -149,30 +152,55 @@ def are_equal(
     return at == size
 
 
+@inner
+def word_of(text: Any, start: Any, stop: Any, own_hash: Any) -> Any:
+    """Return an id of up to `SHORT` bytes as one uint64; the hash of a longer one."""
+    size = stop - start
+    if size > SHORT:
+        return own_hash
+    if size == SHORT:
+        return load_word(text, start)
+    # The parts overlap where the size is no multiple: these bytes are the same in both.
+    if size >= 4:
+        return load_half(text, start) | load_half(text, stop - 4) << U(8 * (size - 4))
+    middle = size >> 1
+    low, high = U(text[start]), U(text[stop - 1]) << U(8 * (size - 1))
+    return low | U(text[start + middle]) << U(8 * middle) | high
+
+
+@inner
+def kind_of(start: Any, stop: Any) -> Any:
+    """Return the size of an id up to `SHORT`, or `SHORT + 1`, where an entry of an index has it."""
+    return U(min(stop - start, SHORT + 1)) << ROW_BITS
+
+
 @kernel
-def index_ids(
-    hashes: UInt64s, text: Bytes, begin: Int64s, end: Int64s, row_bits: Int64, table: UInt64sOut
-) -> None:
+def index_ids(hashes: UInt64s, text: Bytes, begin: Int64s, end: Int64s, table: UInt64sOut) -> None:
     """Enter the ids into an empty table; of equal ids, the first stays.
 
-    `table` is zeros, a power of two many, and more than the rows. A place holds a row number, from
-    1, in its lowest `row_bits`, which must be enough for all, and above them the bits of the hash.
+    `table` is zeros: entries of two numbers, a power of two many, and more than the rows. They are
+    an id's word (see `word_of`), and its kind with its row number, from 1, in the lowest bits. So a
+    short id is all in its entry, and no other memory is needed to compare it.
     """
-    mask, low = U(table.size - 1), (U(1) << U(row_bits)) - U(1)
+    mask = U(table.size // 2 - 1)
     for row in range(hashes.size):
         if row + AHEAD < hashes.size:
-            prefetch(table, hashes[row + AHEAD] & mask)
-        if begin[row] == end[row]:
+            prefetch(table, U(2) * (hashes[row + AHEAD] & mask))
+        start, stop = begin[row], end[row]
+        if start == stop:
             continue
-        place, tag = hashes[row] & mask, hashes[row] | low
-        while table[place] != U(NO_ROW):
-            if table[place] | low == tag:
-                other = np.int64(table[place] & low) - 1
-                if are_equal(text, begin[row], end[row], text, begin[other], end[other]):
+        word, kind = word_of(text, start, stop, hashes[row]), kind_of(start, stop)
+        at = U(2) * (hashes[row] & mask)
+        while table[at + U(1)] != U(NO_ROW):
+            if table[at] == word and table[at + U(1)] & KIND == kind:
+                other = np.int64(table[at + U(1)] & ~KIND) - 1
+                if stop - start <= SHORT:
                     break
-            place = (place + U(1)) & mask
-        if table[place] == U(NO_ROW):
-            table[place] = (tag ^ low) | U(row + 1)
+                if are_equal(text, start, stop, text, begin[other], end[other]):
+                    break
+            at = (at + U(2)) & (U(2) * mask)
+        if table[at + U(1)] == U(NO_ROW):
+            table[at], table[at + U(1)] = word, kind | U(row + 1)
 
 
 @kernel
@@ -184,7 +212,6 @@ def find_ids(
     known_text: Bytes,
     known_begin: Int64s,
     known_end: Int64s,
-    row_bits: Int64,
     table: UInt64s,
     rows: Int64sOut,
 ) -> None:
@@ -192,35 +219,41 @@ def find_ids(
 
     `table` is an index of the known ids (see `index_ids`), whose hashes have the same seeds.
     """
-    mask, low = U(table.size - 1), (U(1) << U(row_bits)) - U(1)
-    count, none = hashes.size, known_begin.size
-    # A known id is three places in memory, far apart: each is asked for well before its use.
+    mask = U(table.size // 2 - 1)
+    count, none, longer = hashes.size, known_begin.size, 0
+    # Where an id may be in memory is far from the one before: it is asked for well before its use.
     for row in range(count):
         if row + AHEAD < count:
-            prefetch(table, hashes[row + AHEAD] & mask)
-        place, tag = hashes[row] & mask, hashes[row] | low
-        while table[place] != U(NO_ROW) and table[place] | low != tag:
-            place = (place + U(1)) & mask
-        is_found = table[place] != U(NO_ROW) and begin[row] < end[row]
-        rows[row] = np.int64(table[place] & low) - 1 if is_found else none
-    for row in range(count):
+            prefetch(table, U(2) * (hashes[row + AHEAD] & mask))
+        start, stop = begin[row], end[row]
+        rows[row] = none
+        if start == stop:
+            continue
+        word, kind = word_of(text, start, stop, hashes[row]), kind_of(start, stop)
+        at = U(2) * (hashes[row] & mask)
+        while table[at + U(1)] != U(NO_ROW):
+            if table[at] == word and table[at + U(1)] & KIND == kind:
+                rows[row] = np.int64(table[at + U(1)] & ~KIND) - 1
+                longer += stop - start > SHORT
+                break
+            at = (at + U(2)) & (U(2) * mask)
+    for row in range(count if longer > 0 else 0):
         if row + AHEAD < count and rows[row + AHEAD] < none:
             prefetch(known_begin, rows[row + AHEAD])
         if row + AHEAD // 2 < count and rows[row + AHEAD // 2] < none:
             prefetch(known_text, known_begin[rows[row + AHEAD // 2]])
-        other = rows[row]
-        if other == none:
+        other, start, stop = rows[row], begin[row], end[row]
+        if other == none or stop - start <= SHORT:
             continue
-        if are_equal(text, begin[row], end[row], known_text, known_begin[other], known_end[other]):
+        if are_equal(text, start, stop, known_text, known_begin[other], known_end[other]):
             continue
-        # Another id has all these bits of the hash: the right one may follow it.
+        # Another id has this hash: the right one may follow it.
         rows[row] = none
-        place, tag = hashes[row] & mask, hashes[row] | low
-        while table[place] != U(NO_ROW):
-            if table[place] | low == tag:
-                other = np.int64(table[place] & low) - 1
-                start, stop = known_begin[other], known_end[other]
-                if are_equal(text, begin[row], end[row], known_text, start, stop):
+        at = U(2) * (hashes[row] & mask)
+        while table[at + U(1)] != U(NO_ROW):
+            if table[at] == hashes[row] and table[at + U(1)] & KIND == kind_of(start, stop):
+                other = np.int64(table[at + U(1)] & ~KIND) - 1
+                if are_equal(text, start, stop, known_text, known_begin[other], known_end[other]):
                     rows[row] = other
                     break
-            place = (place + U(1)) & mask
+            at = (at + U(2)) & (U(2) * mask)

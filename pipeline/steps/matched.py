@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 from distributed import Client, Future
 
 from pipeline.columns.totals import Checksum
-from pipeline.engine.compute import RETRIES, compute_result
+from pipeline.engine.compute import compute_result
 from pipeline.engine.places import Place
+from pipeline.engine.team import submit
 from pipeline.errors import DataError
 
 _AT_ONCE = 256  # blocks whose marks one task reads
@@ -52,14 +52,7 @@ def find_matched(client: Client, place: Place, marks: Sequence[Marks], customers
     Raises DataError (see `union_of`), and what `compute_entries` raises.
     """
     parts = [
-        client.submit(
-            union_of,
-            place,
-            marks[first : first + _AT_ONCE],
-            customers,
-            key=f"matches-{uuid4().hex}",  # unique: runs may share a cluster
-            retries=RETRIES,
-        )
+        submit(client, union_of, place, marks[first : first + _AT_ONCE], customers, name="matches")
         for first in range(0, len(marks), _AT_ONCE)
     ]
     return compute_result(client, united, parts, name="matched")

@@ -19,6 +19,7 @@ from pipeline.csv_text.unpacked import nth_block
 from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, Entry, entry_with
 from pipeline.engine.partitions import on_partitions
+from pipeline.engine.team import submit
 from pipeline.settings import Dialect
 from pipeline.steps.read import ID
 
@@ -53,7 +54,7 @@ def find_hot(
     some = tuple(
         block
         if block.file.is_plain
-        else client.submit(nth_block, block.file, 0, block_size, dialect, pure=False)
+        else submit(client, nth_block, block.file, 0, block_size, dialect, name="sample")
         for block in blocks
     )
     counted = on_partitions(

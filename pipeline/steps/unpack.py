@@ -19,10 +19,11 @@ from distributed import Client, Future, Reschedule, get_worker
 
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.csv_text.unpacked import BlockStream
-from pipeline.engine.compute import RETRIES, ask
+from pipeline.engine.cluster import ask
 from pipeline.engine.ledger import NO_ENTRIES, Entry, Number, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.shared import forget, shared
+from pipeline.engine.team import submit
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
 from pipeline.steps.read import BlockRead
@@ -112,16 +113,8 @@ class Unpacking:
             whole, number, worker = self._waiting.popleft()
             if number >= whole.next_number:
                 raise UsageError(f"{whole.file.name}: too many blocks; raise --block-size")
-            future = self._client.submit(
-                _unpack,
-                whole,
-                number,
-                *self._args,
-                key=f"unpack-{uuid4().hex}",
-                workers=worker and [worker],
-                allow_other_workers=bool(worker),  # if that one is lost
-                retries=RETRIES,
-            )
+            task = _unpack, whole, number, *self._args
+            future = submit(self._client, *task, name="unpack", worker=worker)
             self._unpacking[number] = whole, future
             begun.append(future)
         return [from_blocks(_note, begun, meta=NO_ENTRIES, step="unpacked")] if begun else []

@@ -48,6 +48,6 @@ def test_an_index_finds_the_same_wherever_it_is_unpickled(ids: Sequence[str | No
 
 
 def test_each_index_has_hashes_of_its_own() -> None:
-    first, second = (IdIndex(text("7", "8")) for _ in range(2))
+    first, second = (IdIndex(text("customer 7", "customer 8")) for _ in range(2))
 
     assert first._table.tolist() != second._table.tolist()

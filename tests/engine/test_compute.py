@@ -15,9 +15,9 @@ from distributed import Client, Future, LocalCluster
 from support.frames import in_blocks
 from support.processes import Processes, wait_until
 
-from pipeline.engine import compute
-from pipeline.engine.cluster import connect
-from pipeline.engine.compute import ask, compute_entries, compute_result, ledger_of
+from pipeline.engine import cluster
+from pipeline.engine.cluster import ask, connect
+from pipeline.engine.compute import compute_entries, compute_result, ledger_of
 from pipeline.engine.ledger import Entry, Number, with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.errors import ClusterError, StorageError
@@ -239,7 +239,7 @@ def test_a_scheduler_that_has_stopped_is_not_asked_for_ever(
             assert answers is not None
             assert list(answers.values()) == [1]
 
-            monkeypatch.setattr(compute, "_ASK_FOR", 0.2)
+            monkeypatch.setattr(cluster, "_ASK_FOR", 0.2)
             scheduler.send_signal(signal.SIGSTOP)
             try:
                 assert ask(client, lambda: client.run(abs, -1)) is None

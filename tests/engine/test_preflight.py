@@ -15,8 +15,6 @@ from support.processes import Processes, bare_python, wait_until
 import pipeline
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
-from pipeline.engine.places import FileProbe, Folder
-from pipeline.engine.preflight import _differing, _mark, _misread
 from pipeline.errors import ClusterError
 from pipeline.outputs.names import COMBINED, FAILED
 from pipeline.settings import ClusterSettings
@@ -172,7 +170,6 @@ def test_a_package_that_was_replaced_is_taken_at_the_next_start(
     """Nothing of a run stays on the scheduler or its workers."""
     processes.start_scheduler()
     processes.start_worker()
-    assert run_on(processes, settings) == COMBINED_CSV
 
     # Functions of a test are pickled by value, those of its module by name.
     def left(dask_scheduler: Scheduler) -> dict[str, list[str]]:
@@ -185,37 +182,7 @@ def test_a_package_that_was_replaced_is_taken_at_the_next_start(
         return [name for name in os.listdir(dask_worker.local_directory) if "pipeline" in name]
 
     with processes.client() as client:
-        assert client.run_on_scheduler(left) == {"tasks": [], "plugins": []}
+        before = client.run_on_scheduler(left)
+        assert run_on(processes, settings) == COMBINED_CSV
+        assert client.run_on_scheduler(left) == before
         assert list(client.run(uploaded).values()) == [[]]
-
-
-def test_inputs_are_compared_by_size(tmp_path: Path) -> None:
-    here = tmp_path / "a.csv"
-    here.write_text("1234")
-
-    def misread(planned: int, file: Path = here) -> str:
-        sizes = {str(file): planned}
-        return _misread(sizes, _differing(sizes))
-
-    assert misread(4) == ""
-    assert misread(3) == ""  # it has grown since then
-    assert misread(5) == f"sees another file at {here}: of 4 bytes, not 5"
-    assert _misread({str(here): 3}, {str(here): 5}) == (
-        f"sees another file at {here}: of 5 bytes, not 3"
-    )
-    assert misread(4, tmp_path / "b.csv") == (
-        f"cannot read {tmp_path / 'b.csv'}: No such file or directory"
-    )
-
-
-def test_each_worker_marks_a_place_of_its_own(tmp_path: Path) -> None:
-    file = tmp_path / "probe"
-    assert _mark(FileProbe(str(file)), 1) == "does not see this folder"
-    assert not file.exists()
-    probe = Folder(str(tmp_path)).start_probe(3)
-    assert _mark(probe, 1) == ""
-    assert [probe.marked(number) for number in range(3)] == [False, True, False]
-    assert _mark(probe, None) == ""
-    assert _mark(FileProbe(str(tmp_path)), 1) == "cannot write here: Is a directory"
-    probe.remove()
-    assert list(tmp_path.iterdir()) == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +15,21 @@ from typing import Any, Literal
 import pytest
 from distributed import Client, LocalCluster
 from support.paths import REPOSITORY
-from support.processes import Processes, wait_until
+from support.processes import Processes, bare_python, wait_until
 
 from pipeline import Settings, run
+from pipeline.engine.cluster import connect
 from pipeline.engine.progress import Progress, Work
+from pipeline.errors import ClusterError
 from pipeline.outputs.names import COMBINED
+from pipeline.settings import ClusterSettings
 
 pytestmark = pytest.mark.cluster
 
 EXPECTED = (REPOSITORY / "outputs" / COMBINED).read_bytes()
 LOOKUP = "build-lookup-"
+# Before a command, in a namespace of its own: nothing is at a path, as on another machine.
+HIDE = 'mount -t tmpfs none "$1" && shift && exec "$@"'
 
 
 def sample(folder: Path) -> Settings:
@@ -114,6 +121,124 @@ def test_every_holder_of_the_lookup_may_be_lost(tmp_path: Path) -> None:
         run(sample(tmp_path), client, Acting(10, lambda: kill(client, holders(client))))
 
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
+
+
+class Told(Acting):
+    """Keeps what is said."""
+
+    def __init__(self, blocks: int, act: Callable[[], object]) -> None:
+        super().__init__(blocks, act)
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        """Keep a message."""
+        self.said.append(message)
+
+    @property
+    def refusals(self) -> list[str]:
+        """Return what is said of workers that are not used."""
+        return [message for message in self.said if "a worker is not used" in message]
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """How to start workers that cannot do the job: each lacks one thing."""
+    folder = tmp_path_factory.mktemp("others")
+    bare = bare_python(folder / "bare")
+    shutil.copytree(REPOSITORY / "pipeline", folder / "source" / "pipeline")
+    with (folder / "source" / "pipeline" / "job.py").open("a") as file:
+        file.write("# changed\n")
+    info = folder / "versions" / "pandas-2.0.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pandas\nVersion: 2.0.0\n")
+    return {
+        "lacks it": {"python": bare},
+        "has another source (": {"python": bare, "pythonpath": str(folder / "source")},
+        "has pandas 2.0.0 for ": {"pythonpath": str(folder / "versions")},
+    }
+
+
+@pytest.mark.parametrize(
+    "fault", ["lacks it", "has another source (", "has pandas 2.0.0 for ", "does not see this fold"]
+)
+def test_a_late_worker_that_cannot_do_the_job_gives_its_tasks_back(
+    tmp_path: Path, others: dict[str, dict[str, str]], fault: str
+) -> None:
+    """It is named once, and does not end."""
+    settings = sample(tmp_path / "out")
+    (tmp_path / "machines").mkdir()
+    with Processes(tmp_path / "machines") as processes:
+        processes.start_scheduler()
+        processes.start_worker()
+        started: list[subprocess.Popen[bytes]] = []
+
+        def start() -> None:
+            if fault.startswith("does not see"):
+                prefix = ("unshare", "--mount", "sh", "-c", HIDE, "sh", str(tmp_path / "out"))
+                started.append(processes.start_worker(prefix=prefix))
+            else:
+                started.append(processes.start_worker(**others[fault]))
+
+        with connect(ClusterSettings(processes.address)) as client:
+            told = Told(5, start)
+            run(settings, client, told)
+
+            (refusal,) = told.refusals
+            assert fault in refusal
+            assert "\n" not in refusal
+            assert started[0].poll() is None
+            assert client.submit(abs, -1, workers=Processes.workers(client)[1:]).result() == 1
+
+    assert (tmp_path / "out" / COMBINED).read_bytes() == EXPECTED
+
+
+def test_where_only_workers_are_left_that_cannot_do_the_job_it_ends(
+    tmp_path: Path, others: dict[str, dict[str, str]]
+) -> None:
+    (tmp_path / "machines").mkdir()
+    with Processes(tmp_path / "machines") as processes:
+        processes.start_scheduler()
+        fit = processes.start_worker()
+
+        def replace_worker() -> None:
+            processes.start_worker(**others["lacks it"])
+            fit.kill()
+
+        cluster = ClusterSettings(processes.address, wait_for_workers=2)
+        with (
+            connect(cluster) as client,
+            pytest.raises(ClusterError, match=r"^for 2 s, no worker but such as cannot .* lacks"),
+        ):
+            run(sample(tmp_path / "out"), client, Told(5, replace_worker))
+
+
+def test_tasks_wait_for_a_worker_that_can_do_them(
+    tmp_path: Path, others: dict[str, dict[str, str]]
+) -> None:
+    """Also where another one is idle."""
+    (tmp_path / "machines").mkdir()
+    with Processes(tmp_path / "machines") as processes, ThreadPoolExecutor(1) as pool:
+        processes.start_scheduler()
+        fit = processes.start_worker()
+
+        def replace_worker() -> None:
+            processes.start_worker(**others["lacks it"])
+            fit.kill()
+
+            def start_once_it_is_refused() -> None:
+                wait_until(lambda: told.refusals)
+                processes.start_worker()
+
+            started.append(pool.submit(start_once_it_is_refused))
+
+        started: list[Future[None]] = []
+        with connect(ClusterSettings(processes.address, wait_for_workers=60)) as client:
+            told = Told(5, replace_worker)
+            run(sample(tmp_path / "out"), client, told)
+        started[0].result()
+
+    assert len(told.refusals) == 1
+    assert (tmp_path / "out" / COMBINED).read_bytes() == EXPECTED
 
 
 @pytest.mark.parametrize("runs", [2, 4])

@@ -180,15 +180,14 @@ def test_each_bit_of_an_id_and_of_the_seeds_changes_half_of_its_hash() -> None:
 
 def rows_found(ids: list[bytes], wanted: list[bytes], hashes: dict[bytes, int]) -> list[int]:
     """Return the rows of the wanted ids, if ids had these hashes."""
-    bits = max(len(ids), 1).bit_length()
-    table = np.zeros(1 << (2 * len(ids)).bit_length(), np.uint64)
+    table = np.zeros(2 << (2 * len(ids)).bit_length(), np.uint64)
     text, bounds = flat(ids)
     known = text, bounds[:-1], bounds[1:]
-    index_ids(np.array([hashes[one] for one in ids], np.uint64), *known, bits, table)
+    index_ids(np.array([hashes[one] for one in ids], np.uint64), *known, table)
     text, bounds = flat(wanted)
     rows = np.empty(len(wanted), np.int64)
     found = np.array([hashes[one] for one in wanted], np.uint64)
-    find_ids(found, text, bounds[:-1], bounds[1:], *known, bits, table, rows)
+    find_ids(found, text, bounds[:-1], bounds[1:], *known, table, rows)
     return rows.tolist()
 
 
@@ -214,6 +213,16 @@ def test_the_bytes_of_an_id_decide_not_its_hash(
 
     first = {one: row for row, one in reversed(list(enumerate(ids))) if one}
     assert found == [first.get(one, len(ids)) for one in wanted]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=9), unique=True))
+def test_short_ids_of_one_hash_are_told_apart(ids: list[bytes]) -> None:
+    """Also by bytes of zero at their ends: all of such an id is in its entry, and its size."""
+    every = [*ids, *(one + b"\0" for one in ids), *(one[:-1] or b"7" for one in ids)]
+
+    found = rows_found(ids, every, dict.fromkeys(every, 5))
+
+    assert found == [ids.index(one) if one in ids else len(ids) for one in every]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 23, 24, 25, 1000])

@@ -39,7 +39,8 @@ text = np.arange(48, 64, dtype=np.uint8)  # digits and more
 edges = np.array([0, 8, 17], np.int64)
 room, hashes, seeds = np.empty(2, np.int64), np.empty(2, np.uint64), np.ones(4, np.uint64)
 none, inside = np.empty(0, np.uint8), np.array([0, 8, 16], np.int64)
-full = np.full(4, 2**64 - 1, np.uint64)
+# The id of all bytes, and an entry of an index that says that it is in row 4, where there is one.
+whole, entry = (inside[:1], inside[2:]), np.array([7, 9 << 48 | 5], np.uint64)
 
 CALLS = [
     lambda: copied(text.copy(), 9, text, 0, 8),
@@ -52,10 +53,8 @@ CALLS = [
     lambda: hash_ids(text, edges[:-1], edges[1:], seeds, hashes),
     lambda: hash_ids(text, inside[:-1], inside[1:], seeds, hashes[:1]),
     lambda: hash_ids(text, inside[:-1], inside[1:], seeds[:3], hashes),
-    lambda: index_ids(hashes, text, edges[:1], edges[1:], 2, np.zeros(4, np.uint64)),
-    lambda: find_ids(
-        full[:1], text, inside[:1], inside[1:2], text, inside[:1], inside[1:2], 2, full, room[:1]
-    ),
+    lambda: index_ids(hashes, text, edges[:1], edges[1:], np.zeros(4, np.uint64)),
+    lambda: find_ids(entry[:1], text, *whole, text, *whole, entry, room[:1]),
 ]
 for call in CALLS:
     try:

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import time
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -71,7 +71,7 @@ class Processes:
             self.address = client.scheduler.address
         return process
 
-    def start_worker(self, *options: str, **how: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, *options: str, **how: Any) -> subprocess.Popen[bytes]:
         """Start a worker without a nanny, and wait until the scheduler knows it."""
         plain = ["--no-nanny", "--no-dashboard", "--nthreads", "1"]
         with self.client() as client:
@@ -92,7 +92,12 @@ class Processes:
         return list(client.scheduler_info(n_workers=-1)["workers"])
 
     def _start(
-        self, tool: str, *options: str, python: str = sys.executable, pythonpath: str = ""
+        self,
+        tool: str,
+        *options: str,
+        python: str = sys.executable,
+        pythonpath: str = "",
+        prefix: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
         # They work in another folder, and this package may be installed from another clone.
         here = [str(REPOSITORY)] if python == sys.executable else []
@@ -100,7 +105,7 @@ class Processes:
         log = (self._folder / f"{tool}-{len(self._all)}.log").open("wb")
         with log:
             process = subprocess.Popen(
-                [python, "-m", f"distributed.cli.{tool}", *options],
+                [*prefix, python, "-m", f"distributed.cli.{tool}", *options],
                 cwd=self._folder,
                 env={**os.environ, "PYTHONPATH": paths},
                 stdout=log,

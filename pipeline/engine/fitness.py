@@ -1,0 +1,185 @@
+"""Whether a process can do the tasks of a run: the same versions, inputs and output folder.
+
+The client puts what it has itself into the place of the run, where all workers must be able to read
+and write. Each compares once, before the first task that it does, whenever it came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import update_wrapper
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from pipeline.csv_text.files import shown, version_of
+from pipeline.csv_text.sources import Source
+from pipeline.engine.package import source_digest
+from pipeline.engine.places import Place
+from pipeline.engine.shared import forget, shared
+
+# Those whose versions this package's tasks and their results depend on.
+_PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "numba", "llvmlite")
+_NAME = "requirements.json"
+_KIND, _KEPT = "fitness", 64  # runs of one process
+INSTALL = (
+    "install the same everywhere: run all from one container image (docker compose build), or pip "
+    "install -c scripts/constraints.txt . on each machine, and start it again; to change workers "
+    "that run, use Dask's PipInstall or Client.upload_file"
+)
+_SHARE = (
+    "workers open the inputs by the client's paths: put them where all machines see them at the "
+    "same path, or name a URL"
+)
+
+
+class Fault(NamedTuple):
+    """Why a process is not fit: `about` what, what is there, and the `remedy`.
+
+    `has_grown` is the path of an input that is larger there; it may have grown everywhere.
+    """
+
+    about: str
+    text: str
+    remedy: str
+    has_grown: str = ""
+
+
+class UnfitError(Exception):
+    """The worker of a task is not fit for it."""
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """What a process has to have for the tasks of a run; small, for it travels with each task.
+
+    `place` holds the requirements, `token` is their digest, errors say `output_dir` for the place.
+    """
+
+    place: Place
+    output_dir: str
+    token: str
+
+    @classmethod
+    def of_run(cls, sources: Iterable[Source], place: Place, output_dir: str) -> Fitness:
+        """Require what this process has, and the files of `sources`; this process itself is fit."""
+        sizes = {file.path: file.size for source in sources for file in source.files}
+        requirements = {**installed(), "sizes": sizes, "run": uuid4().hex}
+        data = json.dumps(requirements).encode()
+        place.put(_NAME, data)
+        fitness = cls(place, output_dir, hashlib.sha256(data).hexdigest())
+        shared(fitness.token, lambda: [None], kind=_KIND, kept=_KEPT)
+        return fitness
+
+    def fault(self, sizes: Mapping[str, int] | None = None) -> Fault | None:
+        """Return why this process is not fit, None if it is; look only the first time.
+
+        `sizes` tells how large some inputs are by now; then look again.
+        """
+        made = lambda: [self._look({})]  # noqa: E731
+        found: list[Fault | None] = shared(self.token, made, kind=_KIND, kept=_KEPT)
+        if sizes:
+            found[0] = self._look(sizes)
+        return found[0]
+
+    def forget(self) -> None:
+        """Free what this process keeps of it: the run has ended."""
+        forget(self.token, _KIND)
+
+    def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that first raises UnfitError in a process that is not fit."""
+        return _Guarded(self, function)
+
+    def _look(self, sizes: Mapping[str, int]) -> Fault | None:
+        where = f"{shown(self.output_dir)}: "
+        try:
+            data = self.place.get(_NAME)
+        except FileNotFoundError:
+            return Fault(where, "does not see this folder", self.place.hint)
+        except OSError as error:
+            return Fault(where, f"cannot read here: {error.strerror}", self.place.hint)
+        if hashlib.sha256(data).hexdigest() != self.token:
+            return Fault(where, "sees another place of that name", self.place.hint)
+        wanted = json.loads(data)
+        if fault := other_versions(wanted) or _misread(wanted["sizes"], sizes):
+            return fault
+        try:
+            self.place.put(_NAME, data)
+        except OSError as error:
+            return Fault(where, f"cannot write here: {error.strerror}", self.place.hint)
+        return None
+
+
+class _Guarded:
+    """A function that runs only in a fit process."""
+
+    def __init__(self, fitness: Fitness, function: Callable[..., Any]) -> None:
+        update_wrapper(self, function)
+        self._fitness, self._function = fitness, function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if fault := self._fitness.fault():
+            raise UnfitError(fault.text)
+        return self._function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Guarded, (self._fitness, self._function)
+
+
+def installed() -> dict[str, Any]:
+    """Return the versions and the digest of the source that this process runs."""
+    # Python's patch version changes neither its bytecode nor its pickles.
+    versions = {"Python": ".".join(map(str, sys.version_info[:2]))}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "missing"
+    return {"versions": versions, "source": source_digest()}
+
+
+def other_versions(wanted: Mapping[str, Any]) -> Fault | None:
+    """Return how this process differs from what the client has `installed`; None if it does not."""
+    here = installed()
+    differs = [
+        f"{name} {here['versions'].get(name, 'missing')} for {wished}"
+        for name, wished in wanted["versions"].items()
+        if here["versions"].get(name) != wished
+    ]
+    if differs:
+        return Fault("other versions than this client's: ", f"has {', '.join(differs)}", INSTALL)
+    if here["source"] != wanted["source"]:
+        text = f"has another source ({here['source'][:8]})"
+        return Fault(not_here(wanted["source"]), text, INSTALL)
+    return None
+
+
+def not_here(source: str) -> str:
+    """Return what to say of this package, of that digest, where it is missing or another one."""
+    return f"not this package everywhere (source {source[:8]}): "
+
+
+def _misread(planned: Mapping[str, int], grown: Mapping[str, int]) -> Fault | None:
+    """Return which file is not here as planned (sizes in bytes), or as it has `grown` since."""
+    with ThreadPoolExecutor() as pool:
+        for path, size in zip(planned, pool.map(_try_size, planned), strict=True):
+            if isinstance(size, OSError):
+                text = f"cannot read {shown(path)}: {size.strerror or size}"
+                return Fault("", text, _SHARE)
+            if not planned[path] <= size <= grown.get(path, planned[path]):
+                text = f"sees another file at {shown(path)}: of {size} bytes, not {planned[path]}"
+                return Fault("", text, _SHARE, path if size > planned[path] else "")
+    return None
+
+
+def _try_size(path: str) -> int | OSError:
+    """Return the size of a file in bytes, or why it cannot be opened."""
+    try:
+        return version_of(path).size
+    except OSError as error:
+        return error

@@ -1,0 +1,156 @@
+"""The workers that do the tasks of a run: those that are fit for it, whenever they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+from uuid import uuid4
+
+from distributed import Client, Future
+
+from pipeline.csv_text.files import version_of
+from pipeline.engine.cluster import ask
+from pipeline.engine.fitness import INSTALL, Fault, Fitness, UnfitError, not_here
+from pipeline.engine.internals import erred_on, packed, retry_elsewhere, task_of
+from pipeline.engine.package import source_digest
+
+_ANSWER = 10.0  # seconds
+RETRIES = 2  # a file system may fail once and then recover
+
+
+class Team:
+    """Which workers a run does not use, and why; what they were to do is given to others.
+
+    `fitness` is what a worker has to have; until it is known, nobody is refused. `say` tells of
+    each worker that is refused. They are not ended: other jobs may use them.
+    """
+
+    def __init__(self, client: Client, say: Callable[[str], object]) -> None:
+        self._client, self._say = client, say
+        self.fitness: Fitness | None = None
+        self.refused: dict[str, str] = {}
+        self._known = set[str]()
+
+    async def take_back(self, futures: Sequence[Future]) -> list[Future]:
+        """Return those of some failed tasks that are tried again, since their worker was not fit.
+
+        Raises nothing: what another worker failed, or a lost one, has failed.
+        """
+        if self.fitness is None:
+            return []
+        again = []
+        for future in futures:
+            workers = await self._client.run_on_scheduler(erred_on, future.key)
+            unfit = workers is None  # it is tried again already
+            for worker in workers or ():
+                unfit |= await self._is_unfit(worker)
+            if unfit or isinstance(await future.exception(), UnfitError):
+                again.append(future)
+        await self.keep_off(again)
+        return again
+
+    async def keep_off(self, futures: Sequence[Future]) -> None:
+        """Have tasks done by fit workers only, of those that there are now."""
+        keys = [future.key for future in futures]
+        if keys:
+            await self._client.run_on_scheduler(retry_elsewhere, keys, list(self.refused), RETRIES)
+
+    async def look_at(self, workers: Iterable[str]) -> None:
+        """Ask workers that have come since the last time whether they are fit.
+
+        One that does not answer now is asked the next time.
+        """
+        new = [worker for worker in workers if worker not in self._known]
+        if new and self.fitness:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ask(self.fitness, new), _ANSWER)
+
+    async def _is_unfit(self, worker: str) -> bool:
+        await self.look_at([worker])
+        return worker in self.refused
+
+    async def _ask(self, fitness: Fitness, workers: list[str]) -> None:
+        for worker, fault in (await find_faults(self._client, fitness, workers)).items():
+            self._known.add(worker)
+            if fault and worker not in self.refused:
+                self.refused[worker] = f"{worker} {fault.text}; {fault.remedy}"
+                self._say(f"a worker is not used: {self.refused[worker]}")
+
+
+async def find_faults(
+    client: Client, fitness: Fitness, workers: list[str] | None = None
+) -> dict[str, Fault | None]:
+    """Ask workers (all without a list) whether they are fit; return the faults by address.
+
+    Leaves out a worker that is lost meanwhile: the job can do without it.
+    """
+    answers = await client.run(fitness.fault, workers=workers, on_error="return")
+    faults = {}
+    for address, answer in answers.items():
+        sizes: dict[str, int] = {}
+        fault = answer
+        while isinstance(fault, Fault) and fault.has_grown and fault.has_grown not in sizes:
+            # Others may append to a file meanwhile: then this machine sees that, too.
+            sizes[fault.has_grown] = version_of(fault.has_grown).size
+            again = await client.run(fitness.fault, sizes, workers=[address], on_error="return")
+            fault = again.get(address)
+        if not isinstance(fault, OSError):
+            faults[address] = unanswered(fault) if isinstance(fault, Exception) else fault
+    return faults
+
+
+def unanswered(error: Exception) -> Fault:
+    """Return the fault of a process that cannot even look: it lacks this package, or has another.
+
+    What cannot be unpickled there arrives as an Exception with its text.
+    """
+    lacks = "No module named 'pipeline'" in str(error)
+    text = "lacks it" if lacks else f"has another source ({' '.join(str(error).split())})"
+    return Fault(not_here(source_digest()), text, INSTALL)
+
+
+def submit(
+    client: Client, function: Callable[..., Any], *args: Any, name: str, worker: str | None = None
+) -> Future:
+    """Start a task, if possible on that worker, and return the future of what it returns.
+
+    Futures in `args`, also those in a list, are passed as their results; `name` names the task.
+    """
+    key = f"{name}-{uuid4().hex}"  # unique: runs may share a cluster
+    how = {"workers": [worker], "allow_other_workers": True} if worker else {}
+    graph = packed({key: task_of(key, guarded(function), *args)})
+    (future,) = client.get(graph, [key], sync=False, retries=RETRIES, fifo_timeout="0 s", **how)
+    return future
+
+
+_team: ContextVar[Team | None] = ContextVar("team", default=None)
+
+
+def current_team() -> Team | None:
+    """Return the team of the run that this thread does; None outside of one."""
+    return _team.get()
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of a task that only workers do that are fit for the run."""
+    team = current_team()
+    return team.fitness.guard(function) if team and team.fitness else function
+
+
+@contextmanager
+def team_of_run(client: Client, say: Callable[[str], object]) -> Iterator[None]:
+    """Have all that this thread computes in the block done by fit workers.
+
+    The team is known to the thread, not passed from step to step: no step has to know of it.
+    """
+    team = Team(client, say)
+    token = _team.set(team)
+    try:
+        yield
+    finally:
+        _team.reset(token)
+        if fitness := team.fitness:
+            ask(client, lambda: client.run(fitness.forget, on_error="ignore"))
