@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +12,10 @@ from pipeline.columns.totals import text_total
 from pipeline.csv_text import quoting
 from pipeline.csv_text.encodings import recoded
 from pipeline.csv_text.marks import Marks
-from pipeline.kernels.gather import ROOM, gather_fields, join_fields, measure_fields, sum_gaps
+from pipeline.kernels.gather import ROOM, gather_fields, join_fields, measure_columns, sum_gaps
 from pipeline.kernels.scan import HIGH, NEEDS, NONE
 
-_COMMA, _NUL = 0x2C, 0
+_COMMA = 0x2C
 _NO_NULL = np.empty(0, np.uint8)
 
 
@@ -33,25 +33,27 @@ class Fields:
         self._marks, self._edges, self._rows = marks, edges, rows
         self._encoding = encoding
         self._is_utf8 = encoding == "utf-8" or not marks.counts[HIGH]
+        self._sizes = np.zeros(len(columns), np.int64)
+        measure_columns(edges, rows, len(columns), self._sizes)
 
     def __len__(self) -> int:
         return self._rows
 
     def column(self, name: str) -> pa.Array:
         """Return one column as large_string; an empty field is null."""
-        place, rows, marks = self.columns.index(name), self._rows, self._marks
-        size = self._size(place, place) + (0 if self._is_utf8 else rows)
-        data, bounds = np.empty(size + ROOM, np.uint8), np.empty(rows + 1, np.int64)
+        marks, rows, place = self._marks, self._rows, self.columns.index(name)
         valid = np.empty(-(-rows // 8), np.uint8)
-        missing = gather_fields(
-            *(marks.text, marks.quotes, self._edges, rows, len(self.columns), place),
-            *(marks.quote_used, marks.escape, _NO_NULL, NONE if self._is_utf8 else _NUL),
-            *(data, bounds, valid),
-        )
-        are_valid = pa.py_buffer(valid) if missing else None
-        if not self._is_utf8:
-            return recoded(data[: bounds[-1]], are_valid, missing, self._encoding, rows)
-        buffers = [are_valid, pa.py_buffer(bounds), pa.py_buffer(data[: bounds[-1]])]
+        missing = 0
+
+        def fill(data: np.ndarray, bounds: np.ndarray) -> None:
+            nonlocal missing
+            missing = gather_fields(
+                *(marks.text, marks.quotes, self._edges, rows, len(self.columns), place),
+                *(marks.quote_used, marks.escape, _NO_NULL, data, bounds, valid),
+            )
+
+        data, bounds = self._texts(fill, int(self._sizes[place]))
+        buffers = [pa.py_buffer(valid) if missing else None, pa.py_buffer(bounds), data]
         return pa.Array.from_buffers(TEXT, rows, buffers, missing)
 
     def lines(self, names: Sequence[str], escape: bool) -> pa.Array:
@@ -59,24 +61,25 @@ class Fields:
 
         `escape`: see `csv_text.quote`.
         """
-        if escape or not self._is_utf8:
+        if escape:
             columns = (self.column(name) for name in names)
             return quoting.end_lines(quoting.join_fields(columns, escape))
         marks, rows = self._marks, self._rows
         ranges = self._ranges([self.columns.index(name) for name in names])
         is_plain = marks.delimiter == _COMMA and marks.quote_used == NONE
-        size = sum(self._size(first, last) for first, last in ranges) + rows * (len(ranges) or 1)
-        if not is_plain:
-            size += 3 * int(marks.counts[NEEDS])
-        data, bounds = np.empty(size + ROOM, np.uint8), np.empty(rows + 1, np.int64)
-        firsts, lasts = np.array(ranges, np.int64).reshape(-1, 2).T
-        join_fields(
-            *(marks.text, marks.quotes, marks.needs, self._edges, rows, len(self.columns)),
-            *(np.ascontiguousarray(firsts), np.ascontiguousarray(lasts)),
-            *(marks.delimiter, marks.quote_used, marks.escape, _NO_NULL, is_plain, data, bounds),
-        )
-        buffers = [None, pa.py_buffer(bounds), pa.py_buffer(data[: bounds[-1]])]
-        return pa.Array.from_buffers(TEXT, rows, buffers, 0)
+        firsts, lasts = np.array(ranges, np.int64).reshape(-1, 2).T.copy()
+
+        def fill(data: np.ndarray, bounds: np.ndarray) -> None:
+            join_fields(
+                *(marks.text, marks.quotes, marks.needs, self._edges, rows, len(self.columns)),
+                *(firsts, lasts, marks.delimiter, marks.quote, marks.escape, _NO_NULL),
+                *(is_plain, data, bounds),
+            )
+
+        size = sum(int(self._sizes[first : last + 1].sum()) for first, last in ranges)
+        size += rows * len(names) + (0 if is_plain else 3 * int(marks.counts[NEEDS]))
+        data, bounds = self._texts(fill, size)
+        return pa.Array.from_buffers(TEXT, rows, [None, pa.py_buffer(bounds), data], 0)
 
     def text_total(self) -> int:
         """Return the total of the text of all fields (see `totals.text_total`)."""
@@ -87,8 +90,19 @@ class Fields:
         delimiter = text_total(np.array([marks.delimiter], np.uint8))
         return text_total(marks.text) - gaps - self._rows * (width - 1) * delimiter
 
-    def _size(self, first: int, last: int) -> int:
-        return int(measure_fields(self._edges, self._rows, len(self.columns), first, last))
+    def _texts(
+        self, fill: Callable[[np.ndarray, np.ndarray], None], size: int
+    ) -> tuple[pa.Buffer, np.ndarray]:
+        """Return texts as UTF-8, back to back, and where they begin and the last ends (int64).
+
+        `fill` puts them there, at most `size` bytes.
+        """
+        data, bounds = np.empty(size + ROOM, np.uint8), np.empty(self._rows + 1, np.int64)
+        fill(data, bounds)
+        data = data[: bounds[-1]]
+        if not self._is_utf8 and len(data) and data.max() >= 0x80:
+            data, bounds = recoded(data, bounds, self._encoding)
+        return pa.py_buffer(data), bounds
 
     def _ranges(self, places: Sequence[int]) -> list[tuple[int, int]]:
         """Return places of columns as ranges of neighbours, if these can be copied at once."""

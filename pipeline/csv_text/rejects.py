@@ -14,6 +14,7 @@ from pipeline.kernels.gather import ROOM, gather_ranges
 from pipeline.kernels.scan import (
     AFTER_QUOTE,
     FAULT_SIZE,
+    NONE,
     NUL,
     TOO_FEW,
     TOO_LONG,
@@ -123,7 +124,7 @@ class Rejects(Sequence[Reject]):
         end = begin + self.sizes
         data = np.empty(int((end - begin).sum()) + ROOM, np.uint8)
         bounds = np.empty(len(begin) + 1, np.int64)
-        gather_ranges(self._text, begin, end, data, bounds)
+        gather_ranges(self._text, begin, end, NONE, data, bounds)
         buffers = [None, pa.py_buffer(bounds), pa.py_buffer(data[: bounds[-1]])]
         return pa.Array.from_buffers(pa.large_binary(), len(begin), buffers)
 

@@ -20,6 +20,7 @@ from pipeline.kernels.jit import (
     UInt64s,
     inner,
     kernel,
+    rare,
 )
 from pipeline.kernels.machine import copy_short
 from pipeline.kernels.scan import COMMA, CR, LF, NONE, QUOTE, next_mark
@@ -37,13 +38,15 @@ def field_edges(edges: Any, place: Any, column: Any) -> Any:
 
 
 @kernel
-def measure_fields(edges: Int32s, rows: Int64, columns: Int64, first: Int64, last: Int64) -> Int64:
-    """Return the size of the fields from column `first` to `last` of all rows, as they are."""
-    found, width = 0, columns + 1
+def measure_columns(edges: Int32s, rows: Int64, columns: Int64, sizes: Int64sOut) -> None:
+    """Add the size of each column of all rows, as it is in the text, to `sizes` (of zeros)."""
     for row in range(rows):
-        begin, _ = field_edges(edges, row * width, first)
-        found += np.int64(edges[row * width + last + 1]) - begin
-    return found
+        place = row * (columns + 1)
+        begin = edges[place]
+        for column in range(columns):
+            end = edges[place + column + 1]
+            sizes[column] += end - begin
+            begin = end + 1
 
 
 @kernel
@@ -57,7 +60,6 @@ def gather_fields(
     quote: Int64,
     escape: Int64,
     null: Bytes,
-    between: Int64,
     data: BytesOut,
     bounds: Int64sOut,
     valid: BytesOut,
@@ -65,10 +67,10 @@ def gather_fields(
     """Take one column out of all rows, without quotes; return how many fields are missing.
 
     A field is missing if it is empty, or if its text is `null`. `escape` may be `NONE`, and so may
-    `quote` if the text has none. `between` is a byte to put behind each field, or `NONE`.
+    `quote` if the text has none.
 
-    `data` has room for `measure_fields` and `ROOM` (and a byte for each row); `bounds` (`rows + 1`)
-    begins with 0; `valid` has a bit for each row, the lowest of a byte first.
+    `data` has room for the column (see `measure_columns`) and `ROOM`; `bounds` has one element more
+    than there are rows; `valid` has a bit for each row, the lowest of a byte first.
     """
     at, missing, width, bits = 0, 0, columns + 1, 0
     bounds[0] = 0
@@ -89,9 +91,6 @@ def gather_fields(
         if row & 7 == 7 or row + 1 == rows:
             valid[row >> 3] = bits
             bits = 0
-        if between != NONE:
-            data[at] = between
-            at += 1
         bounds[row + 1] = at
     return missing
 
@@ -159,8 +158,8 @@ def join_fields(
 
     The columns are those from each of `firsts` to each of `lasts`, in this order; neighbours in the
     text should be together. `is_plain`: no field of the text has to be changed. `data` has room for
-    `measure_fields` of these, a byte for each of these ranges in each row, three for each mark in
-    `needs`, and `ROOM`. For the other arguments see `gather_fields`.
+    these, a byte for each of the ranges in each row, three for each mark in `needs`, and
+    `ROOM`. For the other arguments see `gather_fields`.
     """
     at, width = 0, columns + 1
     bounds[0] = 0
@@ -200,19 +199,34 @@ def write_field(
     data: Any, at: Any,
 ) -> Any:  # fmt: skip
     """Write a field as CSV, with quotes only if it needs them; return where it ends."""
-    if null.size > 0 and is_equal(text, begin, end, null):
-        return at
     is_quoted = begin < end and text[begin] == quote
     inside = 1 if is_quoted else 0
-    if escape == NONE:
-        if next_mark(needs, begin + inside, end - inside) == end - inside:
-            size = end - begin - 2 * inside
-            copy_short(data, at, text, begin + inside, size)
-            return at + size
-        if is_quoted and quote == QUOTE:
-            copy_short(data, at, text, begin, end - begin)
-            return at + end - begin
-    # From behind the room for a quote on: what the field means, which is then moved apart.
+    is_simple = escape == NONE and null.size == 0
+    if is_simple and next_mark(needs, begin + inside, end - inside) == end - inside:
+        size = end - begin - 2 * inside
+        copy_short(data, at, text, begin + inside, size)
+        return at + size
+    if is_simple and is_quoted and quote == QUOTE:
+        copy_short(data, at, text, begin, end - begin)
+        return at + end - begin
+    if is_simple and quote == QUOTE and next_mark(quotes, begin, end) == end:
+        data[at] = QUOTE
+        copy_short(data, at + 1, text, begin, end - begin)
+        at += end - begin + 1
+        data[at] = QUOTE
+        return at + 1
+    return quote_field(text, quotes, begin, end, quote, escape, null, data, at)
+
+
+@rare
+def quote_field(
+    text: Any, quotes: Any, begin: Any, end: Any, quote: Any, escape: Any, null: Any, data: Any,
+    at: Any,
+) -> Any:  # fmt: skip
+    """Write any field as CSV; return where it ends."""
+    if null.size > 0 and is_equal(text, begin, end, null):
+        return at
+    # First what the field means, which is then moved apart for its quotes.
     size = copy_content(text, quotes, begin, end, quote, escape, data, at)
     extra, must_quote = 0, False
     for place in range(at, at + size):
@@ -222,18 +236,18 @@ def write_field(
             extra += 1 if byte == QUOTE else 0
     if not must_quote:
         return at + size
-    last = at + size + extra + 1
-    data[last] = QUOTE
-    to = last - 1
-    for back in range(size):
-        byte = data[at + size - 1 - back]
+    stop = at + size + extra + 2
+    to, source = stop - 1, at + size - 1
+    data[to] = QUOTE
+    while source >= at:
+        byte = data[source]
+        to, source = to - 1, source - 1
         data[to] = byte
-        to -= 1
         if byte == QUOTE:
-            data[to] = QUOTE
             to -= 1
+            data[to] = QUOTE
     data[at] = QUOTE
-    return last + 1
+    return stop
 
 
 @kernel
@@ -253,12 +267,61 @@ def sum_gaps(text: Bytes, edges: Int32s, rows: Int64, columns: Int64) -> Int64:
 
 @kernel
 def gather_ranges(
-    text: Bytes, begin: Int64s, end: Int64s, data: BytesOut, bounds: Int64sOut
+    text: Bytes, begin: Int64s, end: Int64s, behind: Int64, data: BytesOut, bounds: Int64sOut
 ) -> None:
-    """Copy parts of the text back to back; `data` has room for them and `ROOM`."""
+    """Copy parts of the text back to back, with the byte `behind` each, unless it is `NONE`.
+
+    `data` has room for them and `ROOM`.
+    """
     at = 0
     bounds[0] = 0
     for row in range(begin.size):
         copy_short(data, at, text, begin[row], end[row] - begin[row])
         at += end[row] - begin[row]
+        if behind != NONE:
+            data[at] = behind
+            at += 1
         bounds[row + 1] = at
+
+
+@kernel
+def split_at_nuls(text: Bytes, data: BytesOut, bounds: Int64sOut) -> None:
+    """Take texts apart that have a NUL behind each of them, which is left out.
+
+    `data` has room for the text; `bounds` has one element more than there are NULs.
+    """
+    at = row = 0
+    bounds[0] = 0
+    for place in range(text.size):
+        byte = text[place]
+        data[at] = byte
+        if byte == 0:
+            row += 1
+            bounds[row] = at
+        else:
+            at += 1
+
+
+@kernel
+def recode_bytes(
+    text: Bytes, bounds: Int64s, table: Bytes, data: BytesOut, data_bounds: Int64sOut
+) -> None:
+    """Write texts in another encoding, in which each byte becomes up to three.
+
+    `table` has four bytes for each byte: how many it becomes, and these. Below 0x80, none changes.
+    `data` has room for three times the text.
+    """
+    at, last = 0, bounds.size - 1
+    data_bounds[0] = 0
+    for row in range(last):
+        for place in range(bounds[row], bounds[row + 1]):
+            byte = text[place]
+            if byte < 0x80:
+                data[at] = byte
+                at += 1
+            else:
+                entry = 4 * np.int64(byte)
+                for more in range(table[entry]):
+                    data[at] = table[entry + 1 + more]
+                    at += 1
+        data_bounds[row + 1] = at

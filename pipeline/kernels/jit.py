@@ -46,7 +46,7 @@ UInt64sOut = Annotated[np.ndarray, _array(types.uint64, is_input=False)]
 Int64 = Annotated[int, types.int64]
 UInt64 = Annotated[int, types.uint64]
 
-_SETTINGS = {"nogil": True, "error_model": "numpy", "fastmath": False}
+_SETTINGS = {"nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False}
 
 KERNELS: list[Kernel] = []
 
@@ -113,11 +113,14 @@ def kernel(function: Callable[..., Any]) -> Kernel:
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function that kernels call; it is compiled as a part of each.
-
-    It is copied to where it is called: a call would count the references to each array.
-    """
+    """Make a function that kernels call; its code is compiled into each place of a call."""
     compiled: Callable[..., Any] = numba.njit(**_SETTINGS, forceinline=True)(function)
+    return compiled
+
+
+def rare(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that kernels seldom call: its code would be in the way there."""
+    compiled: Callable[..., Any] = numba.njit(**_SETTINGS)(function)
     return compiled
 
 

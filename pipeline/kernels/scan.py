@@ -134,6 +134,12 @@ def next_mark(marks: Any, at: Any, stop: Any) -> Any:
 
 
 @inner
+def marks_from(marks: Any, at: Any, size: Any) -> Any:
+    """Return the marks from `at` on in its word; none at the end of the text."""
+    return marks[at >> 6] & (~U(0) << U(at & 63)) if at < size else U(0)
+
+
+@inner
 def count_marks(marks: Any, start: Any, stop: Any) -> Any:
     """Return how many marks there are from `start` to `stop`."""
     found = 0
@@ -177,7 +183,10 @@ def read_record(
     not closed, the first is the size of the text, and the second `-UNCLOSED`; if text follows a
     closing quote, the first is where that is, and the second `-AFTER_QUOTE`.
     """
-    size, at, fields = text.size, start, 0
+    size, last, at, fields = text.size, stops.size - 1, start, 0
+    # The marks of the current word that are still to come.
+    word = at >> 6
+    left = marks_from(stops, at, size)
     while True:
         if at < size and text[at] == quote:
             at = next_mark(quotes, at + 1, size)
@@ -188,8 +197,13 @@ def read_record(
             at += 1
             if at < size and text[at] != delimiter and text[at] != LF and text[at] != CR:
                 return at, -AFTER_QUOTE
+            word, left = at >> 6, marks_from(stops, at, size)
         else:
-            at = next_mark(stops, at, size)
+            while left == U(0) and word < last:
+                word += 1
+                left = stops[word]
+            at = (word << 6) + first_bit(left) if left != U(0) else size
+        left &= left - U(1)
         if fields < columns:
             edges[place + fields] = at
         fields += 1
@@ -424,5 +438,26 @@ def find_no_utf8(text: Bytes, places: Int64sOut) -> Int64:
         if found < places.size:
             places[found] = at
         found += 1
+        at += 1
+    return found
+
+
+@kernel
+def find_undefined(text: Bytes, undefined: Bytes, places: Int64sOut) -> Int64:
+    """Find the bytes from 0x80 on that `undefined` (of 256) does not have as 0.
+
+    Returns and does the same as `find_no_utf8`.
+    """
+    size, at, found = text.size, 0, 0
+    while at < size:
+        if at + 64 <= size:
+            high = high_bits(text, at)
+            at += 64 if high == U(0) else first_bit(high)
+            if high == U(0):
+                continue
+        if text[at] >= 0x80 and undefined[text[at]] != 0:
+            if found < places.size:
+                places[found] = at
+            found += 1
         at += 1
     return found
