@@ -68,13 +68,13 @@ def test_the_installed_command_is_this_one() -> None:
 @pytest.mark.parametrize("options", [["--help"], ["-h"], ["--version"], ["--join", "merge"]])
 def test_help_and_wrong_options_wait_for_no_heavy_import(options: list[str]) -> None:
     script = (
-        "import sys\n"
+        "import atexit, sys\n"
         "from pipeline.cli.command import main\n"
-        "try:\n"
-        "    main()\n"
-        "finally:\n"
+        "def tell():\n"
         "    heavy = {'dask', 'distributed', 'pandas', 'numpy', 'pyarrow', 'matplotlib'}\n"
         "    print('imported:', sorted(heavy & set(sys.modules)))\n"
+        "atexit.register(tell)\n"
+        "main()\n"
     )
 
     ended = subprocess.run(

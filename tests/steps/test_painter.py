@@ -134,12 +134,10 @@ def test_nothing_is_imported_from_the_folder_of_a_user(tmp_path: Path) -> None:
 
 def test_the_job_itself_imports_no_matplotlib(tmp_path: Path) -> None:
     script = (
-        "import sys\n"
+        "import atexit, sys\n"
         "from pipeline.cli.command import main\n"
-        "try:\n"
-        "    main()\n"
-        "finally:\n"
-        "    print('matplotlib' in sys.modules)\n"
+        "atexit.register(lambda: print('matplotlib' in sys.modules))\n"
+        "main()\n"
     )
     options = ["--dashboard-address", "127.0.0.1:0", "--no-fsync", "--output-dir", str(tmp_path)]
 
