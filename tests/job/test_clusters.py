@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
+from support.clusters import Acting, holders, local_cluster
 from support.paths import REPOSITORY
 from support.processes import Processes, bare_python, wait_until
 
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
-from pipeline.engine.progress import Progress
 from pipeline.errors import ClusterError
 from pipeline.outputs.staging import COMBINED
 from pipeline.settings import ClusterSettings
@@ -27,7 +25,6 @@ from pipeline.settings import ClusterSettings
 pytestmark = pytest.mark.cluster
 
 EXPECTED = (REPOSITORY / "outputs" / COMBINED).read_bytes()
-LOOKUP = "build-lookup-"
 # Before a command, in a namespace of its own: nothing is at a path, as on another machine.
 HIDE = 'mount -t tmpfs none "$1" && shift && exec "$@"'
 
@@ -44,45 +41,13 @@ def sample(folder: Path) -> Settings:
     )
 
 
-@contextmanager
-def cluster(workers: int, **how: Any) -> Iterator[Client]:
-    """Yield a client of a cluster of worker processes with one thread each."""
-    with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, **how
-        ) as local,
-        Client(local) as client,
-    ):
-        yield client
-
-
-class Acting(Progress):
-    """Does something once so many blocks of purchases are joined."""
-
-    def __init__(self, blocks: int, act: Callable[[], object]) -> None:
-        self._left, self._act = blocks, act
-
-    def advance(self, entry: dict[str, Any]) -> None:
-        """Count a block."""
-        if "joined" in entry:
-            self._left -= 1
-            if self._left == 0:
-                self._act()
-
-
-def holders(client: Client) -> list[str]:
-    """Return the workers that hold a lookup."""
-    held = client.has_what().items()
-    return [worker for worker, keys in held if any(str(key).startswith(LOOKUP) for key in keys)]
-
-
 def kill(client: Client, workers: list[str]) -> None:
     for worker in workers:
         client.run(os._exit, 1, workers=[worker], on_error="ignore")
 
 
 def test_a_run_starts_the_first_worker_of_an_adaptive_cluster(tmp_path: Path) -> None:
-    with cluster(0) as client:
+    with local_cluster(0) as client:
         client.cluster.adapt(minimum=0, maximum=2)
 
         run(sample(tmp_path), client)
@@ -92,21 +57,21 @@ def test_a_run_starts_the_first_worker_of_an_adaptive_cluster(tmp_path: Path) ->
 
 @pytest.mark.parametrize("blocks", [1, 20])
 def test_the_only_worker_may_restart(tmp_path: Path, blocks: int) -> None:
-    with cluster(1) as client:
+    with local_cluster(1) as client:
         run(sample(tmp_path), client, Acting(blocks, lambda: kill(client, holders(client))))
 
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
 def test_workers_may_come(tmp_path: Path) -> None:
-    with cluster(1) as client:
+    with local_cluster(1) as client:
         run(sample(tmp_path), client, Acting(5, lambda: client.cluster.scale(3)))
 
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
 def test_workers_may_leave(tmp_path: Path) -> None:
-    with cluster(3) as client:
+    with local_cluster(3) as client:
 
         def retire() -> None:
             client.retire_workers(holders(client)[:2])
@@ -117,27 +82,15 @@ def test_workers_may_leave(tmp_path: Path) -> None:
 
 
 def test_every_holder_of_the_lookup_may_be_lost(tmp_path: Path) -> None:
-    with cluster(2) as client:
+    with local_cluster(2) as client:
         run(sample(tmp_path), client, Acting(10, lambda: kill(client, holders(client))))
 
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
-class Told(Acting):
-    """Keeps what is said."""
-
-    def __init__(self, blocks: int, act: Callable[[], object]) -> None:
-        super().__init__(blocks, act)
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        """Keep a message."""
-        self.said.append(message)
-
-    @property
-    def refusals(self) -> list[str]:
-        """Return what is said of workers that are not used."""
-        return [message for message in self.said if "a worker is not used" in message]
+def refusals(told: Acting) -> list[str]:
+    """Return what is said of workers that are not used."""
+    return [message for message in told.said if "a worker is not used" in message]
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +133,10 @@ def test_a_late_worker_that_cannot_do_the_job_gives_its_tasks_back(
                 started.append(processes.start_worker(**others[fault]))
 
         with connect(ClusterSettings(processes.address)) as client:
-            told = Told(5, start)
+            told = Acting(5, start)
             run(settings, client, told)
 
-            (refusal,) = told.refusals
+            (refusal,) = refusals(told)
             assert fault in refusal
             assert "\n" not in refusal
             assert started[0].poll() is None
@@ -209,7 +162,7 @@ def test_where_only_workers_are_left_that_cannot_do_the_job_it_ends(
             connect(cluster) as client,
             pytest.raises(ClusterError, match=r"^for 2 s, no worker but such as cannot .* lacks"),
         ):
-            run(sample(tmp_path / "out"), client, Told(5, replace_worker))
+            run(sample(tmp_path / "out"), client, Acting(5, replace_worker))
 
 
 def test_tasks_wait_for_a_worker_that_can_do_them(
@@ -226,24 +179,24 @@ def test_tasks_wait_for_a_worker_that_can_do_them(
             fit.kill()
 
             def start_once_it_is_refused() -> None:
-                wait_until(lambda: told.refusals)
+                wait_until(lambda: refusals(told))
                 processes.start_worker()
 
             started.append(pool.submit(start_once_it_is_refused))
 
         started: list[Future[None]] = []
         with connect(ClusterSettings(processes.address, wait_for_workers=60)) as client:
-            told = Told(5, replace_worker)
+            told = Acting(5, replace_worker)
             run(sample(tmp_path / "out"), client, told)
         started[0].result()
 
-    assert len(told.refusals) == 1
+    assert len(refusals(told)) == 1
     assert (tmp_path / "out" / COMBINED).read_bytes() == EXPECTED
 
 
 @pytest.mark.parametrize("runs", [2, 4])
 def test_runs_in_threads_share_one_worker(tmp_path: Path, runs: int) -> None:
-    with cluster(1) as client, ThreadPoolExecutor(runs) as pool:
+    with local_cluster(1) as client, ThreadPoolExecutor(runs) as pool:
         folders = [tmp_path / str(number) for number in range(runs)]
         list(pool.map(lambda folder: run(sample(folder), client), folders))
         wait_until(lambda: not holders(client))
