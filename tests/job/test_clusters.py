@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
-from distributed import Client
+from distributed import Client, Scheduler
 from support.clusters import Acting, holders, local_cluster
+from support.data import make_data
 from support.paths import REPOSITORY
 from support.processes import Processes, bare_python, wait_until
 
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, DataError
 from pipeline.outputs.staging import COMBINED
 from pipeline.settings import ClusterSettings
 
@@ -192,6 +194,73 @@ def test_tasks_wait_for_a_worker_that_can_do_them(
 
     assert len(refusals(told)) == 1
     assert (tmp_path / "out" / COMBINED).read_bytes() == EXPECTED
+
+
+@pytest.mark.slow("time that others wait")
+def test_tasks_of_others_wait_no_longer_than_two_blocks_take(tmp_path: Path) -> None:
+    make_data(tmp_path, customers=50_000, purchases=4_000_000)
+    inputs = (str(tmp_path / "customers.csv"),), (str(tmp_path / "purchases.csv"),)
+    settings = Settings(*inputs, str(tmp_path / "out"), block_size=4 << 20, fsync=False)
+
+    def seconds_of_a_block(dask_scheduler: Scheduler) -> float:
+        prefix = dask_scheduler.task_prefixes["read-join-sum-write"]
+        return float(prefix.duration_average)
+
+    with (
+        local_cluster(2) as client,
+        Client(client.scheduler.address, set_as_default=False) as other,
+    ):
+        begin: list[float] = []
+        others: list[Any] = []
+
+        def submit() -> None:
+            begin.append(time.time())
+            others.extend(other.map(lambda _: time.time(), range(100), pure=False))
+
+        run(settings, client, Acting(5, submit))
+        waited = sorted(at - begin[0] for at in other.gather(others))
+        block = client.run_on_scheduler(seconds_of_a_block)
+    print(f"{waited[50]:.2f} s at the median, {waited[-1]:.2f} s at most; a block: {block:.2f} s")
+
+    assert waited[50] <= 2 * block
+
+
+def marks_of(folder: Path) -> list[Path]:
+    """Return the files that blocks leave in the place of a run for what they matched."""
+    return [path for path in folder.rglob("matched/*") if path.is_file()]
+
+
+@pytest.mark.parametrize("how", ["lost", "stale", "torn"])
+def test_marks_that_are_not_those_of_their_block_end_the_run(
+    tmp_path: Path, client: Client, how: str
+) -> None:
+    old: list[bytes] = []
+
+    def change() -> None:
+        path = sorted(marks_of(tmp_path))[0]
+        data = path.read_bytes()
+        old.append(data)
+        path.unlink() if how == "lost" else path.write_bytes(
+            data[:-1] if how == "torn" else data[:1] + bytes(len(data) - 1)
+        )
+
+    with pytest.raises(DataError, match="the matches of block"):
+        run(sample(tmp_path), client, Acting(20, change))
+
+    assert old[0]
+    assert not (tmp_path / COMBINED).exists()
+
+
+def test_marks_take_little_beside_the_output(tmp_path: Path, client: Client) -> None:
+    sizes: list[int] = []
+
+    def count() -> None:
+        sizes.extend(path.stat().st_size for path in marks_of(tmp_path))
+
+    run(sample(tmp_path), client, Acting(1, count, total="matched_in_all"))
+
+    assert len(sizes) >= 40
+    assert sum(sizes) <= 0.05 * (tmp_path / COMBINED).stat().st_size
 
 
 @pytest.mark.parametrize("runs", [2, 4])
