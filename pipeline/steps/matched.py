@@ -16,7 +16,6 @@ import numpy as np
 from distributed import Client, Future
 
 from pipeline.columns.totals import Checksum
-from pipeline.engine.compute import compute_result
 from pipeline.engine.places import Place
 from pipeline.engine.team import submit
 from pipeline.errors import DataError
@@ -49,13 +48,14 @@ def put_marks(place: Place, block: int, rows: np.ndarray, customers: int) -> Mar
 def find_matched(client: Client, place: Place, marks: Sequence[Marks], customers: int) -> Future:
     """Return the union of all marks, a bitmap (uint8, a bit for each customer), on the cluster.
 
-    Raises DataError (see `union_of`), and what `compute_entries` raises.
+    It is not waited for: while tasks wait that need it and the lookup, Dask keeps the lookup where
+    it is. It fails with a DataError (see `union_of`).
     """
     parts = [
         submit(client, union_of, place, marks[first : first + _AT_ONCE], customers, name="matches")
         for first in range(0, len(marks), _AT_ONCE)
     ]
-    return compute_result(client, united, parts, name="matched")
+    return submit(client, united, parts, name="matched")
 
 
 def union_of(place: Place, marks: Iterable[Marks], customers: int) -> np.ndarray:

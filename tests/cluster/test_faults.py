@@ -142,6 +142,29 @@ def test_a_worker_killed_while_a_file_is_unpacked_changes_no_byte(
     assert "Traceback" not in errors
 
 
+def test_workers_may_come_and_go(stack: Stack, large: None) -> None:
+    """As `docker compose up --scale` has it: two, four, one."""
+    files = ("--customers", "data/large/customers.csv", "--purchases", "data/large/purchases.csv")
+    options = (*files, "--join", "broadcast", "--block-size", "128KiB")
+    done = stack.job(*options)
+    assert done.returncode == 0, done.stderr
+    expected = stack.bytes()
+    stack.clear()
+    scale = ("up", "--detach", "--no-recreate", "--scale")
+    with Watch(stack, "purchases", share=0.05) as watch:
+        job = stack.start_job(*options)
+        watch.wait_for_phase()
+        stack.compose(*scale, "worker=4", "worker")
+        watch.wait_for_workers(4)
+        stack.compose(*scale, "worker=1", "worker")
+        watch.wait_for_workers(1)
+        assert job.poll() is None
+    _, errors = job.communicate(timeout=180)
+    assert job.returncode == 0, errors
+    assert stack.bytes() == expected
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("phase", SHUFFLE)
 def test_a_worker_killed_during_a_shuffle_loses_no_record(
     phase: str, stack: Stack, shuffled: dict[str, bytes]

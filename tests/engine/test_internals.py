@@ -14,11 +14,21 @@ from urllib.request import urlopen
 import dask
 import pytest
 from bokeh.client import pull_session
-from distributed import Client
+from distributed import Client, Scheduler, wait
+from support.clusters import local_cluster
 from support.paths import REPOSITORY
+from support.processes import wait_until
 
 from pipeline.engine.cluster import connect, dashboard_link
-from pipeline.engine.internals import spill_folder, worker_states, works
+from pipeline.engine.internals import (
+    erred_on,
+    packed,
+    retry_elsewhere,
+    spill_folder,
+    task_of,
+    worker_states,
+    works,
+)
 from pipeline.settings import ClusterSettings
 
 SETTINGS = ClusterSettings(threads_per_worker=1, dashboard_address="127.0.0.1:0")
@@ -29,6 +39,69 @@ def fresh() -> Iterator[Client]:
     """A cluster whose dashboard nobody has opened yet."""
     with connect(SETTINGS) as client:
         yield client
+
+
+def test_a_packed_task_does_what_it_did(client: Client) -> None:
+    """With results of other tasks, in whatever kind of argument."""
+    first, second = client.map(abs, [-3, -4], pure=False)
+    graph = packed({"sum": task_of("sum", total_of, [first, second], second)})
+
+    assert b"total_of" in graph["sum"].args[0].args[0]
+    assert graph["sum"].dependencies == {first.key, second.key}
+    (found,) = client.get(graph, ["sum"], sync=False)
+    assert found.result() == 11
+
+
+def total_of(numbers: list[int], more: int) -> int:
+    return sum(numbers) + more
+
+
+def test_what_names_nothing_of_the_package_is_not_packed() -> None:
+    task = task_of("negative", abs, -1)
+
+    assert packed({"negative": task}) == {"negative": task}
+
+
+def test_the_worker_on_which_a_task_failed_is_known(client: Client) -> None:
+    failed = client.submit(int, "seven", pure=False)
+    after = client.submit(abs, failed, pure=False)
+    wait([after])
+    (worker,) = client.nthreads()
+
+    assert client.run_on_scheduler(erred_on, after.key) == [worker]
+    assert client.run_on_scheduler(erred_on, client.submit(abs, -1).key) is None
+
+
+@pytest.mark.cluster
+def test_tasks_are_kept_off_a_worker() -> None:
+    """Those that failed there, that are there, and that would come there, until there is another."""
+    with local_cluster(2) as client:
+        unfit, fit = client.nthreads()
+        count = len(client.nthreads())
+        pids = client.run(os.getpid)
+        failed = client.submit(in_process, pids[fit], workers=[unfit])
+        wait([failed])
+        assert failed.status == "error"
+
+        client.run_on_scheduler(retry_elsewhere, [failed.key], [unfit], 2)
+        assert failed.result() == pids[fit]
+
+        there = client.submit(in_process, pids[fit], workers=[unfit], retries=10**6, pure=False)
+        client.run_on_scheduler(retry_elsewhere, [there.key], [unfit, fit], 2)
+        wait_until(lambda: client.run_on_scheduler(state_of, there.key) == "no-worker")
+        client.run_on_scheduler(retry_elsewhere, [there.key], [unfit], 2)
+        assert there.result() == pids[fit]
+        assert len(client.nthreads()) == count
+
+
+def in_process(pid: int) -> int:
+    if os.getpid() != pid:
+        raise RuntimeError("another process")
+    return pid
+
+
+def state_of(key: str, dask_scheduler: Scheduler) -> str:
+    return str(dask_scheduler.tasks[key].state)
 
 
 def test_workers_are_known_to_work(client: Client) -> None:

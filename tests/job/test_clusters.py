@@ -5,29 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, Scheduler
+from support.clusters import Acting, holders, local_cluster
+from support.data import make_data
 from support.paths import REPOSITORY
 from support.processes import Processes, bare_python, wait_until
 
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
-from pipeline.engine.progress import Progress, Work
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, DataError
 from pipeline.outputs.names import COMBINED
 from pipeline.settings import ClusterSettings
 
 pytestmark = pytest.mark.cluster
 
 EXPECTED = (REPOSITORY / "outputs" / COMBINED).read_bytes()
-LOOKUP = "build-lookup-"
 # Before a command, in a namespace of its own: nothing is at a path, as on another machine.
 HIDE = 'mount -t tmpfs none "$1" && shift && exec "$@"'
 
@@ -44,45 +43,13 @@ def sample(folder: Path) -> Settings:
     )
 
 
-@contextmanager
-def cluster(workers: int, **how: Any) -> Iterator[Client]:
-    """Yield a client of a cluster of worker processes with one thread each."""
-    with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, **how
-        ) as local,
-        Client(local) as client,
-    ):
-        yield client
-
-
-class Acting(Progress):
-    """Does something once so many blocks of purchases are done."""
-
-    def __init__(self, blocks: int, act: Callable[[], object]) -> None:
-        self._left, self._act = blocks, act
-
-    def advance(self, work: Work) -> None:
-        """Count a block."""
-        if work.table == "purchases":
-            self._left -= 1
-            if self._left == 0:
-                self._act()
-
-
-def holders(client: Client) -> list[str]:
-    """Return the workers that hold a lookup."""
-    held = client.has_what().items()
-    return [worker for worker, keys in held if any(str(key).startswith(LOOKUP) for key in keys)]
-
-
 def kill(client: Client, workers: list[str]) -> None:
     for worker in workers:
         client.run(os._exit, 1, workers=[worker], on_error="ignore")
 
 
 def test_a_run_starts_the_first_worker_of_an_adaptive_cluster(tmp_path: Path) -> None:
-    with cluster(0) as client:
+    with local_cluster(0) as client:
         client.cluster.adapt(minimum=0, maximum=2)
 
         run(sample(tmp_path), client)
@@ -92,21 +59,21 @@ def test_a_run_starts_the_first_worker_of_an_adaptive_cluster(tmp_path: Path) ->
 
 @pytest.mark.parametrize("blocks", [1, 20])
 def test_the_only_worker_may_restart(tmp_path: Path, blocks: int) -> None:
-    with cluster(1) as client:
+    with local_cluster(1) as client:
         run(sample(tmp_path), client, Acting(blocks, lambda: kill(client, holders(client))))
 
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
 def test_workers_may_come(tmp_path: Path) -> None:
-    with cluster(1) as client:
+    with local_cluster(1) as client:
         run(sample(tmp_path), client, Acting(5, lambda: client.cluster.scale(3)))
 
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
 def test_workers_may_leave(tmp_path: Path) -> None:
-    with cluster(3) as client:
+    with local_cluster(3) as client:
 
         def retire() -> None:
             client.retire_workers(holders(client)[:2])
@@ -117,27 +84,15 @@ def test_workers_may_leave(tmp_path: Path) -> None:
 
 
 def test_every_holder_of_the_lookup_may_be_lost(tmp_path: Path) -> None:
-    with cluster(2) as client:
+    with local_cluster(2) as client:
         run(sample(tmp_path), client, Acting(10, lambda: kill(client, holders(client))))
 
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
-class Told(Acting):
-    """Keeps what is said."""
-
-    def __init__(self, blocks: int, act: Callable[[], object]) -> None:
-        super().__init__(blocks, act)
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        """Keep a message."""
-        self.said.append(message)
-
-    @property
-    def refusals(self) -> list[str]:
-        """Return what is said of workers that are not used."""
-        return [message for message in self.said if "a worker is not used" in message]
+def refusals(told: Acting) -> list[str]:
+    """Return what is said of workers that are not used."""
+    return [message for message in told.said if "a worker is not used" in message]
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +135,10 @@ def test_a_late_worker_that_cannot_do_the_job_gives_its_tasks_back(
                 started.append(processes.start_worker(**others[fault]))
 
         with connect(ClusterSettings(processes.address)) as client:
-            told = Told(5, start)
+            told = Acting(5, start)
             run(settings, client, told)
 
-            (refusal,) = told.refusals
+            (refusal,) = refusals(told)
             assert fault in refusal
             assert "\n" not in refusal
             assert started[0].poll() is None
@@ -209,7 +164,7 @@ def test_where_only_workers_are_left_that_cannot_do_the_job_it_ends(
             connect(cluster) as client,
             pytest.raises(ClusterError, match=r"^for 2 s, no worker but such as cannot .* lacks"),
         ):
-            run(sample(tmp_path / "out"), client, Told(5, replace_worker))
+            run(sample(tmp_path / "out"), client, Acting(5, replace_worker))
 
 
 def test_tasks_wait_for_a_worker_that_can_do_them(
@@ -226,24 +181,91 @@ def test_tasks_wait_for_a_worker_that_can_do_them(
             fit.kill()
 
             def start_once_it_is_refused() -> None:
-                wait_until(lambda: told.refusals)
+                wait_until(lambda: refusals(told))
                 processes.start_worker()
 
             started.append(pool.submit(start_once_it_is_refused))
 
         started: list[Future[None]] = []
         with connect(ClusterSettings(processes.address, wait_for_workers=60)) as client:
-            told = Told(5, replace_worker)
+            told = Acting(5, replace_worker)
             run(sample(tmp_path / "out"), client, told)
         started[0].result()
 
-    assert len(told.refusals) == 1
+    assert len(refusals(told)) == 1
     assert (tmp_path / "out" / COMBINED).read_bytes() == EXPECTED
+
+
+@pytest.mark.slow("time that others wait")
+def test_tasks_of_others_wait_no_longer_than_two_blocks_take(tmp_path: Path) -> None:
+    make_data(tmp_path, customers=50_000, purchases=4_000_000)
+    inputs = (str(tmp_path / "customers.csv"),), (str(tmp_path / "purchases.csv"),)
+    settings = Settings(*inputs, str(tmp_path / "out"), block_size=4 << 20, fsync=False)
+
+    def seconds_of_a_block(dask_scheduler: Scheduler) -> float:
+        prefix = dask_scheduler.task_prefixes["read-join-sum-write"]
+        return float(prefix.duration_average)
+
+    with (
+        local_cluster(2) as client,
+        Client(client.scheduler.address, set_as_default=False) as other,
+    ):
+        begin: list[float] = []
+        others: list[Any] = []
+
+        def submit() -> None:
+            begin.append(time.time())
+            others.extend(other.map(lambda _: time.time(), range(100), pure=False))
+
+        run(settings, client, Acting(5, submit))
+        waited = sorted(at - begin[0] for at in other.gather(others))
+        block = client.run_on_scheduler(seconds_of_a_block)
+    print(f"{waited[50]:.2f} s at the median, {waited[-1]:.2f} s at most; a block: {block:.2f} s")
+
+    assert waited[50] <= 2 * block
+
+
+def marks_of(folder: Path) -> list[Path]:
+    """Return the files that blocks leave in the place of a run for what they matched."""
+    return [path for path in folder.rglob("matched/*") if path.is_file()]
+
+
+@pytest.mark.parametrize("how", ["lost", "stale", "torn"])
+def test_marks_that_are_not_those_of_their_block_end_the_run(
+    tmp_path: Path, client: Client, how: str
+) -> None:
+    old: list[bytes] = []
+
+    def change() -> None:
+        path = sorted(marks_of(tmp_path))[0]
+        data = path.read_bytes()
+        old.append(data)
+        path.unlink() if how == "lost" else path.write_bytes(
+            data[:-1] if how == "torn" else data[:1] + bytes(len(data) - 1)
+        )
+
+    with pytest.raises(DataError, match="the matches of block"):
+        run(sample(tmp_path), client, Acting(20, change))
+
+    assert old[0]
+    assert not (tmp_path / COMBINED).exists()
+
+
+def test_marks_take_little_beside_the_output(tmp_path: Path, client: Client) -> None:
+    sizes: list[int] = []
+
+    def count() -> None:
+        sizes.extend(path.stat().st_size for path in marks_of(tmp_path))
+
+    run(sample(tmp_path), client, Acting(1, count, total="matched_in_all"))
+
+    assert len(sizes) >= 40
+    assert sum(sizes) <= 0.05 * (tmp_path / COMBINED).stat().st_size
 
 
 @pytest.mark.parametrize("runs", [2, 4])
 def test_runs_in_threads_share_one_worker(tmp_path: Path, runs: int) -> None:
-    with cluster(1) as client, ThreadPoolExecutor(runs) as pool:
+    with local_cluster(1) as client, ThreadPoolExecutor(runs) as pool:
         folders = [tmp_path / str(number) for number in range(runs)]
         list(pool.map(lambda folder: run(sample(folder), client), folders))
         wait_until(lambda: not holders(client))
