@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import REPOSITORY
+from support.warm import run_command
 
 from pipeline.outputs.staging import COMBINED, REPORT
 
@@ -52,7 +53,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run the job in `folder`, by a shell that first executes `before`.
 
-    The paths are those of `folder` unless `options` say otherwise.
+    The paths are those of `folder` unless `options` say otherwise. With nothing but options, it
+    need not start anew.
     """
     environment = {
         **os.environ,
@@ -65,11 +67,13 @@ def run(
         "--purchases": "purchases.csv",
         "--output-dir": "out",
     }
-    command = [
-        *(*user, sys.executable, "-m", "pipeline", "--quiet"),
-        *("--dashboard-address", "127.0.0.1:0", *options),
+    words = [
+        *("--quiet", "--dashboard-address", "127.0.0.1:0", *options),
         *(f"{name}={folder / path}" for name, path in paths.items() if name not in options),
     ]
+    if not (before or user or more):
+        return run_command(folder, *words)
+    command = [*user, sys.executable, "-m", "pipeline", *words]
     return subprocess.run(
         ["bash", "-c", f"{before}\nexec {shlex.join(command)}"],
         cwd=folder,
@@ -156,13 +160,7 @@ def test_a_dry_run_over_an_input_is_an_error(folder: Path) -> None:
 
 @pytest.mark.parametrize(("one", "other"), [("customers", "purchases"), ("purchases", "customers")])
 def test_one_table_is_not_joined_with_the_sample(folder: Path, one: str, other: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "pipeline", f"--{one}", f"{folder}/{one}.csv", "--dry-run"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_command(REPOSITORY, f"--{one}", f"{folder}/{one}.csv", "--dry-run")
 
     assert error(ended, 2) == (
         f"--{other} is missing: name it as well as --{one}, or name neither to read the sample"
