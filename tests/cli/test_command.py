@@ -266,7 +266,9 @@ def test_debug_adds_a_traceback_before_the_line(folder: Path) -> None:
     assert ended.stderr.splitlines()[-1].startswith("error: age groups 'Young=x'")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sent", [pytest.param(signal.SIGINT, marks=pytest.mark.slow("other signals")), signal.SIGTERM]
+)
 def test_an_interrupt_is_one_line_and_changes_nothing(folder: Path, sent: signal.Signals) -> None:
     with (folder / "purchases.csv").open("a") as file:
         file.writelines(f"{number},Lamp,19.90\n" for number in range(300_000))

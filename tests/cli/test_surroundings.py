@@ -21,6 +21,9 @@ NOBODY = (
 )
 
 
+SLOW = pytest.mark.slow("surroundings")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with both inputs, in which any user may write."""
@@ -199,7 +202,7 @@ def test_a_current_folder_that_was_deleted(folder: Path, workers: str) -> None:
     )
 
 
-@pytest.mark.parametrize("limit", [1, 7])
+@pytest.mark.parametrize("limit", [1, pytest.param(7, marks=SLOW)])
 def test_no_thread_is_left(folder: Path, nobody: tuple[str, ...], limit: int) -> None:
     line = error(run(folder, before=f"ulimit -u {limit}", user=nobody), 4)
 
@@ -220,7 +223,7 @@ def test_no_temporary_folder(folder: Path) -> None:
     assert line.endswith("; name a folder that can be written with TMPDIR")
 
 
-@pytest.mark.parametrize("place", ["customers.csv/x", "/proc/none"])
+@pytest.mark.parametrize("place", [pytest.param("customers.csv/x", marks=SLOW), "/proc/none"])
 def test_a_temporary_folder_of_dask_that_cannot_be_made(folder: Path, place: str) -> None:
     line = error(run(folder, DASK_TEMPORARY_DIRECTORY=place), 4)
 
@@ -229,7 +232,13 @@ def test_a_temporary_folder_of_dask_that_cannot_be_made(folder: Path, place: str
 
 
 @pytest.mark.parametrize(
-    ("home", "fails"), [("/proc/none", False), ("/proc/none", True), (None, False), ("", True)]
+    ("home", "fails"),
+    [
+        ("/proc/none", False),
+        pytest.param("/proc/none", True, marks=SLOW),
+        pytest.param(None, False, marks=SLOW),
+        pytest.param("", True, marks=SLOW),
+    ],
 )
 def test_a_home_that_cannot_be_written_leaves_no_folder(
     folder: Path, nobody: tuple[str, ...], home: str | None, fails: bool
@@ -246,6 +255,7 @@ def test_a_home_that_cannot_be_written_leaves_no_folder(
     assert left <= {"dask-scratch-space"}
 
 
+@SLOW
 def test_a_current_folder_that_cannot_be_written(folder: Path, nobody: tuple[str, ...]) -> None:
     (folder / "closed").mkdir(mode=0o755)
 

@@ -17,10 +17,11 @@ import pytest
 from distributed import Client
 from support.containers import SAME_BYTES
 from support.paths import REPOSITORY
+from support.runs import run
 from support.servers import WebServer
 from support.store import Prefix
 
-from pipeline import Settings, run
+from pipeline import Settings
 from pipeline.csv_text import remote
 from pipeline.engine.progress import Progress
 from pipeline.errors import InputChangedError, StorageError
@@ -104,13 +105,13 @@ def replace(path: Path) -> None:
 
 
 CHANGES = (cut_to_half, cut_to_nothing, append, rewrite, replace)
+SLOW = pytest.mark.slow("inputs that change")
 
 
 def moments(*quick: str) -> list[Any]:
     """Return the moments of a change; all but the quick ones are only tried with --all."""
-    slow = pytest.mark.slow("moments of a change")
     names = "planned", "customers", "purchases", "assemble", "read back"
-    return [pytest.param(name, marks=() if name in quick else slow) for name in names]
+    return [pytest.param(name, marks=() if name in quick else SLOW) for name in names]
 
 
 @pytest.fixture
@@ -145,9 +146,9 @@ def is_the_sample(folder: Path) -> bool:
     return all((found / name).read_bytes() == (sample / name).read_bytes() for name in SAME_BYTES)
 
 
-@pytest.mark.parametrize("moment", moments("purchases", "read back"))
+@pytest.mark.parametrize("moment", moments("purchases"))
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("name", ["purchases.csv", "purchases.csv.gz"])
+@pytest.mark.parametrize("name", ["purchases.csv", pytest.param("purchases.csv.gz", marks=SLOW)])
 def test_a_file_that_changes(
     client: Client, inputs: Path, name: str, change: Callable[[Path], None], moment: str
 ) -> None:
@@ -177,7 +178,7 @@ def test_a_file_that_changes(
     assert has_failed(inputs, message)
 
 
-@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+@pytest.mark.parametrize("join", ["broadcast", pytest.param("shuffle", marks=SLOW)])
 @pytest.mark.parametrize(
     ("change", "name"), [(cut_to_half, "customers.csv"), (rewrite, "customers.csv.gz")]
 )
@@ -225,7 +226,7 @@ def into_a_folder(path: Path) -> None:
     ("change", "why"),
     [(Path.unlink, "No such file or directory"), (into_a_folder, "Is a directory")],
 )
-@pytest.mark.parametrize("name", ["purchases.csv", "purchases.csv.gz"])
+@pytest.mark.parametrize("name", ["purchases.csv", pytest.param("purchases.csv.gz", marks=SLOW)])
 @pytest.mark.parametrize("moment", moments("customers"))
 def test_a_file_that_is_gone(
     client: Client, inputs: Path, name: str, moment: str, change: Callable[[Path], None], why: str
@@ -255,7 +256,7 @@ def run_command(folder: Path, code: str, purchases: str) -> subprocess.Completed
     )
 
 
-@pytest.mark.parametrize("name", ["purchases.csv", "purchases.csv.gz"])
+@pytest.mark.parametrize("name", [pytest.param("purchases.csv", marks=SLOW), "purchases.csv.gz"])
 def test_the_command_says_which_file_changed(inputs: Path, name: str) -> None:
     code = f"import os; os.truncate({name!r}, 100)"
     ended = run_command(inputs, code, purchases=name)
@@ -282,7 +283,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_WAITS", (0, 0))
 
 
-@pytest.fixture(params=["purchases.csv", "purchases.csv.gz"])
+@pytest.fixture(params=["purchases.csv", pytest.param("purchases.csv.gz", marks=SLOW)])
 def server(request: pytest.FixtureRequest, inputs: Path) -> Iterator[WebServer]:
     with WebServer((inputs / request.param).read_bytes()) as server:
         server.headers = {"Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "ETag": '"1"'}
@@ -340,7 +341,7 @@ def test_the_time_of_a_web_file_is_in_the_report(
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("moment", moments("customers"))
-@pytest.mark.parametrize("status", [403, 404, 503])
+@pytest.mark.parametrize("status", [404, *(pytest.param(n, marks=SLOW) for n in (403, 503))])
 def test_a_web_server_that_refuses_in_the_middle(
     client: Client, inputs: Path, server: WebServer, status: int, moment: str
 ) -> None:
@@ -354,7 +355,7 @@ def test_a_web_server_that_refuses_in_the_middle(
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("status", [403, pytest.param(404, marks=SLOW)])
 def test_a_web_server_that_refuses_only_the_workers(
     client: Client, inputs: Path, server: WebServer, status: int
 ) -> None:
@@ -369,7 +370,7 @@ def test_a_web_server_that_refuses_only_the_workers(
         run(settings(inputs, server.url), client, Changing("customers", refuse))
 
 
-@pytest.mark.parametrize("name", ["purchases.csv", "purchases.csv.gz"])
+@pytest.mark.parametrize("name", ["purchases.csv", pytest.param("purchases.csv.gz", marks=SLOW)])
 @pytest.mark.parametrize("moment", moments("customers", "read back"))
 def test_an_object_that_is_overwritten(
     client: Client, inputs: Path, prefix: Prefix, name: str, moment: str

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from distributed import Client
 from support.ledgers import ledger, reject, source
+from support.runs import run
 
-from pipeline import Settings, run
+from pipeline import Settings
 from pipeline.engine.places import Folder
 from pipeline.engine.progress import Progress
 from pipeline.errors import StorageError

@@ -6,6 +6,7 @@ signals, limits) start one themselves.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import socket
@@ -91,9 +92,11 @@ def _server() -> socket.socket:
     """Start the process, once for these tests; it ends with them."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with there:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", SERVER],
             stdin=there,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
+    atexit.register(process.wait)
+    atexit.register(here.close)  # before: this ends it
     return here
