@@ -21,11 +21,11 @@ from support.runs import run
 from pipeline import Settings
 from pipeline.engine.cluster import connect
 from pipeline.errors import StorageError
-from pipeline.outputs.staging import CHART, COMBINED, FAILED, SPENDING
+from pipeline.outputs.staging import COMBINED, FAILED, SPENDING
 from pipeline.settings import ClusterSettings
 from pipeline.steps import shuffle
 
-SAME_BYTES = (COMBINED, SPENDING, CHART)
+SAME_BYTES = (COMBINED, SPENDING)
 MIB = 1 << 20
 
 
