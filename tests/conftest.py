@@ -20,8 +20,25 @@ from pipeline.settings import ClusterSettings
 from pipeline.steps import shuffle
 
 # Files whose tests take longest, in this order: they start first, so that no process of
-# pytest-xdist is left alone with one of them at the end.
-LONGEST = ("cluster/test_faults.py", "job/test_job.py", "cluster/test_containers.py")
+# pytest-xdist is left alone with one of them at the end. Between two on containers are some that
+# keep the other process busy, for they would take the cores from each other.
+LONGEST = (
+    "cluster/test_faults.py",
+    "job/test_job.py",
+    "job/test_store_faults.py",
+    "cluster/test_containers.py",
+    "job/test_changed_inputs.py",
+    "job/test_planted_errors.py",
+    "cluster/test_without_volumes.py",
+    "job/test_single_faults.py",
+    "job/test_object_store.py",
+    "job/test_killed.py",
+    "engine/test_cluster.py",
+    "engine/test_preflight.py",
+    "steps/test_join.py",
+    "cli/test_surroundings.py",
+    "cli/test_command.py",
+)
 LEFT_OUT = pytest.StashKey[list[str]]()
 NUMBERS = pytest.StashKey[dict[str, tuple[float, float]]]()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support.paths import REPOSITORY, TESTS_PATH
 from support.processes import INTERRUPTIBLE, UNINTERRUPTIBLE
+from support.warm import run_command
 
 from pipeline.outputs.names import CHART, COMBINED, FAILED, OUTPUTS, REPORT, SPENDING
 
@@ -57,19 +58,27 @@ def nobody_there() -> Iterator[str]:
         yield f"tcp://127.0.0.1:{taken.getsockname()[1]}"
 
 
+OPTIONS = (
+    *("--dashboard-address", "127.0.0.1:0"),
+    *("--customers", "customers.csv", "--purchases", "purchases.csv"),
+)
+
+
 def arguments(*options: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "pipeline", "--dashboard-address", "127.0.0.1:0"),
-        *("--customers", "customers.csv", "--purchases", "purchases.csv", *options),
-    ]
+    return [sys.executable, "-m", "pipeline", *OPTIONS, *options]
 
 
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
 
 
-def run(folder: Path, *options: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the job in `folder` as a user would."""
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the job in `folder`."""
+    return run_command(folder, *OPTIONS, *options)
+
+
+def start(folder: Path, *options: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the job in `folder` as a user would, with more in the environment."""
     return subprocess.run(
         arguments(*options),
         cwd=folder,
@@ -145,7 +154,7 @@ def test_a_wrong_column_is_one_line_and_a_failed_run(folder: Path) -> None:
 def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
     folder: Path, nobody_there: str
 ) -> None:
-    ended = run(
+    ended = start(
         folder, "--scheduler", nobody_there, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="200ms"
     )
 
@@ -172,7 +181,7 @@ def test_records_set_aside_are_reported(folder: Path) -> None:
 
 
 def test_the_table_goes_to_stdout_and_the_messages_to_stderr(folder: Path) -> None:
-    ended = run(folder)
+    ended = start(folder)
 
     assert ended.returncode == 0
     assert ended.stdout == TABLE
@@ -258,7 +267,9 @@ def test_debug_adds_a_traceback_before_the_line(folder: Path) -> None:
     assert ended.stderr.splitlines()[-1].startswith("error: age groups 'Young=x'")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sent", [pytest.param(signal.SIGINT, marks=pytest.mark.slow("other signals")), signal.SIGTERM]
+)
 def test_an_interrupt_is_one_line_and_changes_nothing(folder: Path, sent: signal.Signals) -> None:
     with (folder / "purchases.csv").open("a") as file:
         file.writelines(f"{number},Lamp,19.90\n" for number in range(300_000))
@@ -308,19 +319,11 @@ def test_a_reader_that_leaves_neither_ends_nor_fails_the_job(folder: Path, unrea
     both = unread == "stdout and stderr"
 
     with os.fdopen(writer) as pipe:
-        ended = subprocess.run(
-            arguments(),
-            cwd=folder,
-            env=environment(),
-            stdout=pipe,
-            stderr=pipe if both else subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        ended = run_command(folder, *OPTIONS, stdout=pipe, stderr=pipe if both else None)
 
     assert ended.returncode == 0
     assert both or ended.stderr.splitlines()[-1].startswith("done in ")
-    assert "BrokenPipe" not in (ended.stderr or "")
+    assert "BrokenPipe" not in ended.stderr
     assert '"customers"' in (folder / "outputs" / REPORT).read_text()
 
 
@@ -374,15 +377,8 @@ def test_results_that_cannot_be_printed_are_a_failed_file_system(
     folder: Path, is_dry: bool
 ) -> None:
     with open("/dev/full", "w") as full:
-        ended = subprocess.run(
-            arguments(*(["--quiet", "--dry-run"] if is_dry else [])),
-            cwd=folder,
-            env=environment(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        options = ["--quiet", "--dry-run"] if is_dry else []
+        ended = run_command(folder, *OPTIONS, *options, stdout=full)
 
     line = "error: standard output: No space left on device"
     published = "" if is_dry else "; the outputs are published"
@@ -393,15 +389,7 @@ def test_results_that_cannot_be_printed_are_a_failed_file_system(
 
 def test_messages_that_cannot_be_written_do_not_fail_a_run(folder: Path) -> None:
     with open("/dev/full", "w") as full:
-        ended = subprocess.run(
-            arguments(),
-            cwd=folder,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=full,
-            text=True,
-            check=False,
-        )
+        ended = run_command(folder, *OPTIONS, stderr=full)
 
     assert (ended.returncode, ended.stdout) == (0, TABLE)
     assert '"customers"' in (folder / "outputs" / REPORT).read_text()

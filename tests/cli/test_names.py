@@ -27,7 +27,16 @@ LOCALES = (
 )
 
 
-@pytest.fixture(params=LOCALES, ids=["UTF-8", "C", "ASCII"])
+SLOW = pytest.mark.slow("locales")
+
+
+@pytest.fixture(
+    params=[
+        *(pytest.param(one, marks=pytest.mark.slow("locales")) for one in LOCALES[:2]),
+        LOCALES[2],
+    ],
+    ids=["UTF-8", "C", "ASCII"],
+)
 def environment(request: pytest.FixtureRequest) -> dict[str, str]:
     return {**os.environ, **request.param}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import REPOSITORY
+from support.warm import run_command
 
 from pipeline.outputs.names import COMBINED, REPORT
 
@@ -18,6 +19,9 @@ NOBODY = (
     *("setpriv", "--reuid", "54321", "--clear-groups"),
     *("--inh-caps", "-all,+dac_read_search", "--ambient-caps", "+dac_read_search"),
 )
+
+
+SLOW = pytest.mark.slow("surroundings")
 
 
 @pytest.fixture
@@ -52,7 +56,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run the job in `folder`, by a shell that first executes `before`.
 
-    The paths are those of `folder` unless `options` say otherwise.
+    The paths are those of `folder` unless `options` say otherwise. With nothing but options, it
+    need not start anew.
     """
     environment = {
         **os.environ,
@@ -65,11 +70,13 @@ def run(
         "--purchases": "purchases.csv",
         "--output-dir": "out",
     }
-    command = [
-        *(*user, sys.executable, "-m", "pipeline", "--quiet"),
-        *("--dashboard-address", "127.0.0.1:0", *options),
+    words = [
+        *("--quiet", "--dashboard-address", "127.0.0.1:0", *options),
         *(f"{name}={folder / path}" for name, path in paths.items() if name not in options),
     ]
+    if not (before or user or more):
+        return run_command(folder, *words)
+    command = [*user, sys.executable, "-m", "pipeline", *words]
     return subprocess.run(
         ["bash", "-c", f"{before}\nexec {shlex.join(command)}"],
         cwd=folder,
@@ -158,13 +165,7 @@ def test_a_dry_run_over_an_input_is_an_error(folder: Path) -> None:
 
 @pytest.mark.parametrize(("one", "other"), [("customers", "purchases"), ("purchases", "customers")])
 def test_one_table_is_not_joined_with_the_sample(folder: Path, one: str, other: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "pipeline", f"--{one}", f"{folder}/{one}.csv", "--dry-run"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_command(REPOSITORY, f"--{one}", f"{folder}/{one}.csv", "--dry-run")
 
     assert error(ended, 2) == (
         f"--{other} is missing: name it as well as --{one}, or name neither to read the sample"
@@ -203,7 +204,7 @@ def test_a_current_folder_that_was_deleted(folder: Path, workers: str) -> None:
     )
 
 
-@pytest.mark.parametrize("limit", [1, 7])
+@pytest.mark.parametrize("limit", [1, pytest.param(7, marks=SLOW)])
 def test_no_thread_is_left(folder: Path, nobody: tuple[str, ...], limit: int) -> None:
     line = error(run(folder, before=f"ulimit -u {limit}", user=nobody), 4)
 
@@ -224,7 +225,7 @@ def test_no_temporary_folder(folder: Path) -> None:
     assert line.endswith("; name a folder that can be written with TMPDIR")
 
 
-@pytest.mark.parametrize("place", ["customers.csv/x", "/proc/none"])
+@pytest.mark.parametrize("place", [pytest.param("customers.csv/x", marks=SLOW), "/proc/none"])
 def test_a_temporary_folder_of_dask_that_cannot_be_made(folder: Path, place: str) -> None:
     line = error(run(folder, DASK_TEMPORARY_DIRECTORY=place), 4)
 
@@ -233,7 +234,13 @@ def test_a_temporary_folder_of_dask_that_cannot_be_made(folder: Path, place: str
 
 
 @pytest.mark.parametrize(
-    ("home", "fails"), [("/proc/none", False), ("/proc/none", True), (None, False), ("", True)]
+    ("home", "fails"),
+    [
+        ("/proc/none", False),
+        pytest.param("/proc/none", True, marks=SLOW),
+        pytest.param(None, False, marks=SLOW),
+        pytest.param("", True, marks=SLOW),
+    ],
 )
 def test_a_home_that_cannot_be_written_leaves_no_folder(
     folder: Path, nobody: tuple[str, ...], home: str | None, fails: bool
@@ -250,6 +257,7 @@ def test_a_home_that_cannot_be_written_leaves_no_folder(
     assert left <= {"dask-scratch-space"}
 
 
+@SLOW
 def test_a_current_folder_that_cannot_be_written(folder: Path, nobody: tuple[str, ...]) -> None:
     (folder / "closed").mkdir(mode=0o755)
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from distributed import Client
 from support.paths import REPOSITORY
+from support.runs import run
 from support.servers import WebServer
 
-from pipeline import Settings, run
+from pipeline import Settings
 from pipeline.csv_text import remote
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.remote import RemoteFile, read_range

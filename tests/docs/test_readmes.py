@@ -14,6 +14,7 @@ import pytest
 import yaml
 from support.cases import CASES
 from support.paths import REPOSITORY
+from support.warm import run_command
 
 from pipeline.cli.command import command
 
@@ -76,7 +77,8 @@ def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("options", RUNS)
 def test_an_example_runs(options: str, tmp_path: Path) -> None:
-    done = run("-m", "pipeline", *shlex.split(options), folder=tmp_path)
+    (tmp_path / "data").symlink_to(REPOSITORY / "data")
+    done = run_command(tmp_path, *shlex.split(options))
     assert done.returncode == 0, done.stderr
     assert ("--dry-run" in options) != (tmp_path / "outputs" / "run_report.json").exists()
     if not options:
@@ -88,6 +90,7 @@ def test_there_are_examples() -> None:
     assert len(RUNS) >= 4
 
 
+@pytest.mark.slow("more workers")
 def test_the_python_example_runs(tmp_path: Path) -> None:
     (example,) = (code for text in READMES.values() for code in blocks(text, "python"))
     (tmp_path / "example.py").write_text(example)

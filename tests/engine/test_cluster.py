@@ -270,7 +270,7 @@ def test_a_cluster_lost_for_good_ends_the_job_and_leaves_the_outputs(
         (outputs / name).write_bytes(data)
     folder = tmp_path / "machines"
     folder.mkdir()
-    many = Settings(**{**vars(settings), "block_size": 1024})
+    many = Settings(**{**vars(settings), "block_size": 4096})
     with Processes(folder) as processes:
         scheduler = processes.start_scheduler()
         workers = [processes.start_worker(), processes.start_worker()]

@@ -91,7 +91,10 @@ def test_two_threads_share_a_core_where_they_wait_for_the_network(
         assert list(client.nthreads().values()) == [6]
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.cluster)])
+@pytest.mark.parametrize(
+    "workers",
+    [1, pytest.param(2, marks=[pytest.mark.cluster, pytest.mark.slow("more workers")])],
+)
 def test_threads_are_sampled_only_if_asked_for(workers: int) -> None:
     for profiled in (False, True, False):
         with connect(replace(SMALL, workers=workers), profiled=profiled) as client:

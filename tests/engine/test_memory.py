@@ -41,7 +41,10 @@ print(faults())
 """
 
 
-@pytest.mark.parametrize(("kept", "least", "most"), [("kept", 0, 50), ("freed", 500, 999)])
+@pytest.mark.parametrize(
+    ("kept", "least", "most"),
+    [("kept", 0, 50), pytest.param("freed", 500, 999, marks=pytest.mark.slow("memory"))],
+)
 def test_the_second_column_takes_the_memory_of_the_first(kept: str, least: int, most: int) -> None:
     """2 MiB are 512 pages, each of which the kernel fills with zeros where it is new."""
     environment = defaults["distributed"]["nanny"]["pre-spawn-environ"]
@@ -65,6 +68,7 @@ def fill(size: int) -> list[bytearray]:
 
 
 @pytest.mark.cluster
+@pytest.mark.slow("memory")
 def test_workers_that_pause_for_the_memory_they_keep_give_it_back() -> None:
     limit = 1 << 30
     settings = ClusterSettings(

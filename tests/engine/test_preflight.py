@@ -20,6 +20,7 @@ from pipeline.outputs.names import COMBINED, FAILED
 from pipeline.settings import ClusterSettings
 
 pytestmark = pytest.mark.cluster
+SLOW = pytest.mark.slow("odd clusters")
 
 CUSTOMERS = "customer_id,first_name,last_name,age\n1,Ann,Lee,20\n2,Bo,Day,50\n"
 PURCHASES = "customer_id,price\n1,1.50\n2,2\n3,4\n"
@@ -88,6 +89,7 @@ def test_without_a_worker_it_ends_in_the_time_that_was_set(
     assert "--wait-for-workers" in message
 
 
+@SLOW
 def test_a_worker_that_is_short_of_memory_does_not_count(
     processes: Processes, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +124,9 @@ def test_a_worker_with_another_version_is_named(
     assert "scripts/constraints.txt" in message
 
 
-@pytest.mark.parametrize("lacking", ["the scheduler", "worker tcp://127.0.0.1:"])
+@pytest.mark.parametrize(
+    "lacking", [pytest.param("the scheduler", marks=SLOW), "worker tcp://127.0.0.1:"]
+)
 def test_where_the_package_is_missing_is_named(
     processes: Processes, settings: Settings, bare: str, lacking: str
 ) -> None:
@@ -154,6 +158,7 @@ def test_another_source_of_the_package_is_refused(
     assert "docker compose build" in message
 
 
+@SLOW
 def test_the_same_package_installed_twice_is_the_same(
     processes: Processes, settings: Settings, bare: str, tmp_path: Path
 ) -> None:

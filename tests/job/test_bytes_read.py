@@ -14,8 +14,9 @@ from support.scale import scaled
 
 from pipeline import Settings, run
 
-SIZE = scaled("MB whose reads are counted", 20, 200) * 1_000_000
+SIZE = scaled("MB whose reads are counted", 8, 200) * 1_000_000
 FILES = 2
+SLOW = pytest.mark.slow("counted reads")
 COUNTERS = Path("/proc/self/io")
 pytestmark = pytest.mark.skipif(not COUNTERS.exists(), reason="only Linux counts what is read")
 
@@ -65,7 +66,11 @@ def no_chart(*_: object) -> None:
 
 @pytest.mark.parametrize(
     ("make", "line", "times"),
-    [(plain, simple, 1.05), (plain, quoted, 2.1), (compressed, simple, 1.05)],
+    [
+        (plain, simple, 1.05),
+        pytest.param(plain, quoted, 2.1, marks=SLOW),
+        pytest.param(compressed, simple, 1.05, marks=SLOW),
+    ],
     ids=["no quotes", "quotes", "gzip"],
 )
 def test_each_byte_is_read_as_often_as_it_has_to_be(

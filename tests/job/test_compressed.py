@@ -7,8 +7,6 @@ import gzip
 import json
 import lzma
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +15,10 @@ import pytest
 from distributed import Client
 from support.cases import zstd
 from support.processes import two_workers, wait_until
+from support.runs import run
+from support.warm import run_command
 
-from pipeline import Settings, job, run
+from pipeline import Settings, job
 from pipeline.csv_text.compression import UnpackedStream
 from pipeline.engine.progress import Progress, Work
 from pipeline.errors import DataError
@@ -55,7 +55,9 @@ def settings(folder: Path, *purchases: Path, **others: Any) -> Settings:
     return Settings(*paths, fsync=False, **{"block_size": 4096, **others})
 
 
-@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+@pytest.mark.parametrize(
+    "join", ["broadcast", pytest.param("shuffle", marks=pytest.mark.slow("compressed inputs"))]
+)
 def test_files_of_several_units_give_what_the_plain_file_gives(
     client: Client, tmp_path: Path, join: Join
 ) -> None:
@@ -90,23 +92,10 @@ def test_a_file_that_is_cut_or_goes_on_ends_the_run_with_its_place(
 
     for data in (b"".join(units)[:-100], b"".join(units[:2]) + b"more, and more of it"):
         path.write_bytes(data)
-        ended = subprocess.run(
-            [
-                *(sys.executable, "-m", "pipeline", "--scheduler", "local", "--workers", "1"),
-                *("--customers", "customers.csv", "--purchases", path.name),
-                *(
-                    "--output-dir",
-                    "outputs",
-                    "--dashboard-address",
-                    "127.0.0.1:0",
-                    "--block-size",
-                    "8KiB",
-                ),
-            ],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
+        ended = run_command(
+            tmp_path,
+            *("--customers", "customers.csv", "--purchases", path.name, "--block-size", "8KiB"),
+            *("--output-dir", "outputs", "--dashboard-address", "127.0.0.1:0"),
         )
         assert ended.returncode == 2
         (error,) = [line for line in ended.stderr.splitlines() if "cannot be read" in line]
@@ -154,7 +143,11 @@ def unpacked(client: Client) -> set[str]:
 
 @pytest.mark.parametrize(
     ("join", "is_on_one_machine"),
-    [("broadcast", True), ("shuffle", True), ("shuffle", False)],
+    [
+        ("broadcast", True),
+        pytest.param("shuffle", True, marks=pytest.mark.slow("compressed inputs")),
+        pytest.param("shuffle", False, marks=pytest.mark.slow("compressed inputs")),
+    ],
     ids=["broadcast", "shuffle by files", "shuffle by the network"],
 )
 @pytest.mark.usefixtures("small_partitions")
@@ -218,7 +211,9 @@ def files(client: Client, folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux lists open files")
-@pytest.mark.parametrize("cluster", ["client", "processes"])
+@pytest.mark.parametrize(
+    "cluster", ["client", pytest.param("processes", marks=pytest.mark.slow("more workers"))]
+)
 @pytest.mark.parametrize("join", ["broadcast", "shuffle"])
 @pytest.mark.usefixtures("small_partitions")
 def test_a_run_that_fails_leaves_no_file_open(

@@ -29,7 +29,7 @@ from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
 from pipeline.settings import Settings
 from pipeline.steps.chart import draw_chart
 
-KILLS = scaled("kills at any moment", 12, 100)
+KILLS = scaled("kills at any moment", 6, 100)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_a_kill_at_any_moment_leaves_one_complete_run(
         ended.append(driver.run(folder, inputs["new"], delay=delay))
         left.append(check(folder, finished))
 
-        if len(left) % (KILLS // 5) == 0:  # the next run clears what was left, and completes
+        if len(left) % max(KILLS // 5, 3) == 0:  # the next run clears what was left, and completes
             assert driver.run(folder, inputs["new"]) == 0
             assert check(folder, finished) == "new"
             assert {path.name for path in folder.iterdir()} == set(state(folder))
@@ -157,7 +157,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(
+    "compressed", [False, pytest.param(True, marks=pytest.mark.slow("compressed inputs"))]
+)
 def test_a_full_disk_is_one_line_and_changes_nothing(
     small_disk: Path,
     inputs: dict[str, Path],
@@ -254,7 +256,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert state(folder) == state(finished["old"])
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow("other signals"))]
+)
 def test_an_interrupt_in_the_middle_of_the_work_leaves_no_litter(
     inputs: dict[str, Path], finished: dict[str, Path], tmp_path: Path, sent: signal.Signals
 ) -> None:
@@ -262,7 +266,7 @@ def test_an_interrupt_in_the_middle_of_the_work_leaves_no_litter(
     as_before(folder, finished)
     shutil.copytree(inputs["new"], large)
     with (large / "purchases.csv").open("a") as file:
-        file.writelines(f"{number},Lamp,19.90\n" for number in range(400_000))
+        file.writelines(f"{number},Lamp,19.90\n" for number in range(200_000))
 
     process = job(folder, large, "--block-size", "64KiB")
     # The header is written: the work runs.

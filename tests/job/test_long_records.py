@@ -15,6 +15,7 @@ from pipeline.outputs.names import REJECTED
 
 SIZE = scaled("MiB of a bad record", 48, 100) << 20
 HEADER = b"customer_id,product,price\n" + b"1,Lamp,2.50\n" * 1000
+SLOW = pytest.mark.slow("long records")
 # A run in a process of its own; prints the most memory it had, in bytes.
 JOB = """
 import json, resource, sys
@@ -44,9 +45,9 @@ def peak(folder: Path, purchases: Path, join: str) -> int:
 @pytest.mark.parametrize(
     ("name", "bad", "join"),
     [
-        ("purchases.csv", b"\0" * SIZE, "broadcast"),
+        pytest.param("purchases.csv", b"\0" * SIZE, "broadcast", marks=SLOW),
         ("purchases.csv", b"1,x" + b"x" * SIZE + b"\n1,Cup,1\n", "shuffle"),
-        ("purchases.csv.gz", b"\0" * SIZE + b"\n" + HEADER, "broadcast"),
+        pytest.param("purchases.csv.gz", b"\0" * SIZE + b"\n" + HEADER, "broadcast", marks=SLOW),
     ],
     ids=["NULs at the end", "a long line", "compressed"],
 )

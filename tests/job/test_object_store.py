@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -40,7 +41,9 @@ def is_the_sample(prefix: Prefix) -> bool:
     return all(prefix.read(name) == (SAMPLE / name).read_bytes() for name in (COMBINED, SPENDING))
 
 
-@pytest.mark.parametrize("block_size", [None, 2048])
+@pytest.mark.parametrize(
+    "block_size", [None, pytest.param(2048, marks=pytest.mark.slow("many partitions"))]
+)
 def test_objects_have_the_bytes_of_files(
     client: Client, prefix: Prefix, block_size: int | None
 ) -> None:
@@ -57,7 +60,7 @@ def test_objects_have_the_bytes_of_files(
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow("more workers"))])
 def test_the_number_of_workers_changes_nothing(prefix: Prefix, workers: int) -> None:
     cluster = ClusterSettings(workers=workers, dashboard_address="127.0.0.1:0")
     with connect(cluster) as client:
@@ -67,6 +70,7 @@ def test_the_number_of_workers_changes_nothing(prefix: Prefix, workers: int) -> 
 
 
 @pytest.mark.cluster
+@pytest.mark.slow("more workers")
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_the_challenge_from_store_to_store(
     bucket: Bucket, prefix: Prefix, challenge: Path, tmp_path: Path, workers: int
@@ -84,22 +88,24 @@ def test_the_challenge_from_store_to_store(
 
 
 def large(folder: Path, records: int) -> Settings:
-    """Return settings of a run on purchases of about 19 bytes each."""
+    """Return settings of a run on purchases of about 215 bytes each."""
     folder.mkdir()
     shutil.copy(REPOSITORY / "data" / "customers.csv", folder)
     with (folder / "purchases.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["customer_id", "product", "price"])
-        writer.writerows((number % 3000, "Lamp", number % 977) for number in range(records))
+        writer.writerows((number % 3000, "Lamp " * 40, number % 977) for number in range(records))
     files = (str(folder / "customers.csv"),), (str(folder / "purchases.csv"),)
     return Settings(*files, str(folder / "outputs"), fsync=False)
 
 
-@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+@pytest.mark.parametrize(
+    "join", ["broadcast", pytest.param("shuffle", marks=pytest.mark.slow("large blocks"))]
+)
 def test_blocks_that_are_large_have_the_bytes_of_files(
     client: Client, prefix: Prefix, tmp_path: Path, join: Literal["broadcast", "shuffle"]
 ) -> None:
-    settings = replace(large(tmp_path / "in", 2_500_000), join=join, block_size=8 << 20)
+    settings = replace(large(tmp_path / "in", 150_000), join=join, block_size=8 << 20)
     run(settings, client)
 
     run(replace(settings, output_dir=prefix.url), client)
@@ -118,11 +124,11 @@ def test_blocks_that_are_large_have_the_bytes_of_files(
 def test_a_block_of_rejects_between_large_ones_has_the_work_done_again(
     client: Client, prefix: Prefix, tmp_path: Path
 ) -> None:
-    settings = replace(large(tmp_path / "in", 2_500_000), block_size=8 << 20)
+    settings = replace(large(tmp_path / "in", 150_000), block_size=8 << 20)
     purchases = Path(settings.purchases[0])
     lines = purchases.read_bytes().splitlines(keepends=True)
     bad = [b"1,2,3,4" + b"x" * 20_000 + b"\n"] * 500
-    purchases.write_bytes(b"".join([*lines[:1_000_000], *bad, *lines[1_000_000:]]))
+    purchases.write_bytes(b"".join([*lines[:60_000], *bad, *lines[60_000:]]))
     run(settings, client)
 
     run(replace(settings, output_dir=prefix.url), client)
@@ -154,25 +160,24 @@ def test_a_run_that_fails_leaves_the_objects_of_the_one_before(
     assert is_the_sample(prefix)
 
 
-@pytest.mark.parametrize("how", ["a file", "a folder", "a glob", "compressed"])
-def test_inputs_are_read_from_the_store(client: Client, prefix: Prefix, how: str) -> None:
+@pytest.mark.parametrize(
+    "pack", [bytes, pytest.param(gzip.compress, marks=pytest.mark.slow("compressed objects"))]
+)
+def test_inputs_are_read_from_the_store(
+    client: Client, prefix: Prefix, pack: Callable[[bytes], bytes]
+) -> None:
+    """A file, a folder and a glob, which together are the purchases of the sample."""
     data = REPOSITORY / "data"
     prefix.write("in/customers.csv", (data / "customers.csv").read_bytes())
     header, *lines = (data / "purchases.csv").read_bytes().splitlines(keepends=True)
-    parts = header + b"".join(lines[:4000]), header + b"".join(lines[4000:])
-    if how == "a file":
-        prefix.write("in/purchases.csv", header + b"".join(lines))
-        purchases = f"{prefix.url}/in/purchases.csv"
-    else:
-        for number, part in enumerate(parts):
-            if how == "compressed":
-                prefix.write(f"in/purchases/{number}.csv.gz", gzip.compress(part))
-            else:
-                prefix.write(f"in/purchases/{number}.csv", part)
-        purchases = f"{prefix.url}/in/purchases" + ("/*.csv" if how == "a glob" else "")
+    ending = "csv" if pack is bytes else "csv.gz"
+    for number, name in enumerate(("file", "folder/1", "folder/2", "glob/1", "glob/2")):
+        part = lines[2000 * number : 2000 * (number + 1)]
+        prefix.write(f"in/{name}.{ending}", pack(header + b"".join(part)))
+    purchases = tuple(f"{prefix.url}/in/{one}" for one in (f"file.{ending}", "folder", "glob/*"))
     out = f"{prefix.url}/out"
 
-    run(Settings((f"{prefix.url}/in/customers.csv",), (purchases,), out, block_size=16_384), client)
+    run(Settings((f"{prefix.url}/in/customers.csv",), purchases, out, block_size=16_384), client)
 
     assert prefix.read(f"out/{COMBINED}") == (SAMPLE / COMBINED).read_bytes()
 

@@ -16,15 +16,16 @@ from distributed import Client, LocalCluster
 from support.disks import mounted
 from support.paths import REPOSITORY
 from support.processes import wait_until
+from support.runs import run
 
-from pipeline import Settings, run
+from pipeline import Settings
 from pipeline.engine.cluster import connect
 from pipeline.errors import StorageError
-from pipeline.outputs.names import CHART, COMBINED, FAILED, SPENDING
+from pipeline.outputs.names import COMBINED, FAILED, SPENDING
 from pipeline.settings import ClusterSettings
 from pipeline.steps import shuffle
 
-SAME_BYTES = (COMBINED, SPENDING, CHART)
+SAME_BYTES = (COMBINED, SPENDING)
 MIB = 1 << 20
 
 
@@ -110,7 +111,9 @@ def test_the_bytes_are_the_same_in_several_processes(
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("phase", ["customers", "purchases"])
+@pytest.mark.parametrize(
+    "phase", [pytest.param("customers", marks=pytest.mark.slow("lost clusters")), "purchases"]
+)
 def test_a_process_that_is_killed_loses_no_piece(
     inputs: Path, tmp_path: Path, shuffled: dict[str, bytes], phase: str
 ) -> None:

@@ -9,8 +9,9 @@ from typing import Literal
 
 import pytest
 from distributed import Client
+from support.runs import run
 
-from pipeline import AgeGroups, Settings, run
+from pipeline import AgeGroups, Settings
 from pipeline.errors import DataError, UsageError
 from pipeline.outputs.names import COMBINED, REPORT
 from pipeline.outputs.read_back import Recount

@@ -101,6 +101,7 @@ def run_python(arguments: list[str], cache: Path) -> str:
 
 
 @pytest.mark.cluster
+@pytest.mark.slow("compiling")
 def test_nothing_is_compiled_after_set_up(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
 

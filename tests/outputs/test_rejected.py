@@ -13,8 +13,9 @@ import pytest
 from distributed import Client
 from pipeline.outputs.books import Entry, Ledger
 from support.ledgers import ledger, reject, source
+from support.runs import run
 
-from pipeline import Settings, run
+from pipeline import Settings
 from pipeline.csv_text.rejects import Reject, table_of
 from pipeline.engine.places import Folder
 from pipeline.engine.progress import Progress

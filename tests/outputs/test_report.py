@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from support.ledgers import CHECKS, CUSTOMERS, TOTALS, source
+from support.ledgers import CUSTOMERS, source
 
 from pipeline.outputs.report import RunLog
 from pipeline.settings import AgeGroups, Settings

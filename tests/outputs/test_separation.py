@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from distributed import Client
+from support.runs import run
 from support.store import Prefix
 
-from pipeline import Settings, run
+from pipeline import Settings
 from pipeline.errors import UsageError
 from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
 

@@ -19,6 +19,7 @@ from distributed import Client, Future
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.frames import in_blocks, read_purchases, rendered_customers
+from support.scale import scaled
 
 from pipeline.columns.arrow import NUMBER_DTYPE, TEXT, TEXT_DTYPE
 from pipeline.engine.compute import compute_entries, compute_result
@@ -35,6 +36,7 @@ TEXTS = ["customer_id", "customer", "age_group", "purchase"]
 Row = tuple[str | None, ...]
 SHUFFLES = ["files", "network"]
 each_join = pytest.mark.parametrize("how", ["broadcast", *SHUFFLES])
+MANY = pytest.mark.slow("many partitions")
 each_shuffle = pytest.mark.parametrize("how", SHUFFLES)
 
 # Ids as they come: equal texts, forms of one number, blanks around, none.
@@ -279,7 +281,10 @@ def test_columns_are_as_they_are_promised(client: Client, how: str) -> None:
     assert by_id["amount"].dropna().to_dict() == {"3": 0, "x": 1, "2": 2}
 
 
-@pytest.mark.parametrize("partitions", [(1, 1), (2, 3), (128, 1), (129, 3), (2, 129)])
+@pytest.mark.parametrize(
+    "partitions",
+    [(1, 1), (2, 3), *(pytest.param(n, marks=MANY) for n in ((128, 1), (129, 3), (2, 129)))],
+)
 def test_the_broadcast_join_is_the_same_for_any_partitions(
     client: Client, partitions: tuple[int, int]
 ) -> None:
@@ -294,7 +299,10 @@ def test_the_broadcast_join_is_the_same_for_any_partitions(
 @each_shuffle
 @pytest.mark.parametrize(
     ("partitions", "count"),
-    [((1, 1), 1), ((2, 1), 2), ((1, 2), 3), ((128, 1), 2), ((3, 129), 3), ((2, 2), 128)],
+    [
+        *[((1, 1), 1), ((2, 1), 2), ((1, 2), 3), ((128, 1), 2)],
+        *(pytest.param(*n, marks=MANY) for n in (((3, 129), 3), ((2, 2), 128))),
+    ],
 )
 def test_a_shuffle_join_has_the_same_rows_for_any_partitions(
     client: Client, partitions: tuple[int, int], count: int, how: str
@@ -332,7 +340,7 @@ def number_of(purchase: str | None) -> int:
     return int(purchase[1:])
 
 
-@settings(max_examples=10)
+@settings(max_examples=scaled("examples of all joins", 3, 10))
 @given(
     purchases=st.lists(st.sampled_from(IDS), max_size=12),
     customers=st.lists(st.sampled_from(IDS), max_size=12),

@@ -16,14 +16,14 @@ from support.frames import rows_of
 
 from pipeline.csv_text.files import TextFile
 from pipeline.csv_text.sources import Block, open_source
-from pipeline.engine.ledger import Ledger, entry_of
+from pipeline.engine.ledger import entry_of
 from pipeline.engine.places import Folder
 from pipeline.errors import UsageError
 from pipeline.job import run
 from pipeline.outputs.names import COMBINED, REJECTED
 from pipeline.outputs.rejected import write_rejected
 from pipeline.settings import Columns, Dialect, Limits, Settings
-from pipeline.steps.read import PARSED, BlockRead, NumberColumn, Wanted, read_block
+from pipeline.steps.read import PARSED, NumberColumn, Wanted, read_block
 
 COLUMNS = Columns(id="a", amount="b")
 WANTED = Wanted(COLUMNS.id, NumberColumn(COLUMNS.amount))

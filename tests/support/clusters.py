@@ -26,15 +26,15 @@ def local_cluster(workers: int, **how: Any) -> Iterator[Client]:
 
 
 class Acting(Progress):
-    """Does something once so many entries have come that have a total; keeps what is said."""
+    """Does something once so many blocks of purchases have been read; keeps what is said."""
 
-    def __init__(self, count: int, act: Callable[[], object], total: str = "joined") -> None:
-        self._left, self._act, self._total = count, act, total
+    def __init__(self, count: int, act: Callable[[], object]) -> None:
+        self._left, self._act = count, act
         self.said: list[str] = []
 
     def advance(self, work: Work) -> None:
-        """Count an entry."""
-        if self._total in entry:
+        """Count a block."""
+        if work.table == "purchases":
             self._left -= 1
             if self._left == 0:
                 self._act()
