@@ -22,7 +22,7 @@ import click
 import pandas as pd
 
 from pipeline.columns.arrow import text_bytes, to_arrow
-from pipeline.columns.totals import Checksum
+from pipeline.columns.totals import Checksum, text_total
 from pipeline.csv_text import fields
 from pipeline.csv_text.ranges import cut_into_ranges
 from pipeline.csv_text.sources import Source, open_source
@@ -43,6 +43,7 @@ _READING = [
     (read, "parse", "find delimiters and line ends"),
     (fields.PlainFields, "column", "take id and amount as text"),
     (fields.PlainFields, "lines", "take the rest of the line"),
+    (fields.PlainFields, "text_total", "the total of all text"),
     (read, "parse_numbers", "text to exact numbers"),
 ]
 
@@ -134,15 +135,19 @@ def _purchases(
                 combined = join.paired(records, rows, lookup)
             with clock.step("sum by age group"):
                 spending._sum_purchases(combined)
-            slices = write._parts(*write._texts(combined, no_purchase, escape=False))
+            with clock.step("quote the ids"):
+                texts = write._texts(combined, no_purchase, escape=False)
+            with clock.step("the total of their text"):
+                for part in (texts[0], texts[2]):
+                    text_total(text_bytes(part))
+            slices = write._parts(*texts)
             while True:
                 with clock.step("put the lines together"):
                     parts = next(slices, None)
                     if parts is None:
                         break
                     some = write._lines(parts)
-                with clock.step("take them apart again, and their checksum, for the books"):
-                    write._intact(some, parts)
+                with clock.step("their checksum"):
                     Checksum.of(text_bytes(some))
                 with clock.step("write them (the kernel's share)"):
                     size += file.write(text_bytes(some).data)
