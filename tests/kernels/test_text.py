@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +10,10 @@ from hypothesis import strategies as st
 
 from pipeline.kernels import text as text_module
 from pipeline.kernels.text import sum_text
+
+compiled = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="plain Python takes a microsecond for each byte"
+)
 
 ADDED = b"\"',\n\r"
 
@@ -38,6 +43,7 @@ def test_text_may_begin_and_end_anywhere(start: int, size: int) -> None:
     assert found == by_hand(data[start : start + size])
 
 
+@compiled
 @pytest.mark.parametrize("beyond", [-1, 0, 1])
 def test_chunks_add_up(beyond: int) -> None:
     data = np.full(text_module._CHUNK + beyond, 7, np.uint8)
@@ -45,6 +51,7 @@ def test_chunks_add_up(beyond: int) -> None:
     assert sum_text(data) == 7 * len(data)
 
 
+@compiled
 def test_the_sum_of_large_text_does_not_overflow() -> None:
     """The sum of these bytes needs more than 32 bits, that of each chunk does not."""
     data = np.full(17 << 20, 255, np.uint8)
