@@ -73,7 +73,8 @@ def run(
         with log.stage("check and publish"):
             spending = spending_of(job.ledger, settings.age_groups)
             write_spending(spending, stage / SPENDING)
-            write_rejected(stage / REJECTED, client, job.ledger, plan.tables, job.rejects)
+            rejects = job.rejects, settings.escape_formulas
+            write_rejected(stage / REJECTED, client, job.ledger, plan.tables, *rejects)
             totals = total_run(job.ledger, *plan.tables, job.target.header)
             checks = check_run(job.ledger, totals, plan.tables, job.target, stage.folder)
             raise_on_failure(checks)

@@ -43,6 +43,7 @@ _READING = [
     (read, "parse", "find records and fields"),
     (fields.Fields, "column", "take id and amount as text"),
     (fields.Fields, "lines", "take the rest of the line"),
+    (fields.Fields, "text_total", "the total of all text"),
     (read, "parse_with_places", "text to exact numbers"),
 ]
 

@@ -24,7 +24,6 @@ from pipeline.engine.partitions import on_partitions
 from pipeline.engine.team import RETRIES, Team, current_team, submit
 from pipeline.errors import ClusterError, StorageError
 
-
 _LOOK_EVERY = 1.0  # seconds
 _AHEAD = 2  # partitions on the cluster for each of its threads: one that runs, one that waits
 

@@ -18,7 +18,7 @@ from support.processes import wait_until
 from pipeline.engine.cluster import connect
 from pipeline.engine.compute import compute_entries
 from pipeline.engine.internals import worker_states
-from pipeline.engine.ledger import with_totals
+from pipeline.engine.ledger import Entry, with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.settings import ClusterSettings
 

@@ -117,7 +117,9 @@ def test_a_reader_that_ends_early_is_caught(
         return stream.position < len(gzip.compress(PURCHASES[0])) + 10 and begin(stream)
 
     monkeypatch.setattr(UnpackedStream, "_begin_unit", begin_two)
-    with pytest.raises(DataError, match=r"bytes of purchases, in files and read: expected \d+, actual \d+"):
+    with pytest.raises(
+        DataError, match=r"bytes of purchases, in files and read: expected \d+, actual \d+"
+    ):
         run(settings(tmp_path, path), client)
 
 

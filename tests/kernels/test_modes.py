@@ -11,7 +11,7 @@ import pytest
 from support.paths import REPOSITORY
 
 TESTED = [
-    *("tests/kernels/test_machine.py", "tests/kernels/test_ids.py"),
+    *("tests/kernels/test_machine.py", "tests/kernels/test_ids.py", "tests/kernels/test_text.py"),
     *("tests/columns/test_keys.py", "tests/columns/test_id_index.py"),
 ]
 MODES = ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"]

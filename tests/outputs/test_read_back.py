@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.frames import text
@@ -14,8 +13,10 @@ from pipeline.columns.totals import Checksum, total_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.ledger import entries_in
 from pipeline.outputs import read_back as reading
-from pipeline.outputs.read_back import Recount, added_up, read_back
+from pipeline.outputs.read_back import Counts, ReadBack, Recount, added_up, read_back
 from pipeline.settings import Columns, Dialect
+from pipeline.steps.combined_file import CombinedFile
+from pipeline.steps.write import Placed, Written
 
 HEADER = b"id,name,first_name,last_name,age,full_name,age_group,product,price\n"
 BLOCKS = [
@@ -31,19 +32,17 @@ RECOUNT = Recount.of(
 )
 
 
-def entries() -> list[dict[str, Any]]:
-    place, found = len(HEADER), []
-    for block, data in enumerate(BLOCKS):
-        found.append({"block": block, "place": place, "written_bytes": len(data)})
-        place += len(data)
-    return found
+WRITTEN = [
+    Written(block, Placed(), len(data), data.count(b"\n"), Checksum.of(data), 0)
+    for block, data in enumerate(BLOCKS)
+]
 
 
-def found_in(path: Path, recount: Recount | None = None) -> list[dict[str, Any]]:
-    """Return the entries of all tasks."""
-    frames = read_back(entries(), str(path), recount)
+def found_in(path: Path, recount: Recount | None = None) -> list[ReadBack]:
+    """Return what all tasks find."""
+    frames = read_back(WRITTEN, CombinedFile(str(path), HEADER), recount)
     computed = [frame.compute(scheduler="synchronous") for frame in frames]
-    return [entry for rows in computed for entry in entries_in(rows)]
+    return [entry[ReadBack] for rows in computed for entry in entries_in(rows)]
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def test_each_block_has_its_checksum(
     monkeypatch.setattr(reading, "_TASK", task)
     monkeypatch.setattr(reading, "_CHUNK", 7)
 
-    found = {block: one for entry in found_in(path) for block, one in entry["found"].items()}
+    found = {block: one for part in found_in(path) for block, one in part.checksums.items()}
 
     assert found == {block: Checksum.of(data) for block, data in enumerate(BLOCKS)}
 
@@ -67,27 +66,24 @@ def test_each_block_has_its_checksum(
 def test_a_file_that_ends_too_early_has_other_checksums(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
-    (entry,) = found_in(path)
+    (part,) = found_in(path)
 
-    assert [entry["found"][block] == Checksum.of(BLOCKS[block]) for block in range(3)] == [
-        True,
-        True,
-        False,
-    ]
+    same = [part.checksums[block] == Checksum.of(data) for block, data in enumerate(BLOCKS)]
+    assert same == [True, True, False]
 
 
 def test_all_is_recounted_from_the_lines(path: Path) -> None:
-    (entry,) = found_in(path, RECOUNT)
+    (part,) = found_in(path, RECOUNT)
 
-    assert added_up(entry["recounted"]) == {
-        "records": 4,
-        "ids": total_of(key_hashes(text("1", "7", "2", "3"))),
-        "sums": {"Young": Decimal("10.50"), "Unknown": Decimal(0), "Old": Decimal("-0.25")},
-    }
+    assert added_up(part.counts) == Counts(
+        records=4,
+        ids=total_of(key_hashes(text("1", "7", "2", "3"))),
+        sums={"Young": Decimal("10.50"), "Unknown": Decimal(0), "Old": Decimal("-0.25")},
+    )
 
 
 def test_a_byte_order_mark_in_a_field_is_text(path: Path) -> None:
     mark = "\ufeff"
     line = f"{mark}1,x,A,B,20,A B,Young,Lamp,1\n".encode()
 
-    assert RECOUNT(line)["ids"] == total_of(key_hashes(text(f"{mark}1")))
+    assert RECOUNT(line).ids == total_of(key_hashes(text(f"{mark}1")))

@@ -11,37 +11,35 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from distributed import Client
-from pipeline.outputs.books import Entry, Ledger
-from support.ledgers import ledger, reject, source
+from support.ledgers import block_read, ledger, reject, source
 from support.runs import run
 
 from pipeline import Settings
 from pipeline.csv_text.rejects import Reject, table_of
+from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.places import Folder
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, Work
 from pipeline.errors import StorageError
 from pipeline.outputs.names import COMBINED, OUTPUTS, REJECTED
 from pipeline.outputs.rejected import write_rejected
 from pipeline.steps import read
 
 
-def test_rejected_records_are_written_with_their_place_in_the_file(tmp_path: Path) -> None:
+def test_rejected_records_are_written_with_their_place_in_the_file(
+    client: Client, tmp_path: Path
+) -> None:
     path = tmp_path / "rejected.csv"
-    customers = ledger(
-        {"path": "/data/c.csv", "start": 20, "lines": 7,
-         "rejected": [reject(0, 0, b"1\n"), reject(5, 90, b'"a\r\n', "1 where the header has 4")]},
-        {"path": "/data/c.csv", "start": 320, "rejected": [reject(2, 10, b"Zo\xc3\xab,\xff\r\n")]},
-    )  # fmt: skip
-    purchases = ledger(
-        {"path": "/data/a.csv", "start": 20, "lines": 4},
-        {"path": "/data/b.csv", "start": 20, "rejected": [reject(1, 8, b"a,b\nc")]},
+    some = [reject(0, 0, b"1\n"), reject(5, 90, b'"a\r\n', "1 where the header has 4")]
+    more = [reject(2, 10, b"Zo\xc3\xab,\xff\r\n")]
+    read = ledger(
+        block_read("/data/a.csv", start=20, lines=4),
+        block_read("/data/c.csv", "customers", start=20, lines=7, rejected=some),
+        block_read("/data/b.csv", start=20, rejected=[reject(1, 8, b"a,b\nc")]),
+        block_read("/data/c.csv", "customers", start=320, rejected=more),
     )
+    tables = source("customers", c=2), source("purchases", a=1, b=1)
 
-    write_rejected(
-        path,
-        {source("customers", c=2): customers, source("purchases", a=1, b=1): purchases},
-        Folder(str(tmp_path)),
-    )
+    write_rejected(path, client, read, tables, Folder(str(tmp_path)))
 
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file, strict=True))
@@ -54,12 +52,9 @@ def test_rejected_records_are_written_with_their_place_in_the_file(tmp_path: Pat
     ]
 
 
-def test_without_rejected_records_there_is_no_file(tmp_path: Path) -> None:
-    write_rejected(
-        tmp_path / "rejected.csv",
-        {source("customers", a=1): ledger({"path": "/data/a.csv"})},
-        Folder(str(tmp_path)),
-    )
+def test_without_rejected_records_there_is_no_file(client: Client, tmp_path: Path) -> None:
+    read, tables = ledger(block_read("/data/a.csv")), [source("purchases", a=1)]
+    write_rejected(tmp_path / "rejected.csv", client, read, tables, Folder(str(tmp_path)))
 
     assert list(tmp_path.iterdir()) == []
 
@@ -201,11 +196,11 @@ def test_a_long_record_is_cut_and_its_length_kept(client: Client, tmp_path: Path
     sizes: list[int] = []
 
     class Weighing(Progress):
-        """Weighs the entries that come to the client."""
+        """Weighs what comes to the client of each block that was read."""
 
-        def advance(self, entry: Entry) -> None:
+        def advance(self, work: Work) -> None:
             """Weigh one."""
-            sizes.append(len(pickle.dumps(entry)))
+            sizes.append(len(pickle.dumps(work)))
 
     for block_size in (1 << 30, 1 << 20):
         settings = Settings(

@@ -9,13 +9,23 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from support.ledgers import CUSTOMERS, source
+from support.ledgers import CHECKS, CUSTOMERS, TOTALS, source
 
 from pipeline.outputs.report import RunLog
 from pipeline.settings import AgeGroups, Settings
+from pipeline.steps.plan import Plan
+from pipeline.steps.render import Layout
 from pipeline.steps.spending import summarize
 
 GROUPS = AgeGroups(("Zoë's", "Old"), (Decimal("6.5"), Decimal(60)), "right")
+PLAN = Plan(
+    customers=source("customers", a=1, b=1),
+    purchases=source("purchases", c=1),
+    layout=Layout("customer_id,product", ",,", ","),
+    join="broadcast",
+    block_size=1 << 20,
+    partitions=1,
+)
 
 
 def test_a_run_that_has_succeeded(tmp_path: Path) -> None:
@@ -24,14 +34,14 @@ def test_a_run_that_has_succeeded(tmp_path: Path) -> None:
     log = RunLog(Settings(customers=("a.csv",), purchases=("b.csv",), age_groups=GROUPS))
 
     with log.stage("prepare"):
-        log.note_inputs(source("customers", a=1, b=1), source("purchases", c=1), join="broadcast")
-    log.write_complete(path, BOOKS, summary)
+        log.note_plan(PLAN)
+    log.write_complete(path, PLAN, TOTALS, CHECKS, summary)
 
     text = path.read_text(encoding="utf-8")
     report = json.loads(text)
     assert text.endswith("}\n")
     assert "Zoë's" in text
-    assert report["status"] == "complete"
+    assert (report["format"], report["status"]) == (3, "complete")
     assert report["settings"]["customers"] == ["a.csv"]
     assert report["settings"]["age_groups"] == {
         "labels": ["Zoë's", "Old"],
@@ -50,13 +60,17 @@ def test_a_run_that_has_succeeded(tmp_path: Path) -> None:
     assert list(report["stages"]) == ["prepare"]
     assert 0 <= report["stages"]["prepare"] <= report["seconds"]
     assert lasted(report) >= 0
-    assert report["books"]["purchases"]["total"] == "99999999999999999999.000000000000000001"
-    assert report["books"]["lines"] == [
-        {"what": "records", "written": 34, "joined": 34},
-        {"what": "sum of the amounts", "in the age groups": "0.10", "read": "0.1"},
+    assert report["totals"]["purchases"]["total"] == "99999999999999999999.000000000000000001"
+    assert report["totals"]["customers_without_purchases"] == 4
+    assert report["totals"]["customers"]["value_examples"] == CUSTOMERS.value_examples
+    assert report["checks"] == [
+        {"name": "records, joined and written", "expected": 34, "actual": 34},
+        {
+            "name": "sum of the amounts, read and in the age groups",
+            "expected": "0.1",
+            "actual": "0.10",
+        },
     ]
-    assert report["books"]["customers_without_purchases"] == 4
-    assert report["books"]["customers"]["value_examples"] == CUSTOMERS.value_examples
     assert report["age_groups"] == [
         {
             "age_group": "Zoë's",

@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine.ledger import entries_in
+from pipeline.columns.totals import Checksum
 from pipeline.steps import combined_file
 from pipeline.steps.combined_file import CombinedFile, part_file
+from pipeline.steps.write import Placed, Written
 
 HEADER = b"customer_id\n"
 
 
-def blocks(folder: Path, texts: list[bytes], in_parts: list[bool]) -> list[dict[str, Any]]:
+def blocks(folder: Path, texts: list[bytes], in_parts: list[bool]) -> list[Written]:
     """Write blocks as `write_combined` does: some into the file, the others into part files."""
     path = folder / "combined.csv"
-    place, entries = len(HEADER), []
+    place, written = len(HEADER), []
     with path.open("wb") as file:
         file.write(HEADER)
         for block, (text, in_part) in enumerate(zip(texts, in_parts, strict=True)):
@@ -30,22 +31,16 @@ def blocks(folder: Path, texts: list[bytes], in_parts: list[bool]) -> list[dict[
             else:
                 file.seek(place)
                 file.write(text)
-            entries.append(
-                {
-                    "block": block,
-                    "place": None if in_part else place,
-                    "written_bytes": len(text),
-                }
-            )
+            placed = Placed(offset=None if in_part else place)
+            written.append(Written(block, placed, len(text), 1, Checksum.of(text), 0))
             place += len(text)
-    return entries
+    return written
 
 
-def put_in_place(entries: list[dict[str, Any]], folder: Path) -> int:
-    """Assemble; return the bytes that were copied."""
-    frames = CombinedFile(str(folder / "combined.csv"), HEADER).assemble(entries)
-    rows = [frame.compute(scheduler="synchronous") for frame in frames]
-    return sum(entry["copied"] for frame in rows for entry in entries_in(frame))
+def put_in_place(written: list[Written], folder: Path) -> int:
+    """Assemble; return how many tasks that took."""
+    frames = CombinedFile(str(folder / "combined.csv"), HEADER).assemble(written)
+    return sum(len(frame.compute(scheduler="synchronous")) for frame in frames)
 
 
 @given(st.lists(st.tuples(st.binary(max_size=40), st.booleans()), max_size=8), st.integers(1, 50))
@@ -54,15 +49,18 @@ def test_the_file_is_the_blocks_in_order(
 ) -> None:
     folder = tmp_path_factory.mktemp("parts")
     texts, in_parts = [text for text, _ in parts], [in_part for _, in_part in parts]
-    entries = blocks(folder, texts, in_parts)
+    written = blocks(folder, texts, in_parts)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(combined_file, "_RANGE", size)
-        copied = put_in_place(entries, folder)
+        tasks = put_in_place(written, folder)
 
-    assert copied == sum(len(text) for text, in_part in parts if in_part)
     assert (folder / "combined.csv").read_bytes() == HEADER + b"".join(texts)
-    assert all(entry["place"] is not None for entry in entries)
+    place, ranges = len(HEADER), set[int]()
+    for text, in_part in parts:
+        ranges |= {at // size for at in range(place, place + len(text)) if in_part}
+        place += len(text)
+    assert tasks == len(ranges)
 
 
 @pytest.mark.parametrize("error", [errno.EXDEV, errno.ENOSYS])
@@ -74,18 +72,19 @@ def test_where_the_kernel_does_not_copy_it_is_done_here(
 
     monkeypatch.setattr(os, "copy_file_range", refuse)
     text = os.urandom(3 << 20)
-    entries = blocks(tmp_path, [b"first", text], [False, True])
+    written = blocks(tmp_path, [b"first", text], [False, True])
 
-    assert put_in_place(entries, tmp_path) == len(text)
+    put_in_place(written, tmp_path)
+
     assert (tmp_path / "combined.csv").read_bytes() == HEADER + b"first" + text
 
 
 def test_a_part_file_that_was_cut_is_an_error_that_names_the_file(tmp_path: Path) -> None:
-    entries = blocks(tmp_path, [b"all of it"], [True])
+    written = blocks(tmp_path, [b"all of it"], [True])
     Path(part_file(str(tmp_path / "combined.csv"), 0)).write_bytes(b"all")
 
     with pytest.raises(OSError, match="part-0 ends before it should"):
-        put_in_place(entries, tmp_path)
+        put_in_place(written, tmp_path)
 
 
 def test_a_full_disk_keeps_its_error_number(

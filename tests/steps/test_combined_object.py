@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.ledgers import source
 
+from pipeline.columns.totals import Checksum
 from pipeline.csv_text.sources import Block
 from pipeline.csv_text.versions import Version
 from pipeline.engine.objects import LEAST_PART, MOST_PARTS, ObjectFolder, Part, Upload
 from pipeline.errors import UsageError
 from pipeline.steps.combined_object import CombinedObject, plan_parts
+from pipeline.steps.write import Placed, Written
 
 MIB = 1 << 20
 HEADER = b"customer_id\n"
@@ -38,19 +39,19 @@ def target(planned: list[Block]) -> CombinedObject:
     return CombinedObject(Upload(FOLDER, "c", "id"), FOLDER, HEADER, plan_parts(planned))
 
 
-def written(target: CombinedObject, sizes: dict[int, int]) -> list[dict[str, Any]]:
-    """Return the entries of blocks with texts of so many bytes, without any store."""
+def written(target: CombinedObject, sizes: dict[int, int]) -> list[Written]:
+    """Return blocks with texts of so many bytes as they would be written, without any store."""
     return [
-        {
-            "block": block,
-            "place": None,
-            "written_bytes": size,
-            "part": Part(number, "etag", size, None)
-            if (number := target.numbers.of(block)) is not None and size >= LEAST_PART
-            else None,
-        }
+        Written(block, Placed(part=part_of(target, block, size)), size, 1, Checksum(0, size), 0)
         for block, size in sizes.items()
     ]
+
+
+def part_of(target: CombinedObject, block: int, size: int) -> Part | None:
+    number = target.numbers.of(block)
+    if number is None or size < LEAST_PART:
+        return None
+    return Part(number, "etag", size, None)
 
 
 def test_a_block_that_is_large_is_a_part_of_its_own_but_for_the_first() -> None:
@@ -103,18 +104,16 @@ def test_parts_are_the_blocks_in_order(inputs: list[tuple[int, int]], behind: li
     planned = blocks(*(size for size, _ in inputs))
     outputs = [size for _, size in inputs] + behind
     combined = target(planned)
-    entries = written(combined, dict(enumerate(outputs)))
+    done = written(combined, dict(enumerate(outputs)))
 
-    if not combined.fits(entries):
+    if not combined.fits(done):
         combined = target([])
-        entries = written(combined, dict(enumerate(outputs)))
-    waiting = combined._waiting(entries)
+        done = written(combined, dict(enumerate(outputs)))
+    waiting = combined._waiting(done)
 
     assert waiting is not None
-    sizes = {f"block-{entry['block']}": entry["written_bytes"] for entry in entries}
-    parts = {
-        entry["part"].number: [f"block-{entry['block']}"] for entry in entries if entry["part"]
-    }
+    sizes = {f"block-{one.block}": one.bytes for one in done}
+    parts = {one.placed.part.number: [f"block-{one.block}"] for one in done if one.placed.part}
     assert not parts.keys() & {pieces.number for pieces in waiting}
     parts |= {pieces.number: list(pieces.names) for pieces in waiting}
     in_order = [parts[number] for number in sorted(parts)]
@@ -130,9 +129,9 @@ def test_parts_are_the_blocks_in_order(inputs: list[tuple[int, int]], behind: li
 
 def test_many_blocks_that_wait_are_few_parts() -> None:
     combined = target([])
-    entries = written(combined, dict.fromkeys(range(50_000), 20 * MIB))
+    done = written(combined, dict.fromkeys(range(50_000), 20 * MIB))
 
-    parts = combined._waiting(entries)
+    parts = combined._waiting(done)
 
     assert parts is not None
     assert 5_000 < len(parts) <= MOST_PARTS

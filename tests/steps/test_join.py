@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dask.dataframe as dd
 import numpy as np
@@ -22,13 +22,19 @@ from support.frames import in_blocks, read_purchases, rendered_customers
 from support.scale import scaled
 
 from pipeline.columns.arrow import NUMBER_DTYPE, TEXT, TEXT_DTYPE
-from pipeline.engine.compute import compute_entries, compute_result
+from pipeline.engine.compute import compute_entries
+from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.partitions import schema
 from pipeline.engine.places import Folder
 from pipeline.settings import AgeGroups
-from pipeline.steps.join import Broadcast, build_lookup
+from pipeline.steps.join import (
+    Broadcast,
+    CustomerText,
+    Matched,
+    build_lookup,
+)
 from pipeline.steps.lookup import Lookup
-from pipeline.steps.matched import find_matched
+from pipeline.steps.read import BlockRead
 from pipeline.steps.shuffle import Shuffle
 from pipeline.steps.transform import age_group_dtype
 
@@ -76,22 +82,22 @@ def joined(
     )
     with TemporaryDirectory() as scratch:
         frames: list[pd.DataFrame] = []
-        entries: list[dict[str, Any]] = []
+        ledger = Ledger()
         lazies = (
-            broadcast(client, table, rendered, Path(scratch), entries)
+            broadcast(client, table, rendered, Path(scratch), ledger)
             if how == "broadcast"
             else shuffled(client, table, rendered, Path(scratch), how, count, hot)
         )
         for lazy in lazies:
             kept: list[Future] = []
-            compute_entries(client, [lazy], entries.append, kept=kept)
+            compute_entries(client, [lazy], ledger.add, kept=kept)
             frames += client.gather(kept)
     frame = pd.concat(frames, ignore_index=True)
     texts = frame[TEXTS].astype(object)
     return Result(
         list(texts.where(texts.notna(), None).itertuples(index=False, name=None)),
-        sum(entry.get("matched", 0) for entry in entries),
-        sum(entry["customer_bytes"] for entry in entries),
+        sum(part.customers for part in ledger.all(Matched)),
+        sum(part.bytes for part in ledger.all(CustomerText)),
         frame,
         [part["customer_id"].tolist() for part in frames],
     )
@@ -102,18 +108,19 @@ def broadcast(
     purchases: dd.DataFrame,
     customers: dd.DataFrame,
     scratch: Path,
-    entries: Sequence[dict[str, Any]],
+    ledger: Ledger,
 ) -> Iterator[dd.DataFrame]:
     """Yield what a broadcast join consists of, in order; each is to be computed before the next."""
     kept: list[Future] = []
     compute_entries(client, [customers], kept=kept)
-    lookup = compute_result(client, build_lookup, kept, "nobody", name="build-lookup")
+    count = sum(map(len, client.gather(kept)))
+    ledger.add(Entry(BlockRead("customers", "", records=count)))
+    lookup = build_lookup(client, kept, "nobody")
     nobody = Lookup.build(schema(customers), "nobody")
-    join = Broadcast(lookup, nobody, Folder(str(scratch)))
+    join = Broadcast(lookup, nobody, Folder(str(scratch)), slices=2)
     yield join.join(purchases)
-    marks = [entry["marks"] for entry in entries]
-    matched = find_matched(client, join.marks, marks, len(lookup.result()))
-    yield join.without_purchases(matched, 2, purchases.npartitions)
+    matched = join.find_matched(client, ledger)
+    yield join.without_purchases(matched, purchases.npartitions)
 
 
 def shuffled(
@@ -130,11 +137,11 @@ def shuffled(
     if how == "network":
         yield shuffle.join(shuffle.split(purchases), shuffle.split(customers))
         return
-    folders = scratch / "purchases", scratch / "customers"
-    for table, folder in zip((purchases, customers), folders, strict=True):
-        folder.mkdir()
-        compute_entries(client, [shuffle.split(table, folder)])
-    yield shuffle.join_files(*folders)
+    of_purchases, of_customers = (
+        shuffle.into(scratch / name) for name in ("purchases", "customers")
+    )
+    compute_entries(client, [of_purchases.split(purchases), of_customers.split(customers)])
+    yield shuffle.join_files(of_purchases, of_customers)
 
 
 def size_of(rows: list[Row]) -> int:

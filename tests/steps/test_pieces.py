@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 from support.frames import text
 
 from pipeline.columns.arrow import NUMBER, TEXT
-from pipeline.steps import pieces as pieces_module
 from pipeline.steps.pieces import (
     from_cells,
     gather,
@@ -35,7 +35,7 @@ DECIMALS = {
 def one_cell(columns: dict[str, pa.Array]) -> pa.Array:
     """Return the cell of a block that goes into one partition."""
     size = len(next(iter(columns.values())))
-    return split(columns, np.zeros(size, np.int64), 1)[0]
+    return split(columns, np.zeros(size, np.int64), 1)
 
 
 def one_piece(columns: dict[str, pa.Array]) -> list[pa.RecordBatch]:
@@ -65,8 +65,7 @@ def test_pieces_come_back_as_they_were(kept: str, type: pa.DataType, tmp_path: P
         "number": pa.array(DECIMALS[type], type),
         "flag": pa.array([True, False, True]),
     }
-    (first, is_whole), (second, _) = (split(columns, np.array([2, 0, 2]), 4) for _ in range(2))
-    assert is_whole
+    first, second = (split(columns, np.array([2, 0, 2]), 4) for _ in range(2))
 
     if kept == "in files":
         write_cells(first, tmp_path, 11)
@@ -131,16 +130,21 @@ def test_files_of_pieces_are_not_mapped(tmp_path: Path) -> None:
     assert gather(from_cells(cells), "number", pa.int64()).to_pylist() == list(range(1000))
 
 
-def test_records_that_change_as_they_are_split_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = {"text": pa.array(["a", "b", "c"], TEXT)}
-    numbers = np.array([1, 0, 1])
-    wrong = {"text": pa.array(["a", "b", "d"], TEXT)}
-    cells = split(wrong, numbers, 2)[0]
-    assert split(columns, numbers, 2)[1]
+@given(st.lists(st.tuples(IDS, st.none() | st.integers(-99, 99), st.integers(0, 4)), max_size=30))
+def test_every_partition_gets_its_records_whole_and_in_order(
+    rows: list[tuple[str | None, int | None, int]],
+) -> None:
+    frame = pd.DataFrame(rows, columns=["id", "number", "partition"], dtype=object)
+    columns = {"id": text(*frame["id"]), "number": pa.array(frame["number"].tolist(), pa.int64())}
 
-    monkeypatch.setattr(pieces_module, "_to_cells", lambda *_: cells)
+    cells = split(columns, np.array(frame["partition"], np.int64), 5)
 
-    assert not split(columns, numbers, 2)[1]
+    assert len(cells) == 5
+    for number in range(5):
+        pieces = from_cells([cells.slice(number, 1)])
+        found = [gather(pieces, name, column.type) for name, column in columns.items()]
+        wanted = frame[frame["partition"] == number]
+        assert [part.to_pylist() for part in found] == [wanted[name].tolist() for name in columns]
 
 
 def test_small_pieces_stay_small() -> None:

@@ -16,14 +16,14 @@ from support.frames import rows_of
 
 from pipeline.csv_text.files import TextFile
 from pipeline.csv_text.sources import Block, open_source
-from pipeline.engine.ledger import entry_of
+from pipeline.engine.ledger import Entry, Ledger, Number, entry_of
 from pipeline.engine.places import Folder
 from pipeline.errors import UsageError
 from pipeline.job import run
 from pipeline.outputs.names import COMBINED, REJECTED
 from pipeline.outputs.rejected import write_rejected
 from pipeline.settings import Columns, Dialect, Limits, Settings
-from pipeline.steps.read import PARSED, NumberColumn, Wanted, read_block
+from pipeline.steps.read import PARSED, BlockRead, NumberColumn, Wanted, read_block
 
 COLUMNS = Columns(id="a", amount="b")
 WANTED = Wanted(COLUMNS.id, NumberColumn(COLUMNS.amount))
@@ -40,8 +40,8 @@ class Result(NamedTuple):
 class Reader:
     """Reads the files of a case for any block size; each block is read once."""
 
-    def __init__(self, case: Case, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, case: Case, folder: Path, client: Client) -> None:
+        self._folder, self._client = folder, client
         self._dialect = case.dialect
         for name, content in case.contents.items():
             (folder / name).write_bytes(content)
@@ -54,17 +54,19 @@ class Reader:
         source = cut(self.source, self._dialect, block_size)
         blocks = [self._block(block, source.columns) for block in source.blocks]
         frame = pd.concat(blocks)
-        entries = [entry_of(block) for block in blocks]
+        pairs = zip(blocks, source.blocks, strict=True)
+        ledger = Ledger([Entry(*entry_of(frame), number_of(block)) for frame, block in pairs])
         target = self._folder / "rejected"
         target.unlink(missing_ok=True)
-        write_rejected(target, {source: entries}, Folder(str(self._folder)))
+        write_rejected(target, self._client, ledger, [source], Folder(str(self._folder)))
         rows = rows_of(frame, source.columns, COLUMNS.id)
         numbers = [None if pd.isna(number) else number for number in frame[PARSED]]
-        read = sum(entry["bytes"] for entry in entries)
+        counted = ledger.all(BlockRead)
+        read = sum(block.bytes for block in counted)
         sizes = [file.size for file in source.files if file.is_plain]
-        sizes += [entry["unpacked_bytes"] for entry in entries]
+        sizes += [block.unpacked for block in counted]
         assert read + sum(file.start for file in source.files) == sum(sizes)
-        assert sum(entry["records"] for entry in entries) == len(frame)
+        assert sum(block.records for block in counted) == len(frame)
         return Result(rows, rejects(target), numbers)
 
     def _block(self, block: Block, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -72,6 +74,11 @@ class Reader:
         if key not in self._known:
             self._known[key] = read_block(block, "purchases", columns, WANTED, self._dialect)
         return self._known[key]
+
+
+def number_of(block: Block) -> Number:
+    """Return the number of a block, which may have had another one when it was read."""
+    return Number(block.number, block.next_number)
 
 
 def plain_size(path: str, dialect: Dialect) -> int:
@@ -90,8 +97,10 @@ def rejects(path: Path) -> list[tuple[int, int, str]]:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.error], ids=lambda one: one.id)
-def test_a_case_gives_its_records_wherever_it_is_cut(case: Case, tmp_path: Path) -> None:
-    reader = Reader(case, tmp_path)
+def test_a_case_gives_its_records_wherever_it_is_cut(
+    case: Case, client: Client, tmp_path: Path
+) -> None:
+    reader = Reader(case, tmp_path, client)
     whole = max(plain_size(file.path, case.dialect) for file in reader.source.files)
 
     # Every place where a block can end, and no cut at all.
@@ -106,12 +115,12 @@ def test_a_case_gives_its_records_wherever_it_is_cut(case: Case, tmp_path: Path)
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.error], ids=lambda one: one.id)
 def test_a_case_that_cannot_be_read_says_why(
-    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(UsageError) as caught:
-        Reader(case, tmp_path).read(1024)
+        Reader(case, tmp_path, client).read(1024)
 
     assert str(caught.value) == case.error
 

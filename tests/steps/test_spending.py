@@ -18,7 +18,7 @@ from pipeline.columns.totals import EXACT
 from pipeline.engine.ledger import as_entry, entries_in
 from pipeline.engine.partitions import on_partitions
 from pipeline.settings import AgeGroups
-from pipeline.steps.spending import sum_purchases, summarize, write_spending
+from pipeline.steps.spending import Summed, sum_purchases, summarize, write_spending
 
 LABELS = AgeGroups().all_labels
 LARGEST = "99999999999999999999.999999999999999999"
@@ -45,7 +45,7 @@ def sums(records: pd.DataFrame, partitions: int) -> Sums:
     """Compute the spending of each partition, and add it up: {group: (total, purchases)}."""
     lazy = sum_purchases(in_partitions(records, partitions))
     rows = on_partitions(as_entry, lazy, step="ledger").compute()
-    parts = [entry["spending"] for entry in entries_in(rows)]
+    parts = [entry[Summed].spending for entry in entries_in(rows)]
     summary = summarize(parts, [dict.fromkeys(LABELS, 1)], AgeGroups())
     found = {row.age_group: (row.total_spending, row.purchases) for row in summary.itertuples()}
     assert set(found) == set(LABELS)

@@ -11,12 +11,21 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.frames import number_column, text_column
+from support.frames import in_blocks, number_column, text, text_column
 
 from pipeline.columns.arrow import to_arrow
+from pipeline.columns.keys import key_hashes
+from pipeline.engine.compute import ledger_of
+from pipeline.engine.ledger import entries_in
 from pipeline.settings import AgeGroups
-from pipeline.steps.read import PARSED
-from pipeline.steps.transform import add_age_group, add_full_name, age_group_dtype
+from pipeline.steps.read import ID, KEY, ORDER, PARSED, REST
+from pipeline.steps.transform import (
+    Transformed,
+    add_age_group,
+    add_full_name,
+    age_group_dtype,
+    transform,
+)
 
 # Quarters of a year: floats hold them exactly, so pandas.cut is an exact oracle.
 QUARTERS = st.integers(0, 130 * 4)
@@ -141,3 +150,54 @@ def test_empty_partitions() -> None:
     assert len(transformed) == 0
     assert transformed["age_group"].dtype == age_group_dtype(AgeGroups())
     assert transformed["full_name"].dtype == customers["first_name"].dtype
+
+
+NAMES = st.sampled_from([None, "Ada", "Zoë", 'say "x"', " ", "a,b"])
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.none() | st.integers(0, 130)), max_size=20))
+def test_every_customer_keeps_its_own_and_gets_its_name_and_group(
+    rows: list[tuple[str | None, str | None, int | None]],
+) -> None:
+    groups, ids = AgeGroups(), [f"id {row}" for row in range(len(rows))]
+    customers = pd.DataFrame(
+        {
+            ID: text_column(ids),
+            "first_name": text_column(first for first, _, _ in rows),
+            "last_name": text_column(last for _, last, _ in rows),
+            PARSED: number_column(age for _, _, age in rows),
+            REST: text_column(f"rest {row}\n" for row in range(len(rows))),
+            ORDER: np.arange(len(rows)),
+            KEY: key_hashes(text(*ids)),
+        }
+    )
+
+    found = add_age_group(add_full_name(customers), groups)
+
+    labels = [groups.under, *groups.labels]
+    wanted = [
+        "Unknown" if age is None else labels[sum(age >= bound for bound in groups.bounds)]
+        for _, _, age in rows
+    ]
+    names = [" ".join(name for name in row[:2] if name is not None) or None for row in rows]
+    assert found[customers.columns].equals(customers)
+    assert to_arrow(found["full_name"]).to_pylist() == names
+    assert found["age_group"].tolist() == wanted
+
+
+def test_the_customers_of_each_group_are_counted() -> None:
+    customers = pd.DataFrame(
+        {
+            "first_name": text_column(["Ada"] * 5),
+            "last_name": text_column(["Byron"] * 5),
+            PARSED: number_column([20, 50, None, 51, 20]),
+        }
+    )
+
+    lazy = ledger_of(transform(in_blocks(customers, 2), AgeGroups()))
+
+    entries = entries_in(lazy.compute(scheduler="synchronous"))
+    assert [entry[Transformed].groups for entry in entries] == [
+        {"Young": 1, "Senior": 1},
+        {"Young": 1, "Senior": 1, "Unknown": 1},
+    ]

@@ -7,7 +7,6 @@ import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import dask.dataframe as dd
 import numpy as np
@@ -16,16 +15,16 @@ import pytest
 from distributed import Client
 from support.frames import in_blocks, text, text_column
 
-from pipeline.columns.arrow import to_dictionary
+from pipeline.columns.arrow import to_arrow, to_dictionary
 from pipeline.columns.totals import Checksum
 from pipeline.engine.compute import compute_entries
-from pipeline.engine.ledger import entries_in, with_totals
+from pipeline.engine.ledger import Ledger, entries_in, with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.steps.combined_file import CombinedFile, part_file
+from pipeline.steps.join import CustomerText
 from pipeline.steps.render import Layout
-from pipeline.steps.write import write_combined
+from pipeline.steps.write import Written, offsets, write_combined
 
-Entry = dict[str, Any]
 LAYOUT = Layout("customer_id,name,product,price", "", ",")
 TEXTS = text(",Ada,", ',"Bo, Jr.",', ",Zoë,", ",nobody,")
 ROWS = [0, 3, 1, 2, 0, 3]
@@ -49,7 +48,8 @@ LINES = [
 def with_size(records: pd.DataFrame) -> pd.DataFrame:
     """Count what the join counts: the bytes of the customers' text."""
     texts = records["customer"].astype(object)
-    return with_totals(records, records, customer_bytes=sum(len(text.encode()) for text in texts))
+    size = sum(len(text.encode()) for text in texts)
+    return with_totals(records, CustomerText(size), before=records)
 
 
 def lazy_write(
@@ -61,20 +61,25 @@ def lazy_write(
     return write_combined(blocks, target, LAYOUT, escape)
 
 
-def write(path: Path, records: pd.DataFrame, partitions: int, client: Client) -> list[Entry]:
-    """Write records, and put in place what went into part files; return the entries in order."""
-    entries = entries_in(lazy_write(path, records, partitions).compute())
-    compute_entries(client, CombinedFile(str(path), LAYOUT.header_line).assemble(entries))
-    return entries
+def write(path: Path, records: pd.DataFrame, partitions: int, client: Client) -> list[Written]:
+    """Write records, and put in place what went into part files; return the blocks in order."""
+    written = written_in(lazy_write(path, records, partitions).compute())
+    compute_entries(client, CombinedFile(str(path), LAYOUT.header_line).assemble(written))
+    return written
 
 
-def one_by_one(lazy: dd.DataFrame, blocks: Iterable[int]) -> list[Entry]:
-    """Compute these blocks in this order, in this process; return their entries."""
+def one_by_one(lazy: dd.DataFrame, blocks: Iterable[int]) -> list[Written]:
+    """Compute these blocks in this order, in this process; return them in this order."""
     return [
-        entry
+        written
         for block in blocks
-        for entry in entries_in(lazy.partitions[block].compute(scheduler="synchronous"))
+        for written in written_in(lazy.partitions[block].compute(scheduler="synchronous"))
     ]
+
+
+def written_in(rows: pd.DataFrame) -> list[Written]:
+    """Return what was written of all blocks, in block order."""
+    return Ledger(entries_in(rows)).all(Written)
 
 
 def files_in(folder: Path) -> set[str]:
@@ -92,33 +97,43 @@ def test_the_file_is_the_same_for_any_partitions(
 ) -> None:
     path = tmp_path / "combined.csv"
 
-    entries = write(path, RECORDS, partitions, client)
+    written = write(path, RECORDS, partitions, client)
 
     assert path.read_bytes() == expected_file()
-    assert [entry["block"] for entry in entries] == list(range(partitions))
-    assert sum(entry["written_records"] for entry in entries) == len(LINES)
-    checksum = sum((entry["checksum"] for entry in entries), Checksum.of(LAYOUT.header_line))
+    assert [one.block for one in written] == list(range(partitions))
+    assert sum(one.records for one in written) == len(LINES)
+    checksum = sum((one.checksum for one in written), Checksum.of(LAYOUT.header_line))
     assert checksum == Checksum.of(path.read_bytes())
 
 
-def test_the_blocks_lie_one_behind_the_other(client: Client, tmp_path: Path) -> None:
+def test_the_total_of_the_text_is_that_of_ids_and_purchases(client: Client, tmp_path: Path) -> None:
+    written = write(tmp_path / "combined.csv", RECORDS, 3, client)
+
+    text = "".join(
+        value or ""
+        for name in ("customer_id", "purchase")
+        for value in to_arrow(RECORDS[name]).to_pylist()
+    )
+    assert sum(one.text for one in written) == sum(
+        byte for byte in text.encode() if byte not in b"\"',\n"
+    )
+
+
+def test_the_blocks_lie_one_behind_the_other(tmp_path: Path) -> None:
     path = tmp_path / "combined.csv"
 
-    entries = write(path, RECORDS, 4, client)
+    written = one_by_one(lazy_write(path, RECORDS, 4), range(4))
 
-    ends = [entry["place"] + entry["written_bytes"] for entry in entries]
-    assert [len(LAYOUT.header_line), *ends] == [
-        *(entry["place"] for entry in entries),
-        path.stat().st_size,
-    ]
+    places = [one.placed.offset for one in written]
+    assert [*places, path.stat().st_size] == offsets(written, len(LAYOUT.header_line))
 
 
 def test_in_one_process_every_block_is_written_in_its_place(client: Client, tmp_path: Path) -> None:
     lazy = lazy_write(tmp_path / "combined.csv", RECORDS, 6)
 
-    entries = one_by_one(lazy, range(6))
+    written = one_by_one(lazy, range(6))
 
-    assert all(entry["place"] is not None for entry in entries)
+    assert all(one.placed.offset is not None for one in written)
     assert files_in(tmp_path) == {"combined.csv"}
     assert (tmp_path / "combined.csv").read_bytes() == expected_file()
 
@@ -131,12 +146,13 @@ def test_blocks_whose_predecessors_are_elsewhere_become_part_files(
     lazy = lazy_write(path, RECORDS, 6)
 
     # The last ones come too late for those that they precede.
-    entries = one_by_one(lazy, [*range(first, 6), *range(first)])
+    written = one_by_one(lazy, [*range(first, 6), *range(first)])
 
     parts = {f"combined.csv.part-{number}" for number in range(first, 6)}
     assert files_in(tmp_path) == {"combined.csv", *parts}
-    entries.sort(key=lambda entry: entry["block"])
-    compute_entries(client, CombinedFile(str(path), LAYOUT.header_line).assemble(entries))
+    assert {one.block for one in written if one.placed.offset is None} == set(range(first, 6))
+    written.sort(key=lambda one: one.block)
+    compute_entries(client, CombinedFile(str(path), LAYOUT.header_line).assemble(written))
     assert path.read_bytes() == expected_file()
 
 
@@ -173,11 +189,11 @@ def test_a_worker_that_comes_late_does_not_cut_a_part_file(
 def test_no_records_leave_the_header_alone(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "combined.csv"
 
-    entries = write(path, RECORDS.iloc[:0], 2, client)
+    written = write(path, RECORDS.iloc[:0], 2, client)
 
     assert path.read_text() == f"{LAYOUT.header}\n"
-    assert [entry["place"] for entry in entries] == [len(LAYOUT.header_line)] * 2
-    assert all(entry["written_records"] == entry["written_bytes"] == 0 for entry in entries)
+    assert [one.placed.offset for one in written] == [len(LAYOUT.header_line)] * 2
+    assert all(one.records == one.bytes == one.text == 0 for one in written)
 
 
 def test_an_earlier_file_is_overwritten_whole(client: Client, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Drawn and broken CSV texts, and what must hold for any: the books of the reading.
+"""Drawn and broken CSV texts, and what must hold for any: the totals of the reading.
 
 scripts/fuzz draws texts for a minute.
 """
@@ -18,18 +18,22 @@ from typing import NamedTuple
 
 import click
 import pandas as pd
+from distributed import Client
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from pipeline.outputs.books import table_books
 
+from pipeline.columns.arrow import text_bytes, to_arrow
+from pipeline.columns.totals import text_total
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.parse import parse
 from pipeline.csv_text.rejects import Reject
 from pipeline.csv_text.sources import Source, open_source
-from pipeline.engine.ledger import entry_of
+from pipeline.engine.cluster import connect
+from pipeline.engine.ledger import Ledger, entry_of
 from pipeline.engine.places import Folder
 from pipeline.outputs.rejected import write_rejected
-from pipeline.settings import Dialect
+from pipeline.outputs.run_totals import total_table
+from pipeline.settings import ClusterSettings, Dialect
 from pipeline.steps import read
 from support.cutting import cut
 from support.frames import rows_of
@@ -115,7 +119,7 @@ TEXTS = st.builds(
 )
 
 
-def check(text: Text, folder: Path) -> Counter[str]:
+def check(text: Text, folder: Path, client: Client) -> Counter[str]:
     """Check all that must hold for a text; return what was found in it."""
     dialect = Dialect(text.delimiter, text.encoding, max_record_size=text.max_size)
     found = spans(text.body, text.delimiter.encode(), text.max_size)
@@ -127,7 +131,7 @@ def check(text: Text, folder: Path) -> Counter[str]:
         return Counter(unpacked=1)
     good = [span for span in found if span.fields and not _fault(span, text, text.body)]
     for block_size in (text.block_size, LARGEST):
-        check_read(cut(source, dialect, block_size), dialect, text, found, good)
+        check_read(cut(source, dialect, block_size), dialect, text, found, good, client)
     rejected = sum(1 for span in found if _fault(span, text, text.body))
     if not rejected and text.encoding == "utf-8":
         check_against_python(text, good)
@@ -164,7 +168,12 @@ def check_cuts(body: bytes, found: list[Span], dialect: Dialect) -> None:
 
 
 def check_read(
-    source: Source, dialect: Dialect, text: Text, found: list[Span], good: list[Span]
+    source: Source,
+    dialect: Dialect,
+    text: Text,
+    found: list[Span],
+    good: list[Span],
+    client: Client,
 ) -> None:
     """Read all blocks: records, rejects, examples and sums must be those of the spans."""
     blocks = [
@@ -172,14 +181,14 @@ def check_read(
         for block in source.blocks
     ]
     records = pd.concat(blocks)
-    entries = [entry_of(block) for block in blocks]
+    ledger = Ledger([entry_of(block) for block in blocks])
     rows = [tuple(field.decode(text.encoding) or None for field in span.fields) for span in good]
     assert rows_of(records, ("a", "b"), "a") == rows
     assert records[read.ORDER].is_monotonic_increasing
 
     folder = Path(source.files[0].path).parent
     (folder / "rejected").unlink(missing_ok=True)
-    write_rejected(folder / "rejected", {source: entries}, Folder(str(folder)))
+    write_rejected(folder / "rejected", client, ledger, [source], Folder(str(folder)))
     wanted = [
         (
             str(span.line + 2),
@@ -199,17 +208,18 @@ def check_read(
         for span, row, value in zip(good, rows, numbers, strict=True)
         if row[1] is not None and value is None
     ]
-    books = table_books(source, entries)
-    assert books.bytes == books.bytes_in_files == len(text.body) + 4
-    assert (books.records, books.rejected) == (len(good), len(wanted))
-    assert books.values_missing == sum(1 for row in rows if row[1] is None)
-    assert books.values_unusable == len(unusable)
-    shown = [(example["line"], example["value"]) for example in books.value_examples]
+    totals = total_table(source, ledger.all(read.BlockRead))
+    assert totals.bytes == totals.bytes_in_files == len(text.body) + 4
+    assert (totals.records, totals.rejected) == (len(good), len(wanted))
+    assert totals.values_missing == sum(1 for row in rows if row[1] is None)
+    assert totals.values_unusable == len(unusable)
+    shown = [(example["line"], example["value"]) for example in totals.value_examples]
     assert shown == unusable[: read.MAX_EXAMPLES]
-    assert books.total == sum((value for value in numbers if value is not None), Decimal(0))
+    assert totals.total == sum((value for value in numbers if value is not None), Decimal(0))
     moved = b"".join((field or "").encode() for row in rows for field in row)
-    assert books.hash_total == sum(byte for byte in moved if byte not in b"\"'")
-    assert books.hash_total == sum(entry["hash_total_kept"] for entry in entries)
+    assert totals.text == sum(byte for byte in moved if byte not in b"\"',\r\n")
+    kept = [text_bytes(to_arrow(records[name])) for name in (read.ID, read.REST)]
+    assert totals.text == sum(map(text_total, kept))
 
 
 def check_against_python(text: Text, good: list[Span]) -> None:
@@ -264,7 +274,8 @@ def fuzz(first_seed: int, goes_on: Callable[[Counter[str]], bool]) -> Counter[st
     Counts `batches`, `texts`, their `records`, those that are `rejected`, and the `clean` texts.
     """
     total: Counter[str] = Counter()
-    with TemporaryDirectory() as folder:
+    settings_ = ClusterSettings(threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with TemporaryDirectory() as folder, connect(settings_) as client:
         while goes_on(total):
 
             @seed(first_seed + total["batches"])
@@ -277,7 +288,7 @@ def fuzz(first_seed: int, goes_on: Callable[[Counter[str]], bool]) -> Counter[st
             )
             @given(TEXTS)
             def one_batch(text: Text) -> None:
-                total.update(check(text, Path(folder)))
+                total.update(check(text, Path(folder), client))
 
             one_batch()
             total["batches"] += 1

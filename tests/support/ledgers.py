@@ -41,20 +41,6 @@ PURCHASES = TableTotals(
     text=9_000,
     ids=90,
 )
-NOTHING = TableTotals(
-    bytes=0,
-    bytes_in_files=500,
-    records=0,
-    rejected=0,
-    values_missing=0,
-    values_unusable=0,
-    value_examples=[],
-    values_out_of_range=0,
-    range_examples=[],
-    total=Decimal(0),
-    text=0,
-    ids=0,
-)
 TOTALS = RunTotals(
     customers=CUSTOMERS,
     purchases=PURCHASES,

@@ -94,7 +94,7 @@ def _server() -> socket.socket:
     with there:
         process = subprocess.Popen(
             [sys.executable, "-c", SERVER],
-            stdin=there,
+            stdin=there.fileno(),
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
     atexit.register(process.wait)
