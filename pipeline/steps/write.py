@@ -139,8 +139,8 @@ def _write(combined: pd.DataFrame, target: Target, layout: Layout, escape: bool)
 class Lines:
     """The lines of joined records, as CSV text.
 
-    Attributes: `rows`, those of the customers (int64); of ids and purchases, `text_total`, the total
-    of their text, and `size_without_customers`, in bytes.
+    Attributes: `rows`, those of the customers (int64); the `text_total` of ids and purchases, and
+    their size, `size_without_customers`, in bytes.
     """
 
     def __init__(self, combined: pd.DataFrame, no_purchase: str, escape: bool) -> None:

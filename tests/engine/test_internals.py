@@ -74,7 +74,7 @@ def test_the_worker_on_which_a_task_failed_is_known(client: Client) -> None:
 
 @pytest.mark.cluster
 def test_tasks_are_kept_off_a_worker() -> None:
-    """Those that failed there, that are there, and that would come there, until there is another."""
+    """Those that failed there, are there, or would come there, until there is another."""
     with local_cluster(2) as client:
         unfit, fit = client.nthreads()
         count = len(client.nthreads())

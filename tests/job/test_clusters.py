@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from support.processes import Processes, bare_python, wait_until
 
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
+from pipeline.engine.progress import Progress
 from pipeline.errors import ClusterError, DataError
 from pipeline.outputs.names import COMBINED
 from pipeline.settings import ClusterSettings
