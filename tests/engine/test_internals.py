@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import dask
+import numpy as np
 import pytest
 from bokeh.client import pull_session
 from distributed import Client, Scheduler, wait
@@ -30,6 +31,7 @@ from pipeline.engine.internals import (
     works,
 )
 from pipeline.settings import ClusterSettings
+from pipeline.steps.matched import united
 
 SETTINGS = ClusterSettings(threads_per_worker=1, dashboard_address="127.0.0.1:0")
 
@@ -42,18 +44,14 @@ def fresh() -> Iterator[Client]:
 
 
 def test_a_packed_task_does_what_it_did(client: Client) -> None:
-    """With results of other tasks, in whatever kind of argument."""
-    first, second = client.map(abs, [-3, -4], pure=False)
-    graph = packed({"sum": task_of("sum", total_of, [first, second], second)})
+    """With results of other tasks; it names the package within bytes only."""
+    first, second = client.map(np.array, [[1, 2], [4, 1]], pure=False)
+    graph = packed({"union": task_of("union", united, [first, second])})
 
-    assert b"total_of" in graph["sum"].args[0].args[0]
-    assert graph["sum"].dependencies == {first.key, second.key}
-    (found,) = client.get(graph, ["sum"], sync=False)
-    assert found.result() == 11
-
-
-def total_of(numbers: list[int], more: int) -> int:
-    return sum(numbers) + more
+    assert b"pipeline" in graph["union"].args[0].args[0]
+    assert graph["union"].dependencies == {first.key, second.key}
+    (found,) = client.get(graph, ["union"], sync=False)
+    assert found.result().tolist() == [5, 3]
 
 
 def test_what_names_nothing_of_the_package_is_not_packed() -> None:
@@ -74,7 +72,7 @@ def test_the_worker_on_which_a_task_failed_is_known(client: Client) -> None:
 
 @pytest.mark.cluster
 def test_tasks_are_kept_off_a_worker() -> None:
-    """Those that failed there, that are there, and that would come there, until there is another."""
+    """Those that failed there, and those that are there; without any other, they wait."""
     with local_cluster(2) as client:
         unfit, fit = client.nthreads()
         count = len(client.nthreads())
@@ -142,6 +140,7 @@ import os
 from pipeline.engine.cluster import connect
 from pipeline.engine.internals import spill_folder
 from pipeline.settings import ClusterSettings
+from pipeline.steps.matched import united
 with connect(ClusterSettings(dashboard_address="127.0.0.1:0")) as client:
     with spill_folder(client) as folder:
         (folder / "file").write_text("text")
@@ -181,6 +180,7 @@ from pipeline import Settings, run
 from pipeline.engine.cluster import connect
 from pipeline.engine.internals import works, worker_states
 from pipeline.settings import ClusterSettings
+from pipeline.steps.matched import united
 
 if __name__ == "__main__":
     data = ("data/customers.csv",), ("data/purchases.csv",)
