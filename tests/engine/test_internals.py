@@ -15,16 +15,13 @@ import dask
 import numpy as np
 import pytest
 from bokeh.client import pull_session
-from distributed import Client, Scheduler, wait
-from support.clusters import local_cluster
+from distributed import Client, wait
 from support.paths import REPOSITORY
-from support.processes import wait_until
 
 from pipeline.engine.cluster import connect, dashboard_link
 from pipeline.engine.internals import (
     erred_on,
     packed,
-    retry_elsewhere,
     spill_folder,
     task_of,
     worker_states,
@@ -68,38 +65,6 @@ def test_the_worker_on_which_a_task_failed_is_known(client: Client) -> None:
 
     assert client.run_on_scheduler(erred_on, after.key) == [worker]
     assert client.run_on_scheduler(erred_on, client.submit(abs, -1).key) is None
-
-
-@pytest.mark.cluster
-def test_tasks_are_kept_off_a_worker() -> None:
-    """Those that failed there, and those that are there; without any other, they wait."""
-    with local_cluster(2) as client:
-        unfit, fit = client.nthreads()
-        count = len(client.nthreads())
-        pids = client.run(os.getpid)
-        failed = client.submit(in_process, pids[fit], workers=[unfit])
-        wait([failed])
-        assert failed.status == "error"
-
-        client.run_on_scheduler(retry_elsewhere, [failed.key], [unfit], 2)
-        assert failed.result() == pids[fit]
-
-        there = client.submit(in_process, pids[fit], workers=[unfit], retries=10**6, pure=False)
-        client.run_on_scheduler(retry_elsewhere, [there.key], [unfit, fit], 2)
-        wait_until(lambda: client.run_on_scheduler(state_of, there.key) == "no-worker")
-        client.run_on_scheduler(retry_elsewhere, [there.key], [unfit], 2)
-        assert there.result() == pids[fit]
-        assert len(client.nthreads()) == count
-
-
-def in_process(pid: int) -> int:
-    if os.getpid() != pid:
-        raise RuntimeError("another process")
-    return pid
-
-
-def state_of(key: str, dask_scheduler: Scheduler) -> str:
-    return str(dask_scheduler.tasks[key].state)
 
 
 def test_workers_are_known_to_work(client: Client) -> None:
