@@ -12,24 +12,23 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import dask
+import numpy as np
 import pytest
 from bokeh.client import pull_session
-from distributed import Client, Scheduler, wait
-from support.clusters import local_cluster
+from distributed import Client, wait
 from support.paths import REPOSITORY
-from support.processes import wait_until
 
 from pipeline.engine.cluster import connect, dashboard_link
 from pipeline.engine.internals import (
     erred_on,
     packed,
-    retry_elsewhere,
     spill_folder,
     task_of,
     worker_states,
     works,
 )
 from pipeline.settings import ClusterSettings
+from pipeline.steps.matched import united
 
 SETTINGS = ClusterSettings(threads_per_worker=1, dashboard_address="127.0.0.1:0")
 
@@ -42,18 +41,14 @@ def fresh() -> Iterator[Client]:
 
 
 def test_a_packed_task_does_what_it_did(client: Client) -> None:
-    """With results of other tasks, in whatever kind of argument."""
-    first, second = client.map(abs, [-3, -4], pure=False)
-    graph = packed({"sum": task_of("sum", total_of, [first, second], second)})
+    """With results of other tasks; it names the package within bytes only."""
+    first, second = client.map(np.array, [[1, 2], [4, 1]], pure=False)
+    graph = packed({"union": task_of("union", united, [first, second])})
 
-    assert b"total_of" in graph["sum"].args[0].args[0]
-    assert graph["sum"].dependencies == {first.key, second.key}
-    (found,) = client.get(graph, ["sum"], sync=False)
-    assert found.result() == 11
-
-
-def total_of(numbers: list[int], more: int) -> int:
-    return sum(numbers) + more
+    assert b"pipeline" in graph["union"].args[0].args[0]
+    assert graph["union"].dependencies == {first.key, second.key}
+    (found,) = client.get(graph, ["union"], sync=False)
+    assert found.result().tolist() == [5, 3]
 
 
 def test_what_names_nothing_of_the_package_is_not_packed() -> None:
@@ -70,38 +65,6 @@ def test_the_worker_on_which_a_task_failed_is_known(client: Client) -> None:
 
     assert client.run_on_scheduler(erred_on, after.key) == [worker]
     assert client.run_on_scheduler(erred_on, client.submit(abs, -1).key) is None
-
-
-@pytest.mark.cluster
-def test_tasks_are_kept_off_a_worker() -> None:
-    """Those that failed there, are there, or would come there, until there is another."""
-    with local_cluster(2) as client:
-        unfit, fit = client.nthreads()
-        count = len(client.nthreads())
-        pids = client.run(os.getpid)
-        failed = client.submit(in_process, pids[fit], workers=[unfit])
-        wait([failed])
-        assert failed.status == "error"
-
-        client.run_on_scheduler(retry_elsewhere, [failed.key], [unfit], 2)
-        assert failed.result() == pids[fit]
-
-        there = client.submit(in_process, pids[fit], workers=[unfit], retries=10**6, pure=False)
-        client.run_on_scheduler(retry_elsewhere, [there.key], [unfit, fit], 2)
-        wait_until(lambda: client.run_on_scheduler(state_of, there.key) == "no-worker")
-        client.run_on_scheduler(retry_elsewhere, [there.key], [unfit], 2)
-        assert there.result() == pids[fit]
-        assert len(client.nthreads()) == count
-
-
-def in_process(pid: int) -> int:
-    if os.getpid() != pid:
-        raise RuntimeError("another process")
-    return pid
-
-
-def state_of(key: str, dask_scheduler: Scheduler) -> str:
-    return str(dask_scheduler.tasks[key].state)
 
 
 def test_workers_are_known_to_work(client: Client) -> None:
@@ -142,6 +105,7 @@ import os
 from pipeline.engine.cluster import connect
 from pipeline.engine.internals import spill_folder
 from pipeline.settings import ClusterSettings
+from pipeline.steps.matched import united
 with connect(ClusterSettings(dashboard_address="127.0.0.1:0")) as client:
     with spill_folder(client) as folder:
         (folder / "file").write_text("text")
@@ -181,6 +145,7 @@ from pipeline import Settings, run
 from pipeline.engine.cluster import connect
 from pipeline.engine.internals import works, worker_states
 from pipeline.settings import ClusterSettings
+from pipeline.steps.matched import united
 
 if __name__ == "__main__":
     data = ("data/customers.csv",), ("data/purchases.csv",)

@@ -268,7 +268,7 @@ def test_marks_take_little_beside_the_output(tmp_path: Path, client: Client) -> 
 
     run(sample(tmp_path), client, Counting())
 
-    assert len(sizes) >= 40
+    assert len(sizes) > 30  # blocks
     assert sum(sizes) <= 0.05 * (tmp_path / COMBINED).stat().st_size
 
 
