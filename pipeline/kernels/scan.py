@@ -13,7 +13,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.kernels.jit import Bytes, Int32sOut, Int64, Int64s, Int64sOut, UInt64s, inner, kernel
+from pipeline.kernels.jit import (
+    Bytes,
+    Int32sOut,
+    Int64,
+    Int64s,
+    Int64sOut,
+    UInt64s,
+    inner,
+    kernel,
+    rare,
+)
 from pipeline.kernels.machine import first_bit
 from pipeline.kernels.marks import (
     CR,
@@ -72,7 +82,7 @@ def read_record(
         at += 1
 
 
-@inner
+@rare
 def fault_of_line(
     text: Any, stops: Any, quotes: Any, start: Any, stop: Any, limit: Any, delimiter: Any,
     quote: Any,

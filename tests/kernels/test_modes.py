@@ -61,16 +61,16 @@ full = np.full(4, 2**64 - 1, np.uint64)
 def some(size, kind=np.int64):
     return np.zeros(size, kind)
 
-csv = np.frombuffer(b'1,2\n"3",4\n' + b"x" * 60, np.uint8)
+csv = np.frombuffer(b'1,2\\n"3",4\\n' + b"x" * 60, np.uint8)
 bits = [some(2, np.uint64) for _ in range(4)]
 mark_bytes(csv, some(64, np.uint8), 44, 34, -1, *bits, some(6))
 stops, lines, quotes, needs = bits
 signs, empty = (44, 34), some(0)
-edges, faults = some(9, np.int32), some(16)
-assert scan_records(csv, stops, lines, quotes, *signs, 2, 99, empty, empty, edges, faults) == 2
+ends, faults = some(9, np.int32), some(16)
+assert scan_records(csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends, faults) == 2
 plain, bounds, valid = some(99, np.uint8), some(3), some(1, np.uint8)
-column = (csv, quotes, edges, 2, 2, 1, 34, -1, none)
-rest = (csv, quotes, needs, edges, 2, 2, some(1), some(1) + 1, *signs, -1, none, 0)
+column = (csv, quotes, ends, 2, 2, 1, 34, -1, none)
+rest = (csv, quotes, needs, ends, 2, 2, some(1), some(1) + 1, *signs, -1, none, 0)
 
 CALLS = [
     lambda: copied_short(np.zeros(20, np.uint8), 15, text, 0, 6),
@@ -79,25 +79,25 @@ CALLS = [
     lambda: mark_bytes(csv, some(63, np.uint8), *signs, -1, *bits, some(6)),
     lambda: mark_bytes(csv, some(64, np.uint8), *signs, -1, *bits[:3], needs[:1], some(6)),
     lambda: scan_records(
-        csv, stops[:1], lines, quotes, *signs, 2, 99, empty, empty, edges, faults
+        csv, stops[:1], lines, quotes, *signs, 2, 99, empty, empty, ends, faults
     ),
     lambda: scan_records(
-        csv, stops, lines, quotes, *signs, 2, 99, empty, empty, edges[:5], faults
+        csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends[:5], faults
     ),
     lambda: scan_records(
-        csv, stops, lines, quotes, *signs, 2, 99, empty, empty, edges, faults[:5]
+        csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends, faults[:5]
     ),
-    lambda: find_record(csv, stops, lines[:1], quotes, *signs, 99, csv.size, 1, edges),
+    lambda: find_record(csv, stops, lines[:1], quotes, *signs, 99, csv.size, 1, ends),
     lambda: find_line_ends(csv, lines[:1], quotes, bounds),
     lambda: count_lines_before(lines, some(1) + 999, bounds),
-    lambda: measure_columns(edges, 4, 2, some(2)),
-    lambda: measure_columns(edges, 2, 2, some(1)),
+    lambda: measure_columns(ends, 4, 2, some(2)),
+    lambda: measure_columns(ends, 2, 2, some(1)),
     lambda: gather_fields(*column, plain[:1], bounds, valid),
     lambda: gather_fields(*column, plain, bounds[:2], valid),
     lambda: gather_fields(*column, plain, bounds, valid[:0]),
     lambda: join_fields(*rest, plain[:7], bounds),
     lambda: join_fields(*rest, plain, bounds[:2]),
-    lambda: sum_gaps(csv, edges, 4, 2),
+    lambda: sum_gaps(csv, ends, 4, 2),
     lambda: gather_ranges(csv, some(1), some(1) + csv.size + 1, -1, plain, bounds),
     lambda: find_undefined(csv + np.uint8(128), some(8, np.uint8), empty),
     lambda: split_at_nuls(some(3, np.uint8), plain, bounds),
@@ -117,13 +117,13 @@ CALLS = [
         full[:1], text, inside[:1], inside[1:2], text, inside[:1], inside[1:2], 2, full, room[:1]
     ),
 ]
-for call in CALLS:
+for number, call in enumerate(CALLS):
     try:
         call()
     except IndexError:
         print("caught")
     else:
-        print("missed")
+        print("missed", number)
 print("done")
 """
 
