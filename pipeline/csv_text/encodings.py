@@ -9,8 +9,13 @@ from threading import local
 
 import numpy as np
 
-from pipeline.kernels.gather import ROOM, gather_ranges, recode_bytes, split_at_nuls
-from pipeline.kernels.scan import find_no_utf8, find_undefined
+from pipeline.kernels.encodings import (
+    find_no_utf8,
+    find_undefined,
+    recode_bytes,
+    split_at_nuls,
+)
+from pipeline.kernels.gather import ROOM, gather_ranges
 
 _NONE = np.empty(0, np.int64)
 _COLLECT = "pipeline-collect"

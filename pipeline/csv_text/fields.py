@@ -13,7 +13,7 @@ from pipeline.csv_text import quoting
 from pipeline.csv_text.encodings import recoded
 from pipeline.csv_text.marks import Marks
 from pipeline.kernels.gather import ROOM, gather_fields, join_fields, measure_columns, sum_gaps
-from pipeline.kernels.scan import HIGH, NEEDS, NONE
+from pipeline.kernels.marks import HIGH, NEEDS, NONE
 
 _COMMA = 0x2C
 _NO_NULL = np.empty(0, np.uint8)

@@ -9,15 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.kernels.scan import (
-    COUNTS,
-    NONE,
-    NULS,
-    QUOTES,
-    find_line_ends,
-    find_record,
-    mark_bytes,
-)
+from pipeline.kernels.marks import COUNTS, NONE, NULS, QUOTES, find_line_ends, mark_bytes
+from pipeline.kernels.scan import find_record
 from pipeline.settings import Dialect
 
 _WORD = 64  # bytes whose marks are one word of a bitmap

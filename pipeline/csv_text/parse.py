@@ -12,13 +12,8 @@ from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.marks import Marks
 from pipeline.csv_text.rejects import Rejects
 from pipeline.errors import DataError
-from pipeline.kernels.scan import (
-    FAULT_SIZE,
-    HIGH,
-    LINE_ENDS,
-    count_lines_before,
-    scan_records,
-)
+from pipeline.kernels.marks import HIGH, LINE_ENDS, count_lines_before
+from pipeline.kernels.scan import FAULT_SIZE, scan_records
 from pipeline.settings import Dialect
 
 _NOTHING = np.empty(0, np.int64)

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 from pipeline.columns.arrow import TEXT
 from pipeline.kernels.gather import ROOM, gather_ranges
+from pipeline.kernels.marks import NONE
 from pipeline.kernels.scan import (
     AFTER_QUOTE,
     FAULT_SIZE,
-    NONE,
     NUL,
     TOO_FEW,
     TOO_LONG,

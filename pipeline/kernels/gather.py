@@ -23,7 +23,7 @@ from pipeline.kernels.jit import (
     rare,
 )
 from pipeline.kernels.machine import copy_short
-from pipeline.kernels.scan import COMMA, CR, LF, NONE, QUOTE, next_mark
+from pipeline.kernels.marks import COMMA, CR, LF, NONE, QUOTE, next_mark
 from pipeline.kernels.text import weight_of
 
 APOSTROPHE = 0x27
@@ -282,46 +282,3 @@ def gather_ranges(
             data[at] = behind
             at += 1
         bounds[row + 1] = at
-
-
-@kernel
-def split_at_nuls(text: Bytes, data: BytesOut, bounds: Int64sOut) -> None:
-    """Take texts apart that have a NUL behind each of them, which is left out.
-
-    `data` has room for the text; `bounds` has one element more than there are NULs.
-    """
-    at = row = 0
-    bounds[0] = 0
-    for place in range(text.size):
-        byte = text[place]
-        data[at] = byte
-        if byte == 0:
-            row += 1
-            bounds[row] = at
-        else:
-            at += 1
-
-
-@kernel
-def recode_bytes(
-    text: Bytes, bounds: Int64s, table: Bytes, data: BytesOut, data_bounds: Int64sOut
-) -> None:
-    """Write texts in another encoding, in which each byte becomes up to three.
-
-    `table` has four bytes for each byte: how many it becomes, and these. Below 0x80, none changes.
-    `data` has room for three times the text.
-    """
-    at, last = 0, bounds.size - 1
-    data_bounds[0] = 0
-    for row in range(last):
-        for place in range(bounds[row], bounds[row + 1]):
-            byte = text[place]
-            if byte < 0x80:
-                data[at] = byte
-                at += 1
-            else:
-                entry = 4 * np.int64(byte)
-                for more in range(table[entry]):
-                    data[at] = table[entry + 1 + more]
-                    at += 1
-        data_bounds[row + 1] = at

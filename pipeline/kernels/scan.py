@@ -6,15 +6,12 @@ closed within the maximum record size or by the end of the text, if anything but
 line end follows a closing quote, or if it is longer than that size. Then only the physical line on
 which it begins is lost: the next record begins on the next line.
 
-`mark_bytes` looks at every byte once, 64 at a time, and makes bitmaps of those that matter: a bit
-for each byte of the text, the lowest first, in words of 64. All else goes from mark to mark.
+Bitmaps are those of `marks`.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from pipeline.kernels.jit import (
     Bytes,
@@ -23,153 +20,26 @@ from pipeline.kernels.jit import (
     Int64s,
     Int64sOut,
     UInt64s,
-    UInt64sOut,
     inner,
     kernel,
+    rare,
 )
-from pipeline.kernels.machine import count_bits, equal_bits, first_bit, high_bits
+from pipeline.kernels.machine import first_bit
+from pipeline.kernels.marks import (
+    CR,
+    LF,
+    NONE,
+    U,
+    behind_line_end,
+    count_marks,
+    line_stop,
+    marks_from,
+    next_mark,
+)
 
-U = np.uint64
-LF, CR, COMMA, QUOTE = 0x0A, 0x0D, 0x2C, 0x22
-NONE = -1  # in place of a quote or an escape character: there is none
 # What is wrong with a record.
 UNCLOSED, AFTER_QUOTE, TOO_LONG, NUL, UNDECODABLE, TOO_FEW, TOO_MANY = 1, 2, 3, 4, 5, 6, 7
 FAULT_SIZE = 5  # numbers that describe a fault: see `scan_records`
-# The places in what `mark_bytes` counts.
-LINE_ENDS, QUOTES, ESCAPES, HIGH, NULS, NEEDS, COUNTS = 0, 1, 2, 3, 4, 5, 6
-
-
-@inner
-def escaped_bits(escapes: Any, carry: Any) -> Any:
-    """Return (a bit for each byte that an escape character precedes, the carry to the next word).
-
-    An escape character that is escaped itself escapes nothing.
-    """
-    escaped, left, over = carry, escapes & ~carry, U(0)
-    while left != U(0):
-        one = left & (~left + U(1))
-        behind = one << U(1)
-        if behind == U(0):
-            over = U(1)
-        escaped |= behind
-        left &= ~(one | behind)
-    return escaped, over
-
-
-@kernel
-def mark_bytes(
-    text: Bytes,
-    tail: Bytes,
-    delimiter: Int64,
-    quote: Int64,
-    escape: Int64,
-    stops: UInt64sOut,
-    lines: UInt64sOut,
-    quotes: UInt64sOut,
-    needs: UInt64sOut,
-    counts: Int64sOut,
-) -> None:
-    """Mark the bytes of a text that matter; all bitmaps have a word for each 64 bytes.
-
-    `tail` is 64 bytes that begin with those behind the last whole word; the others do not matter.
-
-
-    `stops`: delimiters, LF and CR. `lines`: the first byte of each line end (LF, CR, CR LF).
-    `quotes`. `needs`: what requires quotes in the output: comma, `"`, LF and CR. Bytes that an
-    escape character precedes are marked in `lines` and `needs` only. `quote` and `escape` may be
-    `NONE`.
-
-    `counts` (of size `COUNTS`) are the marks in `lines`, `quotes`, `needs`, how many escape
-    characters there are, and whether any byte is no ASCII or is NUL.
-    """
-    ends = marks = wanted = escapes = 0
-    high, nuls, after_cr, carry = U(0), U(0), U(0), U(0)
-    whole = text.size >> 6
-    for word in range(stops.size):
-        is_whole = word < whole
-        at = word << 6 if is_whole else 0
-        some = text if is_whole else tail
-        kept = ~U(0) if is_whole else (U(1) << U(text.size & 63)) - U(1)
-        lf, cr = equal_bits(some, at, LF) & kept, equal_bits(some, at, CR) & kept
-        delimiters = equal_bits(some, at, delimiter) & kept
-        found = equal_bits(some, at, quote) & kept if quote != NONE else U(0)
-        around = equal_bits(some, at, QUOTE) & kept
-        commas = equal_bits(some, at, COMMA) & kept
-        high |= high_bits(some, at) & kept
-        nuls |= equal_bits(some, at, 0) & kept
-        first = cr | (lf & ~(cr << U(1) | after_cr))
-        after_cr = cr >> U(63)
-        stop = delimiters | lf | cr
-        need = commas | around | lf | cr
-        if escape != NONE:
-            escaping = equal_bits(some, at, escape) & kept
-            if (escaping | carry) != U(0):
-                escapes += count_bits(escaping)
-                escaped, carry = escaped_bits(escaping, carry)
-                stop &= ~escaped
-                found &= ~escaped
-        stops[word], lines[word], quotes[word], needs[word] = stop, first, found, need
-        ends += count_bits(first)
-        marks += count_bits(found)
-        wanted += count_bits(need)
-    counts[LINE_ENDS], counts[QUOTES], counts[NEEDS], counts[ESCAPES] = ends, marks, wanted, escapes
-    counts[HIGH], counts[NULS] = high != U(0), nuls != U(0)
-
-
-@inner
-def next_mark(marks: Any, at: Any, stop: Any) -> Any:
-    """Return where the next mark is, from `at` on; `stop` if none is before it."""
-    if at >= stop:
-        return stop
-    word = at >> 6
-    found = marks[word] >> U(at & 63)
-    if found != U(0):
-        return min(at + first_bit(found), stop)
-    last = (stop - 1) >> 6
-    while word < last:
-        word += 1
-        if marks[word] != U(0):
-            return min((word << 6) + first_bit(marks[word]), stop)
-    return stop
-
-
-@inner
-def marks_from(marks: Any, at: Any, size: Any) -> Any:
-    """Return the marks from `at` on in its word; none at the end of the text."""
-    return marks[at >> 6] & (~U(0) << U(at & 63)) if at < size else U(0)
-
-
-@inner
-def count_marks(marks: Any, start: Any, stop: Any) -> Any:
-    """Return how many marks there are from `start` to `stop`."""
-    found = 0
-    if start >= stop:
-        return found
-    first, last = start >> 6, (stop - 1) >> 6
-    head, tail = ~U(0) << U(start & 63), ~U(0) >> U(63 - ((stop - 1) & 63))
-    if first == last:
-        return found + count_bits(marks[first] & head & tail)
-    found += count_bits(marks[first] & head)
-    for word in range(first + 1, last):
-        found += count_bits(marks[word])
-    return found + count_bits(marks[last] & tail)
-
-
-@inner
-def behind_line_end(text: Any, end: Any) -> Any:
-    """Return the place behind the line end at `end`, where the text may end too."""
-    if end >= text.size:
-        return end
-    if text[end] == CR and end + 1 < text.size and text[end + 1] == LF:
-        return end + 2
-    return end + 1
-
-
-@inner
-def line_stop(text: Any, lines: Any, start: Any) -> Any:
-    """Return (where the line end of the line at `start` begins, where it ends)."""
-    end = next_mark(lines, start, text.size)
-    return end, behind_line_end(text, end)
 
 
 @inner
@@ -212,7 +82,7 @@ def read_record(
         at += 1
 
 
-@inner
+@rare
 def fault_of_line(
     text: Any, stops: Any, quotes: Any, start: Any, stop: Any, limit: Any, delimiter: Any,
     quote: Any,
@@ -373,91 +243,3 @@ def find_record(
                 return NONE
         at = stop
     return at
-
-
-@kernel
-def find_line_ends(text: Bytes, lines: UInt64s, quotes: UInt64s, ends: Int64sOut) -> None:
-    """Find the places after the first line end outside quotes and after the first one inside.
-
-    The text is assumed to begin outside quotes; if it does not, the two swap. A quote at the first
-    byte does not count. A place is -1 if there is no such line end, or if its LF may follow.
-    """
-    size, at, inside = text.size, 0, 0
-    ends[0] = ends[1] = NONE
-    quote = next_mark(quotes, 1, size)
-    while ends[0] == NONE or ends[1] == NONE:
-        at = next_mark(lines, at, size)
-        if at >= size or (text[at] == CR and at + 1 == size):
-            return
-        while quote < at:
-            inside = 1 - inside
-            quote = next_mark(quotes, quote + 1, size)
-        if ends[inside] == NONE:
-            ends[inside] = behind_line_end(text, at)
-        at += 1
-
-
-@kernel
-def count_lines_before(lines: UInt64s, places: Int64s, counts: Int64sOut) -> None:
-    """Count the line ends before each of some ascending places of a text."""
-    before = found = 0
-    for number in range(places.size):
-        found += count_marks(lines, before, places[number])
-        before = places[number]
-        counts[number] = found
-
-
-@kernel
-def find_no_utf8(text: Bytes, places: Int64sOut) -> Int64:
-    """Find where bytes begin that are no UTF-8; return how many places there are.
-
-    `places` gets as many of them as it has room for.
-    """
-    size, at, found = text.size, 0, 0
-    while at < size:
-        if at + 64 <= size:
-            high = high_bits(text, at)
-            at += 64 if high == U(0) else first_bit(high)
-            if high == U(0):
-                continue
-        first = text[at]
-        if first < 0x80:
-            at += 1
-            continue
-        more = 1 if first < 0xE0 else 2 if first < 0xF0 else 3
-        lowest = 0xA0 if first == 0xE0 else 0x90 if first == 0xF0 else 0x80
-        highest = 0x9F if first == 0xED else 0x8F if first == 0xF4 else 0xBF
-        is_good = 0xC2 <= first <= 0xF4 and at + more < size
-        for place in range(1, more + 1 if is_good else 0):
-            if not lowest <= text[at + place] <= highest:
-                is_good = False
-            lowest, highest = 0x80, 0xBF
-        if is_good:
-            at += 1 + more
-            continue
-        if found < places.size:
-            places[found] = at
-        found += 1
-        at += 1
-    return found
-
-
-@kernel
-def find_undefined(text: Bytes, undefined: Bytes, places: Int64sOut) -> Int64:
-    """Find the bytes from 0x80 on that `undefined` (of 256) does not have as 0.
-
-    Returns and does the same as `find_no_utf8`.
-    """
-    size, at, found = text.size, 0, 0
-    while at < size:
-        if at + 64 <= size:
-            high = high_bits(text, at)
-            at += 64 if high == U(0) else first_bit(high)
-            if high == U(0):
-                continue
-        if text[at] >= 0x80 and undefined[text[at]] != 0:
-            if found < places.size:
-                places[found] = at
-            found += 1
-        at += 1
-    return found

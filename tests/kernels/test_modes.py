@@ -12,6 +12,7 @@ from support.paths import REPOSITORY
 
 TESTED = [
     *("tests/kernels/test_machine.py", "tests/kernels/test_ids.py", "tests/kernels/test_text.py"),
+    *("tests/kernels/test_scan.py", "tests/kernels/test_gather.py"),
     *("tests/columns/test_keys.py", "tests/columns/test_id_index.py"),
 ]
 MODES = ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"]
@@ -19,13 +20,29 @@ MODES = ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"]
 # Each reads or writes one element beyond an array.
 OVERRUNS = """
 import numpy as np
+from pipeline.kernels.encodings import find_no_utf8, find_undefined, recode_bytes, split_at_nuls
+from pipeline.kernels.gather import (
+    gather_fields, gather_ranges, join_fields, measure_columns, sum_gaps
+)
 from pipeline.kernels.ids import find_ids, hash_ids, index_ids, trim_ids
 from pipeline.kernels.jit import inner
-from pipeline.kernels.machine import copy, load_half, load_word
+from pipeline.kernels.machine import (
+    copy, copy_short, equal_bits, high_bits, load_half, load_word
+)
+from pipeline.kernels.marks import count_lines_before, find_line_ends, mark_bytes
+from pipeline.kernels.scan import find_record, scan_records
 
 @inner
 def copied(to, at, source, start, size):
     copy(to, at, source, start, size)
+
+@inner
+def copied_short(to, at, source, start, size):
+    copy_short(to, at, source, start, size)
+
+@inner
+def masks(text, at):
+    return equal_bits(text, at, 1), high_bits(text, at)
 
 @inner
 def words(text, at):
@@ -42,7 +59,50 @@ none, inside = np.empty(0, np.uint8), np.array([0, 8, 16], np.int64)
 # The id of all bytes, and an entry of an index that says that it is in row 4, where there is one.
 whole, entry = (inside[:1], inside[2:]), np.array([7, 9 << 48 | 5], np.uint64)
 
+def some(size, kind=np.int64):
+    return np.zeros(size, kind)
+
+csv = np.frombuffer(b'1,2\\n"3",4\\n' + b"x" * 60, np.uint8)
+bits = [some(2, np.uint64) for _ in range(4)]
+mark_bytes(csv, some(64, np.uint8), 44, 34, -1, *bits, some(6))
+stops, lines, quotes, needs = bits
+signs, empty = (44, 34), some(0)
+ends, faults = some(9, np.int32), some(16)
+assert scan_records(csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends, faults) == 2
+plain, bounds, valid = some(99, np.uint8), some(3), some(1, np.uint8)
+column = (csv, quotes, ends, 2, 2, 1, 34, -1, none)
+rest = (csv, quotes, needs, ends, 2, 2, some(1), some(1) + 1, *signs, -1, none, 0)
+
 CALLS = [
+    lambda: copied_short(np.zeros(20, np.uint8), 15, text, 0, 6),
+    lambda: copied_short(np.zeros(20, np.uint8), 0, text, 12, 5),
+    lambda: masks(csv, csv.size - 63),
+    lambda: mark_bytes(csv, some(63, np.uint8), *signs, -1, *bits, some(6)),
+    lambda: mark_bytes(csv, some(64, np.uint8), *signs, -1, *bits[:3], needs[:1], some(6)),
+    lambda: scan_records(
+        csv, stops[:1], lines, quotes, *signs, 2, 99, empty, empty, ends, faults
+    ),
+    lambda: scan_records(
+        csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends[:5], faults
+    ),
+    lambda: scan_records(
+        csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends, faults[:5]
+    ),
+    lambda: find_record(csv, stops, lines[:1], quotes, *signs, 99, csv.size, 1, ends),
+    lambda: find_line_ends(csv, lines[:1], quotes, bounds),
+    lambda: count_lines_before(lines, some(1) + 999, bounds),
+    lambda: measure_columns(ends, 4, 2, some(2)),
+    lambda: measure_columns(ends, 2, 2, some(1)),
+    lambda: gather_fields(*column, plain[:1], bounds, valid),
+    lambda: gather_fields(*column, plain, bounds[:2], valid),
+    lambda: gather_fields(*column, plain, bounds, valid[:0]),
+    lambda: join_fields(*rest, plain[:7], bounds),
+    lambda: join_fields(*rest, plain, bounds[:2]),
+    lambda: sum_gaps(csv, ends, 4, 2),
+    lambda: gather_ranges(csv, some(1), some(1) + csv.size + 1, -1, plain, bounds),
+    lambda: find_undefined(csv + np.uint8(128), some(8, np.uint8), empty),
+    lambda: split_at_nuls(some(3, np.uint8), plain, bounds),
+    lambda: recode_bytes(csv, some(2) + csv.size + 1 - np.array([1, 0]), none, plain, bounds),
     lambda: copied(text.copy(), 9, text, 0, 8),
     lambda: copied(text.copy(), 0, text, 9, 8),
     lambda: words(text, 9),
@@ -56,13 +116,13 @@ CALLS = [
     lambda: index_ids(hashes, text, edges[:1], edges[1:], np.zeros(4, np.uint64)),
     lambda: find_ids(entry[:1], text, *whole, text, *whole, entry, room[:1]),
 ]
-for call in CALLS:
+for number, call in enumerate(CALLS):
     try:
         call()
     except IndexError:
         print("caught")
     else:
-        print("missed")
+        print("missed", number)
 print("done")
 """
 

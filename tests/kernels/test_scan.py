@@ -17,7 +17,8 @@ from support.reference import Span, spans
 
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.parse import parse
-from pipeline.kernels.scan import count_marks, find_no_utf8, next_mark
+from pipeline.kernels.encodings import find_no_utf8
+from pipeline.kernels.marks import count_marks, next_mark
 from pipeline.settings import Dialect
 
 LENGTHS = range(4 if config.DISABLE_JIT else 6)

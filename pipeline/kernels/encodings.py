@@ -1,0 +1,108 @@
+"""Checks and changes the encoding of texts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.kernels.jit import Bytes, BytesOut, Int64, Int64s, Int64sOut, kernel
+from pipeline.kernels.machine import first_bit, high_bits
+from pipeline.kernels.marks import U
+
+
+@kernel
+def find_no_utf8(text: Bytes, places: Int64sOut) -> Int64:
+    """Find where bytes begin that are no UTF-8; return how many places there are.
+
+    `places` gets as many of them as it has room for.
+    """
+    size, at, found = text.size, 0, 0
+    while at < size:
+        if at + 64 <= size:
+            high = high_bits(text, at)
+            at += 64 if high == U(0) else first_bit(high)
+            if high == U(0):
+                continue
+        first = text[at]
+        if first < 0x80:
+            at += 1
+            continue
+        more = 1 if first < 0xE0 else 2 if first < 0xF0 else 3
+        lowest = 0xA0 if first == 0xE0 else 0x90 if first == 0xF0 else 0x80
+        highest = 0x9F if first == 0xED else 0x8F if first == 0xF4 else 0xBF
+        is_good = 0xC2 <= first <= 0xF4 and at + more < size
+        for place in range(1, more + 1 if is_good else 0):
+            if not lowest <= text[at + place] <= highest:
+                is_good = False
+            lowest, highest = 0x80, 0xBF
+        if is_good:
+            at += 1 + more
+            continue
+        if found < places.size:
+            places[found] = at
+        found += 1
+        at += 1
+    return found
+
+
+@kernel
+def find_undefined(text: Bytes, undefined: Bytes, places: Int64sOut) -> Int64:
+    """Find the bytes from 0x80 on that `undefined` (of 256) does not have as 0.
+
+    Returns and does the same as `find_no_utf8`.
+    """
+    size, at, found = text.size, 0, 0
+    while at < size:
+        if at + 64 <= size:
+            high = high_bits(text, at)
+            at += 64 if high == U(0) else first_bit(high)
+            if high == U(0):
+                continue
+        if text[at] >= 0x80 and undefined[text[at]] != 0:
+            if found < places.size:
+                places[found] = at
+            found += 1
+        at += 1
+    return found
+
+
+@kernel
+def split_at_nuls(text: Bytes, data: BytesOut, bounds: Int64sOut) -> None:
+    """Take texts apart that have a NUL behind each of them, which is left out.
+
+    `data` has room for the text; `bounds` has one element more than there are NULs.
+    """
+    at = row = 0
+    bounds[0] = 0
+    for place in range(text.size):
+        byte = text[place]
+        data[at] = byte
+        if byte == 0:
+            row += 1
+            bounds[row] = at
+        else:
+            at += 1
+
+
+@kernel
+def recode_bytes(
+    text: Bytes, bounds: Int64s, table: Bytes, data: BytesOut, data_bounds: Int64sOut
+) -> None:
+    """Write texts in another encoding, in which each byte becomes up to three.
+
+    `table` has four bytes for each byte: how many it becomes, and these. Below 0x80, none changes.
+    `data` has room for three times the text.
+    """
+    at, last = 0, bounds.size - 1
+    data_bounds[0] = 0
+    for row in range(last):
+        for place in range(bounds[row], bounds[row + 1]):
+            byte = text[place]
+            if byte < 0x80:
+                data[at] = byte
+                at += 1
+            else:
+                entry = 4 * np.int64(byte)
+                for more in range(table[entry]):
+                    data[at] = table[entry + 1 + more]
+                    at += 1
+        data_bounds[row + 1] = at
