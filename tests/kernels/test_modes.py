@@ -12,6 +12,8 @@ from support.paths import REPOSITORY
 
 TESTED = [
     *("tests/kernels/test_machine.py", "tests/kernels/test_ids.py"),
+    *("tests/kernels/test_numbers.py", "tests/kernels/test_sums.py"),
+    "tests/kernels/test_lines.py",
     *("tests/columns/test_keys.py", "tests/columns/test_id_index.py"),
 ]
 MODES = ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"]
@@ -21,7 +23,10 @@ OVERRUNS = """
 import numpy as np
 from pipeline.kernels.ids import find_ids, hash_ids, index_ids, trim_ids
 from pipeline.kernels.jit import inner
+from pipeline.kernels.lines import write_lines
 from pipeline.kernels.machine import copy, load_half, load_word
+from pipeline.kernels.numbers import read_numbers, write_decimals
+from pipeline.kernels.sums import count_by_code, sum_by_code, sum_pairs
 
 @inner
 def copied(to, at, source, start, size):
@@ -40,6 +45,11 @@ edges = np.array([0, 8, 17], np.int64)
 room, hashes, seeds = np.empty(2, np.int64), np.empty(2, np.uint64), np.ones(4, np.uint64)
 none, inside = np.empty(0, np.uint8), np.array([0, 8, 16], np.int64)
 full = np.full(4, 2**64 - 1, np.uint64)
+places, codes, size = np.zeros(2, np.int8), np.zeros(2, np.int16), np.empty(1, np.int64)
+rows, out = np.array([0, 2]), np.empty(99, np.uint8)
+
+def lines(ids=inside, rows=rows[:1], customers=inside, rests=inside, valid=none):
+    write_lines(text, ids, rows, text, customers, text, rests, valid, 8, text, 0, out, size)
 
 CALLS = [
     lambda: copied(text.copy(), 9, text, 0, 8),
@@ -56,6 +66,23 @@ CALLS = [
     lambda: find_ids(
         full[:1], text, inside[:1], inside[1:2], text, inside[:1], inside[1:2], 2, full, room[:1]
     ),
+    lambda: read_numbers(text, edges, none, 0, 46, 0, room, places),
+    lambda: read_numbers(text, inside + 1, none, 0, 46, 0, room, places),
+    lambda: read_numbers(text, inside, none, 0, 46, 0, room[:1], places),
+    lambda: read_numbers(text, inside, text[:1], 7, 46, 0, room, places),
+    lambda: write_decimals(room, places, 2, np.empty(3, np.int64), none),
+    lambda: write_decimals(room[:1], places, 2, np.empty(4, np.int64), none),
+    lambda: sum_by_code(room, none, 0, codes, np.zeros(4, np.int64)),
+    lambda: sum_by_code(np.empty(4, np.int64), none, 0, codes + np.int16(1), np.zeros(7, np.int64)),
+    lambda: count_by_code(none, 0, codes + np.int16(2), room),
+    lambda: count_by_code(text[:1], 7, codes, room),
+    lambda: sum_pairs(room[:1], hashes),
+    lambda: lines(ids=edges[1:]),
+    lambda: lines(ids=inside[:1]),
+    lambda: lines(rows=rows[1:]),
+    lambda: lines(customers=edges[1:]),
+    lambda: lines(rests=edges[1:]),
+    lambda: lines(valid=text[:1]),
 ]
 for call in CALLS:
     try:
