@@ -13,7 +13,7 @@ from support.paths import REPOSITORY
 TESTED = [
     *("tests/kernels/test_machine.py", "tests/kernels/test_ids.py"),
     *("tests/kernels/test_numbers.py", "tests/kernels/test_sums.py"),
-    "tests/kernels/test_lines.py",
+    *("tests/kernels/test_lines.py", "tests/kernels/test_moves.py"),
     *("tests/columns/test_keys.py", "tests/columns/test_id_index.py"),
 ]
 MODES = ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"]
@@ -25,6 +25,7 @@ from pipeline.kernels.ids import find_ids, hash_ids, index_ids, trim_ids
 from pipeline.kernels.jit import inner
 from pipeline.kernels.lines import write_lines
 from pipeline.kernels.machine import copy, load_half, load_word
+from pipeline.kernels.moves import count_equal, move_texts, place_rows, sum_sizes
 from pipeline.kernels.numbers import read_numbers, write_decimals
 from pipeline.kernels.sums import count_by_code, sum_by_code, sum_pairs
 
@@ -46,7 +47,7 @@ room, hashes, seeds = np.empty(2, np.int64), np.empty(2, np.uint64), np.ones(4, 
 none, inside = np.empty(0, np.uint8), np.array([0, 8, 16], np.int64)
 full = np.full(4, 2**64 - 1, np.uint64)
 places, codes, size = np.zeros(2, np.int8), np.zeros(2, np.int16), np.empty(1, np.int64)
-rows, out = np.array([0, 2]), np.empty(99, np.uint8)
+rows, out, ends = np.array([0, 2]), np.empty(99, np.uint8), np.array([0, 8, 17], np.int32)
 
 def lines(ids=inside, rows=rows[:1], customers=inside, rests=inside, valid=none):
     write_lines(text, ids, rows, text, customers, text, rests, valid, 8, text, 0, out, size)
@@ -83,6 +84,15 @@ CALLS = [
     lambda: lines(customers=edges[1:]),
     lambda: lines(rests=edges[1:]),
     lambda: lines(valid=text[:1]),
+    lambda: place_rows(rows, np.zeros(2, np.int64), room, room),
+    lambda: place_rows(rows, np.array([2, 2, 2]), room, room),
+    lambda: sum_sizes(inside, rows, np.zeros(2, np.int64)),
+    lambda: sum_sizes(inside[:2], rows, np.zeros(3, np.int64)),
+    lambda: move_texts(text, edges, rows, rows // 2, np.zeros(3, np.int64), out, ends),
+    lambda: move_texts(text, inside, rows, rows // 2, np.zeros(3, np.int64), out[:7], ends),
+    lambda: move_texts(text, inside, rows, rows, np.zeros(3, np.int64), out, ends),
+    lambda: count_equal(text, edges, rows // 2, text, ends),
+    lambda: count_equal(text, inside, rows, text, ends),
 ]
 for call in CALLS:
     try:
