@@ -15,8 +15,8 @@ import pyarrow as pa
 from isal.isal_zlib import crc32, crc32_combine
 
 from pipeline.columns.arrow import bitmap, bounds, text_bytes
+from pipeline.kernels.sums import LIMBS, count_by_code, sum_by_code, sum_pairs
 from pipeline.kernels.text import sum_text
-from pipeline.kernels.totals import LIMBS, count_by_code, sum_by_code, sum_pairs
 
 # For sums of decimals in Python: enough digits for any, as decimal256 has 76.
 EXACT = Context(prec=100)

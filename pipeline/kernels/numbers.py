@@ -218,7 +218,8 @@ def read_numbers(
     `NO_NUMBER`, `digits` are 0. Returns how many rows are `UNDECIDED`.
     """
     undecided = 0
-    short_point = U(point) if point < 0x80 else U(_MINUS)  # which is not within a number
+    # Of the others, a blank may be around a number; no byte of UTF-8 stands for them.
+    short_point = U(point) if 0x20 < point < 0x80 else U(0xFF)
     for row in range(places.size):
         at, stop = bounds[row], bounds[row + 1]
         bit = first_bit + row

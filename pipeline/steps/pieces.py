@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns.arrow import NUMBER, TEXT, text_bytes
+from pipeline.columns.arrow import NUMBER, TEXT, raw_text, text_bytes
 from pipeline.columns.keys import TrimmedIds
+from pipeline.kernels.moves import move_texts, place_rows, sum_sizes
 
 CELL = pa.large_binary()
 _END = np.dtype(np.int64)  # the type of the places where cells end
@@ -47,10 +48,32 @@ def spread(records: int, count: int) -> np.ndarray:
 
 def split(columns: Mapping[str, pa.Array], numbers: np.ndarray, count: int) -> pa.Array:
     """Return the `count` cells of a block: the rows of each partition, in their order."""
-    few = numbers.astype(np.min_scalar_type(count))  # sorted by radix if it has 16 bits at most
-    rows = np.argsort(few, kind="stable")
-    block = pa.record_batch({name: _narrow(column) for name, column in columns.items()})
-    return _to_cells(block.take(pa.array(rows)), np.bincount(numbers, minlength=count).tolist())
+    places, rows = np.empty_like(numbers), np.empty_like(numbers)
+    sizes = np.bincount(numbers, minlength=count)
+    place_rows(numbers, np.cumsum(sizes) - sizes, places, rows)
+    moved = {
+        name: _moved_text(column, numbers, places, count)
+        if _is_short(column)
+        else _narrow(column).take(pa.array(rows))
+        for name, column in columns.items()
+    }
+    return _to_cells(pa.record_batch(moved), sizes.tolist())
+
+
+def _moved_text(text: pa.Array, numbers: np.ndarray, places: np.ndarray, count: int) -> pa.Array:
+    """Return strings in their places, with small offsets."""
+    data, bounds, _ = raw_text(text)
+    sizes = np.zeros(count, np.int64)
+    sum_sizes(bounds, numbers, sizes)
+    moved, moved_bounds = np.empty(sizes.sum(), np.uint8), np.empty(len(text) + 1, np.int32)
+    move_texts(data, bounds, numbers, places, np.cumsum(sizes) - sizes, moved, moved_bounds)
+    valid = None
+    if text.null_count:
+        is_valid = np.empty(len(text), bool)
+        is_valid[places] = text.is_valid().to_numpy(zero_copy_only=False)
+        valid = pa.py_buffer(np.packbits(is_valid, bitorder="little"))
+    buffers = [valid, pa.py_buffer(moved_bounds), pa.py_buffer(moved)]
+    return pa.Array.from_buffers(pa.string(), len(text), buffers)
 
 
 def _to_cells(block: pa.RecordBatch, sizes: Sequence[int]) -> pa.Array:
@@ -129,10 +152,12 @@ def _errors_named(folder: Path) -> Iterator[None]:
         raise OSError(error.errno, reason, str(folder)) from error
 
 
+def _is_short(column: pa.Array) -> bool:
+    return column.type == TEXT and len(text_bytes(column)) < _FAR
+
+
 def _narrow(column: pa.Array) -> pa.Array:
-    """Return a column in a smaller type if its values fit: half of what short texts take."""
-    if column.type == TEXT and len(text_bytes(column)) < _FAR:
-        return column.cast(pa.string())
+    """Return decimals in a smaller type if they fit, and any other column as it is."""
     if pa.types.is_decimal128(column.type) and column.type.precision < NUMBER.precision:
         try:
             return pc.cast(column, pa.decimal64(18, column.type.scale))

@@ -18,6 +18,7 @@ from pipeline.kernels.machine import (
     first_bit,
     fold,
     high_bits,
+    high_product,
     load_half,
     load_word,
     prefetch,
@@ -30,6 +31,11 @@ TEXT = np.arange(1, 40, dtype=np.uint8)
 @inner
 def folded(first: Any, second: Any) -> Any:
     return fold(first, second)
+
+
+@inner
+def upper_half(first: Any, second: Any) -> Any:
+    return high_product(first, second)
 
 
 @inner
@@ -66,10 +72,11 @@ def after_prefetch(array: Any, at: Any) -> Any:
 
 
 @given(WORDS, WORDS)
-def test_a_product_of_128_bits_is_folded(first: int, second: int) -> None:
+def test_a_product_has_128_bits(first: int, second: int) -> None:
     product = first * second
 
     assert int(folded(np.uint64(first), np.uint64(second))) == product >> 64 ^ product % 2**64
+    assert int(upper_half(np.uint64(first), np.uint64(second))) == product >> 64
 
 
 @pytest.mark.parametrize("at", [0, 1, 7, len(TEXT) - 8])

@@ -13,6 +13,8 @@ from support.paths import REPOSITORY
 TESTED = [
     *("tests/kernels/test_machine.py", "tests/kernels/test_ids.py", "tests/kernels/test_text.py"),
     *("tests/kernels/test_scan.py", "tests/kernels/test_gather.py"),
+    *("tests/kernels/test_numbers.py", "tests/kernels/test_sums.py"),
+    *("tests/kernels/test_lines.py", "tests/kernels/test_moves.py"),
     *("tests/columns/test_keys.py", "tests/columns/test_id_index.py"),
 ]
 MODES = ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"]
@@ -26,11 +28,15 @@ from pipeline.kernels.gather import (
 )
 from pipeline.kernels.ids import find_ids, hash_ids, index_ids, trim_ids
 from pipeline.kernels.jit import inner
+from pipeline.kernels.lines import write_lines
 from pipeline.kernels.machine import (
     copy, copy_short, equal_bits, high_bits, load_half, load_word
 )
 from pipeline.kernels.marks import count_lines_before, find_line_ends, mark_bytes
+from pipeline.kernels.moves import move_texts, place_rows, sum_sizes
+from pipeline.kernels.numbers import read_numbers, write_decimals
 from pipeline.kernels.scan import find_record, scan_records
+from pipeline.kernels.sums import count_by_code, sum_by_code, sum_pairs
 
 @inner
 def copied(to, at, source, start, size):
@@ -72,6 +78,11 @@ assert scan_records(csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends
 plain, bounds, valid = some(99, np.uint8), some(3), some(1, np.uint8)
 column = (csv, quotes, ends, 2, 2, 1, 34, -1, none)
 rest = (csv, quotes, needs, ends, 2, 2, some(1), some(1) + 1, *signs, -1, none, 0)
+places, codes, size = np.zeros(2, np.int8), np.zeros(2, np.int16), np.empty(1, np.int64)
+rows, out, stops32 = np.array([0, 2]), np.empty(99, np.uint8), np.array([0, 8, 17], np.int32)
+
+def write(ids=inside, rows=rows[:1], customers=inside, rests=inside, valid=none):
+    write_lines(text, ids, rows, text, customers, text, rests, valid, 8, text, 0, out, size)
 
 CALLS = [
     lambda: copied_short(np.zeros(20, np.uint8), 15, text, 0, 6),
@@ -115,6 +126,30 @@ CALLS = [
     lambda: hash_ids(text, inside[:-1], inside[1:], seeds[:3], hashes),
     lambda: index_ids(hashes, text, edges[:1], edges[1:], np.zeros(4, np.uint64)),
     lambda: find_ids(entry[:1], text, *whole, text, *whole, entry, room[:1]),
+    lambda: read_numbers(text, edges, none, 0, 46, 0, room, places),
+    lambda: read_numbers(text, inside + 1, none, 0, 46, 0, room, places),
+    lambda: read_numbers(text, inside, none, 0, 46, 0, room[:1], places),
+    lambda: read_numbers(text, inside, text[:1], 7, 46, 0, room, places),
+    lambda: write_decimals(room, places, 2, np.empty(3, np.int64), none),
+    lambda: write_decimals(room[:1], places, 2, np.empty(4, np.int64), none),
+    lambda: sum_by_code(room, none, 0, codes, np.zeros(4, np.int64)),
+    lambda: sum_by_code(np.empty(4, np.int64), none, 0, codes + np.int16(1), np.zeros(7, np.int64)),
+    lambda: count_by_code(none, 0, codes + np.int16(2), room),
+    lambda: count_by_code(text[:1], 7, codes, room),
+    lambda: sum_pairs(room[:1], hashes),
+    lambda: write(ids=edges[1:]),
+    lambda: write(ids=inside[:1]),
+    lambda: write(rows=rows[1:]),
+    lambda: write(customers=edges[1:]),
+    lambda: write(rests=edges[1:]),
+    lambda: write(valid=text[:1]),
+    lambda: place_rows(rows, np.zeros(2, np.int64), room, room),
+    lambda: place_rows(rows, np.array([2, 2, 2]), room, room),
+    lambda: sum_sizes(inside, rows, np.zeros(2, np.int64)),
+    lambda: sum_sizes(inside[:2], rows, np.zeros(3, np.int64)),
+    lambda: move_texts(text, edges, rows, rows // 2, np.zeros(3, np.int64), out, stops32),
+    lambda: move_texts(text, inside, rows, rows // 2, np.zeros(3, np.int64), out[:7], stops32),
+    lambda: move_texts(text, inside, rows, rows, np.zeros(3, np.int64), out, stops32),
 ]
 for number, call in enumerate(CALLS):
     try:
