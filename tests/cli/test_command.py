@@ -403,6 +403,7 @@ def test_what_fails_after_the_commit_says_that_the_outputs_are_published(folder:
     assert set(outputs(folder)) == {COMBINED, SPENDING, CHART, REPORT}
 
 
+@pytest.mark.slow("surroundings")
 def test_a_run_without_locks_warns(folder: Path) -> None:
     command = [sys.executable, "-m", "support.no_flock", "ENOLCK", *arguments()]
     ended = subprocess.run(

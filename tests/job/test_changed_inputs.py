@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,11 @@ MOMENTS = ("planned", "customers", "purchases", "assemble", "read back")
 ON_A_SERVER = ("customers", "purchases", "read back")
 CHANGES = (cut_to_half, cut_to_nothing, append, rewrite, replace)
 SLOW = pytest.mark.slow("inputs that change")
+QUICK = {
+    *(("purchases.csv", change, "purchases") for change in CHANGES),
+    ("purchases.csv", replace, "read back"),
+    ("purchases.csv.gz", cut_to_half, "purchases"),
+}
 
 
 def moments(*quick: str, names: tuple[str, ...] = MOMENTS) -> list[Any]:
@@ -148,9 +154,13 @@ def is_the_sample(folder: Path) -> bool:
     return all((found / name).read_bytes() == (sample / name).read_bytes() for name in names)
 
 
-@pytest.mark.parametrize("moment", moments("purchases"))
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("name", ["purchases.csv", pytest.param("purchases.csv.gz", marks=SLOW)])
+@pytest.mark.parametrize(
+    ("name", "change", "moment"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else SLOW)
+        for case in product(("purchases.csv", "purchases.csv.gz"), CHANGES, MOMENTS)
+    ],
+)
 def test_a_file_that_changes(
     client: Client, inputs: Path, name: str, change: Callable[[Path], None], moment: str
 ) -> None:

@@ -22,6 +22,7 @@ from support.driver import Driver
 from support.paths import REPOSITORY
 from support.processes import INTERRUPTIBLE, wait_until
 from support.scale import scaled
+from support.warm import run_command
 
 from pipeline.errors import StorageError
 from pipeline.job import run
@@ -132,18 +133,21 @@ def test_a_kill_at_any_moment_leaves_one_complete_run(
     assert left.count("old") >= KILLS // 4
 
 
+def words(folder: Path, inputs: Path, *options: str) -> list[str]:
+    """Return the options of a job."""
+    return [
+        *("--dashboard-address", "127.0.0.1:0", "--output-dir", str(folder)),
+        *("--customers", str(inputs / "customers.csv")),
+        *("--purchases", str(inputs / "purchases.csv"), *options),
+    ]
+
+
 def job(
     folder: Path, inputs: Path, *options: str, stdout: int | IO[bytes] = subprocess.PIPE
 ) -> subprocess.Popen[str]:
     """Start the job as a user would."""
     return subprocess.Popen(
-        [
-            *INTERRUPTIBLE,
-            *(sys.executable, "-m", "pipeline", "--dashboard-address", "127.0.0.1:0"),
-            *("--customers", str(inputs / "customers.csv")),
-            *("--purchases", str(inputs / "purchases.csv")),
-            *("--output-dir", str(folder), *options),
-        ],
+        [*INTERRUPTIBLE, sys.executable, "-m", "pipeline", *words(folder, inputs, *options)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -176,13 +180,12 @@ def test_a_full_disk_is_one_line_and_changes_nothing(
         subprocess.run(["gzip", str(tmp_path / "large" / "purchases.csv")], check=True)
         (tmp_path / "large" / "purchases.csv.gz").rename(tmp_path / "large" / "purchases.csv")
 
-    process = job(folder, tmp_path / "large", "--quiet")
-    out, messages = process.communicate(timeout=60)
+    ended = run_command(tmp_path, *words(folder, tmp_path / "large", "--quiet"))
 
-    assert (process.returncode, out) == (4, "")
-    assert len(messages.splitlines()) == 1
-    assert str(folder) in messages
-    assert "No space left on device" in messages
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert len(ended.stderr.splitlines()) == 1
+    assert str(folder) in ended.stderr
+    assert "No space left on device" in ended.stderr
     assert state(folder) == state(finished["old"])
     assert {path.name for path in folder.iterdir()} == {*OUTPUTS, FAILED}
 
@@ -245,11 +248,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     as_before(folder, finished)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
 
-    process = job(folder, inputs["new"], "--quiet")
-    out, messages = process.communicate(timeout=60)
+    ended = run_command(small_disk, *words(folder, inputs["new"], "--quiet"))
 
-    assert (process.returncode, out) == (4, "")
-    assert messages == (
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert ended.stderr == (
         f"error: {folder}: outputs cannot be written here: Read-only file system; "
         "name another folder with --output-dir\n"
     )

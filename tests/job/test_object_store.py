@@ -60,7 +60,8 @@ def test_objects_have_the_bytes_of_files(
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow("more workers"))])
+@pytest.mark.slow("more workers")
+@pytest.mark.parametrize("workers", [2, 4])
 def test_the_number_of_workers_changes_nothing(prefix: Prefix, workers: int) -> None:
     cluster = ClusterSettings(workers=workers, dashboard_address="127.0.0.1:0")
     with connect(cluster) as client:

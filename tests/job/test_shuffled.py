@@ -100,6 +100,7 @@ def test_the_bytes_are_the_same_by_the_network(
 
 
 @pytest.mark.cluster
+@pytest.mark.slow("more workers")
 def test_the_bytes_are_the_same_in_several_processes(
     inputs: Path, tmp_path: Path, shuffled: dict[str, bytes]
 ) -> None:

@@ -20,6 +20,7 @@ import pytest
 from support.paths import REPOSITORY, TESTS_PATH
 from support.processes import INTERRUPTIBLE, wait_until
 from support.store import Bucket, Prefix, proxy
+from support.warm import run_command
 
 from pipeline.csv_text import remote
 from pipeline.engine import objects
@@ -265,15 +266,19 @@ def test_an_interrupt_in_the_commit_waits_for_its_end(prefix: Prefix) -> None:
         assert (FAILED in prefix.names()) != log.progress.published
 
 
-def job(prefix: Prefix, *options: str, **environment: str) -> subprocess.Popen[str]:
-    """Start the job on the sample as a user would."""
+def words(prefix: Prefix, *options: str) -> list[str]:
+    """Return the options of a job on the sample."""
     data = REPOSITORY / "data"
-    words = [
+    return [
         *("--customers", str(data / "customers.csv"), "--purchases", str(data / "purchases.csv")),
         *("--output-dir", prefix.url, "--dashboard-address", "127.0.0.1:0", "--quiet", *options),
     ]
+
+
+def job(prefix: Prefix, *options: str, **environment: str) -> subprocess.Popen[str]:
+    """Start the job as a user would."""
     return subprocess.Popen(
-        [*INTERRUPTIBLE, sys.executable, "-m", "pipeline", *words],
+        [*INTERRUPTIBLE, sys.executable, "-m", "pipeline", *words(prefix, *options)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -284,17 +289,28 @@ def job(prefix: Prefix, *options: str, **environment: str) -> subprocess.Popen[s
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for a job; return its exit code and its one line."""
     _, messages = process.communicate(timeout=200)
+    return process.returncode, one_line(messages)
+
+
+def run(prefix: Prefix, *options: str, **environment: str) -> tuple[int, str]:
+    """Run the job; return its exit code and its one line."""
+    ended = run_command(REPOSITORY, *words(prefix, *options), environment=environment)
+    return ended.returncode, one_line(ended.stderr)
+
+
+def one_line(messages: str) -> str:
+    """Return the one line of the messages, if there is any; it has no secret."""
     lines = [line for line in messages.splitlines(keepends=True) if line.strip()]
     assert len(lines) <= 1, messages
     assert os.environ["AWS_SECRET_ACCESS_KEY"] not in messages
-    return process.returncode, "".join(lines)
+    return "".join(lines)
 
 
 def test_a_second_run_is_refused_while_the_first_one_lives(prefix: Prefix) -> None:
     first = job(prefix, "--block-size", "1KiB")
     wait_until(lambda: any("/block-" in name for name in prefix.names()), first)
 
-    code, message = end(job(prefix))
+    code, message = run(prefix)
 
     assert code == 2
     assert message == (
@@ -306,13 +322,13 @@ def test_a_second_run_is_refused_while_the_first_one_lives(prefix: Prefix) -> No
 
 @pytest.mark.slow("waits for the death of a lock")
 def test_the_next_run_takes_over_from_one_that_was_killed(prefix: Prefix) -> None:
-    first = job(prefix, "--block-size", "1KiB")
+    first = job(prefix, "--block-size", "4KiB")
     wait_until(lambda: any("/block-" in name for name in prefix.names()), first)
     first.kill()
     first.communicate()
     assert prefix.uploads() == 1
 
-    assert end(job(prefix)) == (0, "")
+    assert run(prefix) == (0, "")
 
     assert prefix.names() == COMPLETE
     assert prefix.uploads() == 0
@@ -321,7 +337,7 @@ def test_the_next_run_takes_over_from_one_that_was_killed(prefix: Prefix) -> Non
 
 
 def test_an_interrupted_run_leaves_nothing(prefix: Prefix) -> None:
-    process = job(prefix, "--block-size", "1KiB")
+    process = job(prefix, "--block-size", "4KiB")
     wait_until(lambda: any("/block-" in name for name in prefix.names()), process)
     process.send_signal(signal.SIGINT)
 
@@ -334,7 +350,7 @@ def test_an_interrupted_run_leaves_nothing(prefix: Prefix) -> None:
 
 def test_a_store_that_hangs_for_a_while_is_waited_for(prefix: Prefix) -> None:
     with proxy() as server:
-        process = job(prefix, "--block-size", "1KiB", AWS_ENDPOINT_URL=server.url)
+        process = job(prefix, "--block-size", "4KiB", AWS_ENDPOINT_URL=server.url)
         wait_until(lambda: any("/block-" in name for name in prefix.names()), process)
         server.hang()
         with pytest.raises(subprocess.TimeoutExpired):
@@ -348,7 +364,7 @@ def test_a_store_that_hangs_for_a_while_is_waited_for(prefix: Prefix) -> None:
 @pytest.mark.slow("a store that is lost")
 def test_a_store_that_is_lost_ends_the_run_in_one_line(prefix: Prefix) -> None:
     with proxy() as server:
-        process = job(prefix, "--block-size", "1KiB", AWS_ENDPOINT_URL=server.url)
+        process = job(prefix, "--block-size", "4KiB", AWS_ENDPOINT_URL=server.url)
         wait_until(lambda: any("/block-" in name for name in prefix.names()), process)
         server.lose()
         code, message = end(process)
@@ -356,7 +372,7 @@ def test_a_store_that_is_lost_ends_the_run_in_one_line(prefix: Prefix) -> None:
     assert "the store does not answer; is AWS_ENDPOINT_URL right?" in message
     assert not COMPLETE & prefix.names()
 
-    assert end(job(prefix)) == (0, "")
+    assert run(prefix) == (0, "")
     assert prefix.names() == COMPLETE
     assert prefix.uploads() == 0
 
@@ -386,7 +402,7 @@ def test_a_store_that_is_lost_ends_the_run_in_one_line(prefix: Prefix) -> None:
 def test_what_is_set_wrong_is_told_in_one_line(
     prefix: Prefix, environment: dict[str, str], message: str
 ) -> None:
-    code, line = end(job(prefix, **environment))
+    code, line = run(prefix, **environment)
 
     assert code == (4 if "does not answer" in message else 2)
     assert line.startswith(f"error: {prefix.url}")
@@ -395,7 +411,7 @@ def test_what_is_set_wrong_is_told_in_one_line(
 
 
 def test_a_bucket_that_does_not_exist_is_told_in_one_line(prefix: Prefix) -> None:
-    code, line = end(job(prefix, "--output-dir", "s3://no-such-bucket/out"))
+    code, line = run(prefix, "--output-dir", "s3://no-such-bucket/out")
     assert (code, line) == (
         2,
         "error: s3://no-such-bucket/out/.lock: outputs cannot be written here: "
@@ -432,11 +448,11 @@ def denying(bucket: Bucket) -> Iterator[Any]:
 def test_a_right_that_lacks_is_named(
     prefix: Prefix, denying: Any, action: str, expected: int
 ) -> None:
-    assert end(job(prefix)) == (0, "")
+    assert run(prefix) == (0, "")
     before = prefix.contents()
     denying(prefix, action)
 
-    code, line = end(job(prefix))
+    code, line = run(prefix)
 
     assert code == expected
     assert "access is denied to these credentials; allow " in line
@@ -452,7 +468,7 @@ def test_inputs_that_may_not_be_read_are_named(
     denying(prefix, "GetObject")
 
     options = "--purchases", f"{prefix.url}/purchases.csv", "--output-dir", str(tmp_path)
-    code, line = end(job(prefix, *options))
+    code, line = run(prefix, *options)
 
     assert code == 2
     assert f"{prefix.url}/purchases.csv" in line

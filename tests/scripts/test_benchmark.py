@@ -172,6 +172,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
 
 
+@pytest.mark.slow("benchmarks")
 def test_the_breakdown_shows_every_step() -> None:
     command = [sys.executable, str(SCRIPTS / "breakdown.py"), "--data", str(REPOSITORY / "data")]
 

@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,11 +20,11 @@ from typing import IO
 
 from support.paths import REPOSITORY
 
-# Reads lines of [FOLDER, ARGUMENTS] that come with two files, standard output and standard error;
-# runs the command in a fork, and answers with its exit code.
+# Reads lists of FOLDER, ARGUMENTS and ENVIRONMENT, which come with two files, for standard output
+# and standard error; runs the command in a fork, and answers with its exit code.
 SERVER = """
 import gc, json, os, signal, socket, sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,6 +36,9 @@ from pipeline.kernels.jit import compile_all
 from pipeline.steps.chart import draw_chart
 from pipeline.steps.spending import summarize
 
+with suppress(ImportError):
+    import botocore.session
+    import s3fs
 compile_all()
 with TemporaryDirectory() as folder:
     draw_chart(summarize([], [], AgeGroups()), AgeGroups(), "", Path(folder, "chart.png"))
@@ -59,7 +63,9 @@ os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 for file, target in zip(files, (1, 2)):
     os.dup2(file, target)
     os.close(file)
-folder, arguments = json.loads(words)
+folder, arguments, environment = json.loads(words)
+os.environ.clear()
+os.environ.update(environment)
 os.chdir(folder)
 os.environ["PWD"] = folder
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -73,14 +79,17 @@ def run_command(
     *options: str,
     stdout: IO[str] | None = None,
     stderr: IO[str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command with these options in a folder; return its exit code and what it said.
 
-    What it says goes to `stdout` and `stderr` where they are given.
+    What it says goes to `stdout` and `stderr` where they are given. `environment` is added to that
+    of these tests; what is looked up by an import, as Dask's configuration is, has no effect.
     """
     with TemporaryFile("w+") as out, TemporaryFile("w+") as messages:
         files = (stdout or out).fileno(), (stderr or messages).fileno()
-        socket.send_fds(_server(), [json.dumps([str(folder), options]).encode()], files)
+        words = [str(folder), options, {**os.environ, **(environment or {})}]
+        socket.send_fds(_server(), [json.dumps(words).encode()], files)
         code = int(_server().recv(100))
         out.seek(0)
         messages.seek(0)
