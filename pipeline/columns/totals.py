@@ -19,7 +19,7 @@ from isal.isal_zlib import crc32, crc32_combine
 from pipeline.columns.arrow import bitmap, bounds, text_bytes, to_arrow
 from pipeline.kernels.sums import LIMBS, count_by_code, sum_by_code, sum_bytes, sum_pairs
 
-# For sums of decimals in Python: enough digits for any, as decimal256 has 76.
+# For sums of decimals in Python: enough digits for any.
 EXACT = Context(prec=100)
 
 # Odd constants of a multiplicative hash (those of SplitMix64).
