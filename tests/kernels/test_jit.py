@@ -39,7 +39,7 @@ def received(lookup):
 
 rows = Lookup.rows
 Lookup.rows = lambda lookup, ids: rows(received(lookup), ids)
-with connect(ClusterSettings(threads_per_worker=2, dashboard_address="")) as client:
+with connect(ClusterSettings(threads_per_worker=2, dashboard_address="127.0.0.1:0")) as client:
     for how in ("broadcast", "shuffle"):
         data = {name: (f"data/{name}.csv",) for name in ("customers", "purchases")}
         run(Settings(**data, output_dir=f"{sys.argv[1]}/{how}", join=how, fsync=False), client)
