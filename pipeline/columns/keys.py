@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from pipeline.columns.arrow import raw_text
 from pipeline.kernels.ids import hash_ids, trim_ids
 
-# For hashes that must be the same in every process, and for those of control totals: they share
-# nothing. Indexes have secret seeds.
+# For hashes that must be the same in every process. Ids that have one hash with these seeds, or
+# with the secret ones of an index, have different ones in control totals.
 _SEEDS = np.array(
     [0x5D1B9C3E2F8A4761, 0xA3C65C2D97F4B10F, 0x3E8D17B2C96F05A5, 0xC9F1482B6D7E93B7], np.uint64
 )
@@ -46,7 +46,7 @@ class TrimmedIds:
 def key_hashes(ids: pa.Array) -> np.ndarray:
     """Return a hash of each id as it is compared (uint64), for control totals; 0 if it is missing.
 
-    It shares nothing with any other hash of an id.
+    Its seeds are those of no other hash of an id.
     """
     keys = TrimmedIds(ids)
     hashes = keys.hashes(_CONTROL_SEEDS)

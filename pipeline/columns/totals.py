@@ -18,7 +18,7 @@ from pipeline.columns.arrow import bitmap, bounds, text_bytes
 from pipeline.kernels.sums import LIMBS, count_by_code, sum_by_code, sum_pairs
 from pipeline.kernels.text import sum_text
 
-# For sums of decimals in Python: enough digits for any, as decimal256 has 76.
+# For sums of decimals in Python: enough digits for any.
 EXACT = Context(prec=100)
 
 # Odd constants of a multiplicative hash (those of SplitMix64).
