@@ -42,11 +42,12 @@ def sum_purchases(combined: dd.DataFrame) -> dd.DataFrame:
 def spending_of(ledger: Ledger, groups: AgeGroups) -> pd.DataFrame:
     """Return the table of results of a run (see `summarize`)."""
     paired = ledger.all(Paired)
+    purchases = [block for block in ledger.all(BlockRead) if block.table == "purchases"]
     return summarize(
         [part.spending for part in ledger.all(Summed)],
         [block.groups for block in ledger.all(Transformed)],
         groups,
-        places=max((block.places for block in ledger.all(BlockRead)), default=0),
+        places=max((block.places for block in purchases), default=0),
         without_customer=sum(part.unmatched + part.without_id for part in paired),
     )
 

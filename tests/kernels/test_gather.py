@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.columns.arrow import TEXT
-from pipeline.columns.totals import hash_total
+from pipeline.columns.arrow import TEXT, text_bytes
+from pipeline.columns.totals import text_total
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.parse import parse
 from pipeline.csv_text.quoting import end_lines, join_fields
@@ -58,7 +58,8 @@ def test_columns_are_those_of_the_csv_module(
 
     assert len(fields) == len(rows)
     assert contents(fields) == [[row[place] or None for row in rows] for place in range(3)]
-    assert fields.hash_total() == sum(hash_total(fields.column(name)) for name in COLUMNS)
+    columns = (text_bytes(fields.column(name)) for name in COLUMNS)
+    assert fields.text_total() == sum(map(text_total, columns))
 
 
 @given(ROWS, DIALECTS, st.booleans(), st.permutations(COLUMNS), st.integers(0, 3))
@@ -85,7 +86,8 @@ def test_text_in_other_encodings_becomes_utf8(encoding: str) -> None:
     fields = parsed(written(rows, ","), Dialect(encoding=encoding), encoding)
 
     assert contents(fields) == [[row[place] or None for row in rows] for place in range(3)]
-    assert fields.hash_total() == sum(hash_total(fields.column(name)) for name in COLUMNS)
+    columns = (text_bytes(fields.column(name)) for name in COLUMNS)
+    assert fields.text_total() == sum(map(text_total, columns))
     lines = "".join(fields.lines(COLUMNS, escape=False).to_pylist())
     assert lines == written(rows, ",", lineterminator="\n")
 

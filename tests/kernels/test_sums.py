@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.kernels.sums import LIMBS, count_by_code, sum_by_code, sum_bytes, sum_pairs
+from pipeline.kernels.sums import LIMBS, count_by_code, sum_by_code, sum_pairs
 
 NUMBERS = st.integers(-(2**127), 2**127 - 1) | st.integers(-5, 5)
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.booleans(), NUMBERS), max_size=20)
@@ -42,14 +42,6 @@ def test_numbers_are_summed_and_counted_by_code(
             ]
             assert sum(limb << 32 * place for place, limb in enumerate(limbs)) == sum(chosen)
             assert counts[code] == len(chosen)
-
-
-@given(st.binary())
-@example(b"\"'\xff" * 5_000)
-def test_all_bytes_are_summed_but_quotes_and_apostrophes(data: bytes) -> None:
-    kept = data.replace(b'"', b"").replace(b"'", b"")
-
-    assert sum_bytes(np.frombuffer(data, np.uint8)) == sum(kept)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**62), st.integers(0, 2**64 - 1)), max_size=9))

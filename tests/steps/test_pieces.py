@@ -147,20 +147,10 @@ def test_every_partition_gets_its_records_whole_and_in_order(
         assert [part.to_pylist() for part in found] == [wanted[name].tolist() for name in columns]
 
 
-def test_a_null_that_becomes_empty_text_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = np.array([1, 0, 1])
-    cells = split({"text": pa.array(["a", "", "c"], TEXT)}, numbers, 2)[0]
-
-    monkeypatch.setattr(pieces_module, "_to_cells", lambda *_: cells)
-
-    assert not split({"text": pa.array(["a", None, "c"], TEXT)}, numbers, 2)[1]
-
-
 @pytest.mark.parametrize("type", [TEXT, NUMBER, pa.int64()], ids=str)
 def test_a_block_without_records_has_empty_pieces(type: pa.DataType) -> None:
-    cells, is_whole = split({"column": pa.array([], type)}, np.zeros(0, np.int64), 3)
+    cells = split({"column": pa.array([], type)}, np.zeros(0, np.int64), 3)
 
-    assert is_whole
     assert [len(piece) for piece in from_cells([cells])] == [0, 0, 0]
 
 
