@@ -130,8 +130,11 @@ def _explained(client: Client) -> Iterator[None]:
 
 def ledger_of(frame: dd.DataFrame) -> dd.DataFrame:
     """Return the lazy ledger of a dataframe: the entries of its partitions (see `ledger`)."""
-    is_ledger = list(frame.columns) == list(NO_ENTRIES.columns)
-    return frame if is_ledger else on_partitions(as_entry, frame, step="ledger")
+    return frame if _is_ledger(frame) else on_partitions(as_entry, frame, step="ledger")
+
+
+def _is_ledger(frame: dd.DataFrame) -> bool:
+    return list(frame.columns) == list(NO_ENTRIES.columns)
 
 
 def ask(client: Client, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
@@ -166,10 +169,11 @@ def _of_file(error: OSError) -> StorageError:
 
 
 class _Part(NamedTuple):
-    """A graph of tasks, and the keys of the partitions that it computes."""
+    """A graph of tasks, the keys of the partitions that it computes, and whether to keep these."""
 
     graph: dict[Any, Any]
     keys: list[Any]
+    is_kept: bool
 
 
 class _WorkersLostError(Exception):
@@ -221,13 +225,14 @@ class _Computing:
 
     def _parts(self, frame: dd.DataFrame) -> list[_Part]:
         """Return what can be started by itself: a partition, or all of them if they share tasks."""
-        if self._kept is None:
+        is_kept = self._kept is not None and not _is_ledger(frame)
+        if not is_kept:
             frame = ledger_of(frame)
         frame = frame.optimize()  # here, so that a partition's steps are one task, named after them
         graph, keys = dict(frame.__dask_graph__()), list(frame.__dask_keys__())
         if len(graph) > len(keys):
-            return [_Part(graph, keys)]
-        return [_Part({key: graph[key]}, [key]) for key in keys]
+            return [_Part(graph, keys, is_kept)]
+        return [_Part({key: graph[key]}, [key], is_kept) for key in keys]
 
     def _start(self, part: _Part) -> None:
         if self._client.status != "running":  # what is started now waits for it, half a minute
@@ -235,7 +240,7 @@ class _Computing:
         # Tasks of one submission have an order of Dask's own, and so have submissions of one time.
         how = {"sync": False, "retries": RETRIES, "fifo_timeout": "0 s"}
         futures = self._client.get(part.graph, part.keys, **how)
-        if self._kept is not None:
+        if self._kept is not None and part.is_kept:
             self._kept += futures
             names = [f"ledger-{uuid4().hex}" for _ in futures]
             futures = self._client.map(as_entry, futures, key=names, retries=RETRIES)
