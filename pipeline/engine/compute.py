@@ -126,8 +126,11 @@ def _explained(client: Client) -> Iterator[None]:
 
 def ledger_of(frame: dd.DataFrame) -> dd.DataFrame:
     """Return the lazy ledger of a dataframe: the entries of its partitions (see `ledger`)."""
-    is_ledger = list(frame.columns) == list(NO_ENTRIES.columns)
-    return frame if is_ledger else on_partitions(as_entry, frame, step="ledger")
+    return frame if _is_ledger(frame) else on_partitions(as_entry, frame, step="ledger")
+
+
+def _is_ledger(frame: dd.DataFrame) -> bool:
+    return list(frame.columns) == list(NO_ENTRIES.columns)
 
 
 def _of_file(error: OSError) -> StorageError:
@@ -146,10 +149,11 @@ def _of_file(error: OSError) -> StorageError:
 
 
 class _Part(NamedTuple):
-    """A graph of tasks, and the keys of the partitions that it computes."""
+    """A graph of tasks, the keys of the partitions that it computes, and whether to keep these."""
 
     graph: dict[Any, Any]
     keys: list[Any]
+    is_kept: bool
 
 
 class _WorkersLostError(Exception):
@@ -203,13 +207,14 @@ class _Computing:
 
     def _parts(self, frame: dd.DataFrame) -> list[_Part]:
         """Return what can be started by itself: a partition, or all of them if they share tasks."""
-        if self._kept is None:
+        is_kept = self._kept is not None and not _is_ledger(frame)
+        if not is_kept:
             frame = ledger_of(frame)
         frame = frame.optimize()  # here, so that a partition's steps are one task, named after them
         graph, keys = packed(frame.__dask_graph__()), list(frame.__dask_keys__())
         if len(graph) > len(keys):
-            return [_Part(graph, keys)]
-        return [_Part({key: graph[key]}, [key]) for key in keys]
+            return [_Part(graph, keys, is_kept)]
+        return [_Part({key: graph[key]}, [key], is_kept) for key in keys]
 
     def _start(self, part: _Part) -> None:
         if self._client.status != "running":  # what is started now waits for it, half a minute
@@ -219,7 +224,7 @@ class _Computing:
         if self._team.refused and self._fit:
             how["workers"] = self._fit
         futures = self._client.get(part.graph, part.keys, **how)
-        if self._kept is not None:
+        if self._kept is not None and part.is_kept:
             self._kept += futures
             futures = [submit(self._client, as_entry, one, name="ledger") for one in futures]
         self._done.update(futures)
