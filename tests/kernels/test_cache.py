@@ -188,11 +188,13 @@ def test_a_damaged_cache_is_compiled_again(installed: Installed, suffix: str) ->
     assert installed.run(COMPILE).startswith("True ")
 
 
+@SLOW
 def test_a_full_disk_is_no_error(installed: Installed) -> None:
     assert installed.run(LIMITED).startswith("False ")
     assert installed.run(COMPILE).startswith("False ")
 
 
+@SLOW
 def test_one_of_several_processes_compiles(installed: Installed) -> None:
     printed = printed_by([installed.start(COMPILE) for _ in range(3)])
 
