@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_line_and_changes_nothing(
         subprocess.run(["gzip", str(tmp_path / "large" / "purchases.csv")], check=True)
         (tmp_path / "large" / "purchases.csv.gz").rename(tmp_path / "large" / "purchases.csv")
 
-    ended = run_command(tmp_path, *words(folder, tmp_path / "large", "--quiet"))
+    ended = run_command(REPOSITORY, *words(folder, tmp_path / "large", "--quiet"))
 
     assert (ended.returncode, ended.stdout) == (4, "")
     assert len(ended.stderr.splitlines()) == 1
@@ -248,7 +248,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     as_before(folder, finished)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
 
-    ended = run_command(small_disk, *words(folder, inputs["new"], "--quiet"))
+    ended = run_command(REPOSITORY, *words(folder, inputs["new"], "--quiet"))
 
     assert (ended.returncode, ended.stdout) == (4, "")
     assert ended.stderr == (

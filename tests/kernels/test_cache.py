@@ -78,6 +78,9 @@ def printed_by(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
     return printed
 
 
+SLOW = pytest.mark.slow("caches")
+
+
 @pytest.fixture
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     # Not in pytest's own folder of the user, which any system may have made writable for others.
@@ -122,7 +125,7 @@ def test_a_missing_home_is_no_error(installed: Installed) -> None:
     assert not Path("/nowhere").exists()
 
 
-@pytest.mark.parametrize("place", ["itself", "parent"])
+@pytest.mark.parametrize("place", ["itself", pytest.param("parent", marks=SLOW)])
 def test_a_folder_that_others_can_write_is_not_used(installed: Installed, place: str) -> None:
     installed.close_to_writing()
     folder = installed.folder(HOME="/nowhere")
@@ -175,7 +178,7 @@ def test_checked_bounds_have_a_cache_of_their_own(installed: Installed) -> None:
     assert installed.folder() != installed.folder(NUMBA_BOUNDSCHECK="1")
 
 
-@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("suffix", [".nbi", pytest.param(".nbc", marks=SLOW)])
 def test_a_damaged_cache_is_compiled_again(installed: Installed, suffix: str) -> None:
     installed.run(COMPILE)
     (file,) = installed.folder().glob(f"*{suffix}")
@@ -185,11 +188,13 @@ def test_a_damaged_cache_is_compiled_again(installed: Installed, suffix: str) ->
     assert installed.run(COMPILE).startswith("True ")
 
 
+@SLOW
 def test_a_full_disk_is_no_error(installed: Installed) -> None:
     assert installed.run(LIMITED).startswith("False ")
     assert installed.run(COMPILE).startswith("False ")
 
 
+@SLOW
 def test_one_of_several_processes_compiles(installed: Installed) -> None:
     printed = printed_by([installed.start(COMPILE) for _ in range(3)])
 

@@ -17,7 +17,7 @@ TESTED = [
     *("tests/kernels/test_lines.py", "tests/kernels/test_moves.py"),
     *("tests/columns/test_keys.py", "tests/columns/test_id_index.py"),
 ]
-MODES = ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"]
+SLOW = pytest.mark.slow("modes of kernels")
 
 # Each reads or writes one element beyond an array.
 OVERRUNS = """
@@ -177,7 +177,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", ["NUMBA_DISABLE_JIT", pytest.param("NUMBA_BOUNDSCHECK", marks=SLOW)]
+)
 def test_kernels_pass_their_tests(mode: str, cache: Path) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
 
@@ -187,6 +189,8 @@ def test_kernels_pass_their_tests(mode: str, cache: Path) -> None:
     assert "failed" not in printed
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param("NUMBA_DISABLE_JIT", marks=SLOW), "NUMBA_BOUNDSCHECK"]
+)
 def test_an_overrun_raises(mode: str, cache: Path) -> None:
     assert set(run(["-c", OVERRUNS], mode, cache).split()) == {"caught", "done"}
