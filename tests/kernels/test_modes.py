@@ -91,7 +91,7 @@ CALLS = [
     lambda: mark_bytes(csv, some(63, np.uint8), *signs, -1, *bits, some(6)),
     lambda: mark_bytes(csv, some(64, np.uint8), *signs, -1, *bits[:3], needs[:1], some(6)),
     lambda: scan_records(
-        csv, stops[:1], lines, quotes, *signs, 2, 99, empty, empty, ends, faults
+        csv, stops[:0], lines, quotes, *signs, 2, 99, empty, empty, ends, faults
     ),
     lambda: scan_records(
         csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends[:5], faults
