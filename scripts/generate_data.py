@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns.arrow import TEXT, text_bytes
-from pipeline.csv_text.quoting import end_lines, join_fields
+from pipeline.columns.keys import key_hashes
+from pipeline.csv_text.quoting import quote
 
 CHUNK = 1_000_000
 FIRST = """
@@ -51,6 +52,13 @@ ODD_PURCHASES = {
 # no id; all are of customers that there are not; every id has two customer records.
 SKEWS = ("hot", "zipf", "missing", "unknown", "twice")
 
+# What tools write: CR LF; a column in quotes; a comma within quotes in a tenth of the purchases; ids
+# such as C-801513; UUIDs; prices with none to three places; another encoding; another country.
+SHAPES = (
+    *("plain", "crlf", "quoted", "commas", "text-ids", "uuids", "decimals", "cp1252"),
+    "semicolons",
+)
+
 
 @click.command(context_settings={"show_default": True})
 @click.option("--customers", default=2_000, help="Records of customers.csv.")
@@ -58,6 +66,7 @@ SKEWS = ("hot", "zipf", "missing", "unknown", "twice")
 @click.option("--files", default=1, help="Split each table into this many files in a folder.")
 @click.option("--odd", default=0.02, help="Share of records with an odd value.")
 @click.option("--skew", type=click.Choice(SKEWS), help="An uneven share of purchases, or of ids.")
+@click.option("--shape", type=click.Choice(SHAPES), default="plain", help="Of both files.")
 @click.option("--whole-prices", is_flag=True, help="Prices without cents.")
 @click.option("--seed", default=2024, help="Of the random numbers.")
 @click.option("--to", "folder", default="data", type=click.Path(path_type=Path))
@@ -67,6 +76,7 @@ def main(
     files: int,
     odd: float,
     skew: str | None,
+    shape: str,
     whole_prices: bool,
     seed: int,
     folder: Path,
@@ -116,7 +126,7 @@ def main(
         ("purchases", purchases, purchase_rows),
     ):
         for path, start, stop in _files(folder, name, files, count):
-            _write(path, rows, start, stop)
+            _write(path, rows, start, stop, shape)
             click.echo(f"{path}: {stop - start:,} records, {path.stat().st_size:,} bytes", err=True)
 
 
@@ -139,14 +149,62 @@ def _files(folder: Path, name: str, files: int, count: int) -> Iterator[tuple[Pa
         yield path, count * number // files, count * (number + 1) // files
 
 
-def _write(path: Path, rows: Callable[[int, int], pa.Table], start: int, stop: int) -> None:
+def _write(
+    path: Path, rows: Callable[[int, int], pa.Table], start: int, stop: int, shape: str
+) -> None:
+    delimiter, end = ";" if shape == "semicolons" else ",", "\r\n" if shape == "crlf" else "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        file.write(f"{','.join(rows(0, 0).column_names)}\n".encode())
+        file.write(f"{delimiter.join(rows(0, 0).column_names)}{end}".encode())
         for first in range(start, stop, CHUNK):
             table = rows(first, min(first + CHUNK, stop))
-            records = join_fields(column.combine_chunks() for column in table.columns)
-            file.write(text_bytes(end_lines(records)).data)
+            columns = _shaped(table, shape)
+            records = pc.binary_join_element_wise(*columns, _one(delimiter))
+            lines = text_bytes(pc.binary_join_element_wise(records, _one(""), _one(end)))
+            is_utf8 = shape != "cp1252"
+            file.write(
+                lines.data if is_utf8 else lines.tobytes().decode().encode("cp1252", "replace")
+            )
+
+
+def _shaped(table: pa.Table, shape: str) -> list[pa.Array]:
+    """Return the columns of a table as CSV fields in a shape; the same rows each time."""
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    rows, ids = np.arange(len(table)), columns["customer_id"]
+    if shape == "text-ids":
+        columns["customer_id"] = pc.binary_join_element_wise(_one("C-"), ids, _one(""))
+    elif shape == "uuids":
+        columns["customer_id"] = _uuids(ids)
+    if "price" in columns:
+        price, product = columns["price"], columns["product"]
+        if shape == "decimals":
+            columns["price"] = pc.binary_slice(price.cast(pa.large_binary()), 0, -1).cast(TEXT)
+            odd = pa.array(rows % 3 == 0)
+            columns["price"] = pc.if_else(odd, price, columns["price"])
+        elif shape == "semicolons":
+            columns["price"] = pc.replace_substring(price, ".", ",")
+        elif shape == "commas":
+            more = pc.binary_join_element_wise(product, _one("2 m"), _one(", "))
+            columns["product"] = pc.if_else(pa.array(rows % 10 == 0), more, product)
+    return [
+        _in_quotes(column) if shape == "quoted" and name in ("product", "email") else quote(column)
+        for name, column in columns.items()
+    ]
+
+
+def _uuids(ids: pa.Array) -> pa.Array:
+    """Return a text of 36 characters for each id, the same for the same id."""
+    hashes = key_hashes(ids)
+    high, low = (pc.utf8_lpad(_text(part), 20, "0") for part in (hashes, ~hashes))
+    pieces = [
+        pc.utf8_slice_codeunits(high, start, stop) for start, stop in ((0, 8), (8, 12), (12, 16))
+    ]
+    pieces += [pc.utf8_slice_codeunits(low, start, stop) for start, stop in ((0, 4), (4, 16))]
+    return pc.binary_join_element_wise(*pieces, _one("-"))
+
+
+def _in_quotes(text: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise(_one('"'), text, _one('"'), _one(""))
 
 
 def _text(numbers: np.ndarray) -> pa.Array:
