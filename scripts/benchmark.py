@@ -28,6 +28,7 @@ from dask.utils import parse_bytes
 @click.command(context_settings={"show_default": True})
 @click.option("--customers", default=1_000_000, help="Records to make.")
 @click.option("--purchases", default=10_000_000, help="Records to make.")
+@click.option("--shape", default="plain", help="Of the files, as in scripts/generate_data.py.")
 @click.option("--data", type=click.Path(path_type=Path), help="Take these files instead.")
 @click.option("--rounds", default=3, help="Runs of each engine; none after one that failed.")
 @click.option("--engines", default=",".join(ENGINES), help="Which, by commas.")
@@ -61,6 +62,7 @@ from dask.utils import parse_bytes
 def main(
     customers: int,
     purchases: int,
+    shape: str,
     data: Path | None,
     rounds: int,
     engines: str,
@@ -87,7 +89,7 @@ def main(
             source, touched = data or folder / "in", psutil.virtual_memory().available // 2
             setup = Setup(source, folder, fsync, cores, limit, time_limit, extra, touched)
             if data is None:
-                _make(setup.source, customers, purchases)
+                _make(setup.source, customers, purchases, shape)
             results = [measure(setup, [*names, *([DISK] if fsync else [])], rounds)]
     click.echo("\n\n".join(each.table() for each in results))
     if save:
@@ -96,9 +98,9 @@ def main(
         draw(results, chart)
 
 
-def _make(source: Path, customers: int, purchases: int) -> None:
+def _make(source: Path, customers: int, purchases: int, shape: str) -> None:
     script = str(Path(__file__).with_name("generate_data.py"))
-    command = [sys.executable, script, "--odd", "0", "--to", str(source)]
+    command = [sys.executable, script, "--odd", "0", "--shape", shape, "--to", str(source)]
     sizes = ["--customers", str(customers), "--purchases", str(purchases)]
     subprocess.run([*command, *sizes], check=True)
 

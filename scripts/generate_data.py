@@ -10,6 +10,7 @@ Needs the packages of the project, and about 500 MB of memory at any size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -52,8 +53,8 @@ ODD_PURCHASES = {
 # no id; all are of customers that there are not; every id has two customer records.
 SKEWS = ("hot", "zipf", "missing", "unknown", "twice")
 
-# What tools write: CR LF; a column in quotes; a comma within quotes in a tenth of the purchases; ids
-# such as C-801513; UUIDs; prices with none to three places; another encoding; another country.
+# What tools write: CR LF; a column in quotes; a comma within quotes in a tenth of the purchases;
+# ids such as C-801513; UUIDs; prices with one place or two; another encoding; another country.
 SHAPES = (
     *("plain", "crlf", "quoted", "commas", "text-ids", "uuids", "decimals", "cp1252"),
     "semicolons",
@@ -161,10 +162,10 @@ def _write(
             columns = _shaped(table, shape)
             records = pc.binary_join_element_wise(*columns, _one(delimiter))
             lines = text_bytes(pc.binary_join_element_wise(records, _one(""), _one(end)))
-            is_utf8 = shape != "cp1252"
-            file.write(
-                lines.data if is_utf8 else lines.tobytes().decode().encode("cp1252", "replace")
-            )
+            if shape == "cp1252":
+                file.write(lines.tobytes().decode().encode("cp1252", "replace"))
+            else:
+                file.write(lines.data)
 
 
 def _shaped(table: pa.Table, shape: str) -> list[pa.Array]:
@@ -187,7 +188,11 @@ def _shaped(table: pa.Table, shape: str) -> list[pa.Array]:
             more = pc.binary_join_element_wise(product, _one("2 m"), _one(", "))
             columns["product"] = pc.if_else(pa.array(rows % 10 == 0), more, product)
     return [
-        _in_quotes(column) if shape == "quoted" and name in ("product", "email") else quote(column)
+        _in_quotes(column)
+        if shape == "quoted" and name in ("product", "email")
+        else column
+        if shape == "semicolons"
+        else quote(column)
         for name, column in columns.items()
     ]
 
@@ -196,10 +201,9 @@ def _uuids(ids: pa.Array) -> pa.Array:
     """Return a text of 36 characters for each id, the same for the same id."""
     hashes = key_hashes(ids)
     high, low = (pc.utf8_lpad(_text(part), 20, "0") for part in (hashes, ~hashes))
-    pieces = [
-        pc.utf8_slice_codeunits(high, start, stop) for start, stop in ((0, 8), (8, 12), (12, 16))
-    ]
-    pieces += [pc.utf8_slice_codeunits(low, start, stop) for start, stop in ((0, 4), (4, 16))]
+    digits = pc.binary_join_element_wise(high, low, _one(""))
+    edges = pairwise((0, 8, 12, 16, 20, 32))
+    pieces = [pc.utf8_slice_codeunits(digits, start, stop) for start, stop in edges]
     return pc.binary_join_element_wise(*pieces, _one("-"))
 
 
