@@ -252,13 +252,14 @@ def quote_field(
 @kernel
 def sum_gaps(text: Bytes, edges: Int32s, rows: Int64, columns: Int64) -> Int64:
     """Return the sum of all bytes before, between and behind the rows, but quotes of any kind."""
-    found, at, width = 0, 0, columns + 1
+    found: Any = np.int64(0)
+    at, width = 0, columns + 1
     for row in range(rows + 1):
         place = row * width
         stop = edges[place] if row < rows else text.size
         while at < stop:
             byte = text[at]
-            found += 0 if byte in (QUOTE, APOSTROPHE) else byte
+            found += 0 if byte in (QUOTE, APOSTROPHE) else np.int64(byte)
             at += 1
         if row < rows:
             at += edges[place + columns] - stop
