@@ -70,6 +70,9 @@ OPTIONS = {
         _name("--first-name-column", default=Columns().first_name, help="A customer's first name."),
         _name("--last-name-column", default=Columns().last_name, help="A customer's last name."),
         _sign("--delimiter", default=Dialect().delimiter, help="Between fields; 'tab' for a tab."),
+        _sign("--quote", default=Dialect().quote, help="Around fields; 'none' if there is none."),
+        _sign("--escape", default=Dialect().escape, help="Before any character that is text."),
+        _sign("--null", default=Dialect().null, help="A field that is missing, such as '\\N'."),
         _name("--encoding", default=Dialect().encoding, help="Of files without a byte order mark."),
         _sign("--decimal", default=Dialect().decimal, help="The decimal point of numbers."),
         _sign("--thousands", default=Dialect().thousands, help="The sign between thousands."),
@@ -191,7 +194,9 @@ def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
 
     columns = {name: left.pop(f"{name}_column") for name in Columns.__dataclass_fields__}
     cluster = ClusterSettings(**take(*ClusterSettings.__dataclass_fields__))
-    dialect = take("delimiter", "encoding", "decimal", "thousands")
+    dialect = take("delimiter", "quote", "escape", "null", "encoding", "decimal", "thousands")
+    if dialect["quote"] == "none":
+        dialect["quote"] = ""
     if dialect["delimiter"] in ("tab", r"\t"):
         dialect["delimiter"] = "\t"
     settings = Settings(

@@ -15,8 +15,7 @@ from pipeline.csv_text.marks import Marks
 from pipeline.kernels.gather import ROOM, gather_fields, join_fields, measure_columns, sum_gaps
 from pipeline.kernels.marks import HIGH, NEEDS, NONE
 
-_COMMA = 0x2C
-_NO_NULL = np.empty(0, np.uint8)
+_COMMA, _QUOTE = 0x2C, 0x22
 
 
 class Fields:
@@ -26,12 +25,19 @@ class Fields:
     """
 
     def __init__(
-        self, columns: tuple[str, ...], marks: Marks, edges: np.ndarray, rows: int, encoding: str
+        self,
+        columns: tuple[str, ...],
+        marks: Marks,
+        edges: np.ndarray,
+        rows: int,
+        encoding: str,
+        null: str = "",
     ) -> None:
-        """Take what `scan.scan_records` has found in a text."""
+        """Take what `scan.scan_records` has found in a text; a field that is `null` is missing."""
         self.columns = columns
         self._marks, self._edges, self._rows = marks, edges, rows
         self._encoding = encoding
+        self._null = np.frombuffer(null.encode(), np.uint8)
         self._is_utf8 = encoding == "utf-8" or not marks.counts[HIGH]
         self._sizes = np.zeros(len(columns), np.int64)
         measure_columns(edges, rows, len(columns), self._sizes)
@@ -49,7 +55,7 @@ class Fields:
             nonlocal missing
             missing = gather_fields(
                 *(marks.text, marks.quotes, self._edges, rows, len(self.columns), place),
-                *(marks.quote_used, marks.escape, _NO_NULL, data, bounds, valid),
+                *(marks.quote_used, marks.escape_used, self._null, data, bounds, valid),
             )
 
         data, bounds = self._texts(fill, int(self._sizes[place]))
@@ -66,13 +72,13 @@ class Fields:
             return quoting.end_lines(quoting.join_fields(columns, escape))
         marks, rows = self._marks, self._rows
         ranges = self._ranges([self.columns.index(name) for name in names])
-        is_plain = marks.delimiter == _COMMA and marks.quote_used == NONE
+        is_plain = marks.delimiter == _COMMA and marks.quote == _QUOTE and self._is_as_meant
         firsts, lasts = np.array(ranges, np.int64).reshape(-1, 2).T.copy()
 
         def fill(data: np.ndarray, bounds: np.ndarray) -> None:
             join_fields(
                 *(marks.text, marks.quotes, marks.needs, self._edges, rows, len(self.columns)),
-                *(firsts, lasts, marks.delimiter, marks.quote, marks.escape, _NO_NULL),
+                *(firsts, lasts, marks.delimiter, marks.quote, marks.escape_used, self._null),
                 *(is_plain, data, bounds),
             )
 
@@ -84,11 +90,17 @@ class Fields:
     def text_total(self) -> int:
         """Return the total of the text of all fields (see `totals.text_total`)."""
         marks, width = self._marks, len(self.columns)
-        if not self._is_utf8 or marks.escape != NONE:
+        if not self._is_utf8 or marks.escape_used != NONE or len(self._null):
             return sum(text_total(text_bytes(self.column(name))) for name in self.columns)
         gaps: int = sum_gaps(marks.text, self._edges, self._rows, width)
         delimiter = text_total(np.array([marks.delimiter], np.uint8))
         return text_total(marks.text) - gaps - self._rows * (width - 1) * delimiter
+
+    @property
+    def _is_as_meant(self) -> bool:
+        """Whether the text of every field is what it means."""
+        marks = self._marks
+        return marks.quote_used == marks.escape_used == NONE and not len(self._null)
 
     def _texts(
         self, fill: Callable[[np.ndarray, np.ndarray], None], size: int

@@ -146,7 +146,7 @@ class TextFile:
         marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if begins.startswith(mark))
         self.encoding = next(marked, dialect.encoding)
         self.is_plain = self._unpacked is None
-        if not cuts_at_bytes(self.encoding, dialect.delimiter):
+        if not cuts_at_bytes(self.encoding, max(dialect.delimiter, dialect.quote, dialect.escape)):
             self.is_plain = False
             self._stream = io.BufferedReader(_ToUtf8(self._stream, self.encoding), _CHUNK)
             self.encoding = "utf-8"
@@ -221,8 +221,8 @@ class _ToUtf8(io.RawIOBase):
         return size
 
 
-def cuts_at_bytes(encoding: str, delimiter: str) -> bool:
-    """Tell whether text in `encoding` can be cut at the bytes of quotes, line ends and `delimiter`.
+def cuts_at_bytes(encoding: str, mark: str) -> bool:
+    """Tell whether text in `encoding` can be cut at the bytes of line ends and of `mark`.
 
     It can if these bytes are never part of another character and no other bytes encode them.
     """
@@ -234,7 +234,7 @@ def cuts_at_bytes(encoding: str, delimiter: str) -> bool:
     if len(text) == 256:  # one byte per character
         return not any(char.isascii() for char in text[128:])
     # In a multibyte character, all bytes but the first may be ASCII from "0" on.
-    return delimiter < "0"
+    return mark < "0"
 
 
 def _undecodable(error: UnicodeError) -> tuple[str, int]:

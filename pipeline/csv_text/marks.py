@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.kernels.marks import COUNTS, NONE, NULS, QUOTES, find_line_ends, mark_bytes
+from pipeline.kernels.marks import COUNTS, ESCAPES, NONE, NULS, QUOTES, find_line_ends, mark_bytes
 from pipeline.kernels.scan import find_record
 from pipeline.settings import Dialect
 
@@ -42,7 +42,8 @@ class Marks(NamedTuple):
         tail[: len(rest)] = rest
         stops, lines, quotes, needs = np.empty((4, -(-len(data) // _WORD)), np.uint64)
         counts = np.empty(COUNTS, np.int64)
-        signs = ord(dialect.delimiter), ord('"'), NONE
+        quote, escape = (ord(sign) if sign else NONE for sign in (dialect.quote, dialect.escape))
+        signs = ord(dialect.delimiter), quote, escape
         mark_bytes(data, tail, *signs, stops, lines, quotes, needs, counts)
         return cls(data, stops, lines, quotes, needs, counts, *signs)
 
@@ -50,6 +51,11 @@ class Marks(NamedTuple):
     def quote_used(self) -> int:
         """The quote if the text has any, else -1: then no field is looked at for it."""
         return self.quote if self.counts[QUOTES] else NONE
+
+    @property
+    def escape_used(self) -> int:
+        """The escape character if the text has any, else -1."""
+        return self.escape if self.counts[ESCAPES] else NONE
 
     def nuls(self) -> np.ndarray:
         """Return where NUL bytes are (int64)."""
@@ -65,7 +71,7 @@ def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> i
     marks = Marks.of(text, dialect)
     found: int = find_record(
         *(marks.text, marks.stops, marks.lines, marks.quotes, marks.delimiter, marks.quote_used),
-        *(dialect.max_record_size, position, at_end, _NOTHING),
+        *(marks.escape_used, dialect.max_record_size, position, at_end, _NOTHING),
     )
     return None if found == NONE else found
 
@@ -78,7 +84,7 @@ def first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | None]:
     """
     marks = Marks.of(text, dialect)
     ends = np.empty(2, np.int64)
-    find_line_ends(marks.text, marks.lines, marks.quotes, ends)
+    find_line_ends(marks.text, marks.stops, marks.lines, marks.quotes, ends)
     outside, inside = (None if end == NONE else int(end) for end in ends)
     return outside, inside
 

@@ -56,13 +56,13 @@ def parse(text: bytes, columns: tuple[str, ...], encoding: str, dialect: Dialect
     faults = np.empty(most * FAULT_SIZE + 1, np.int64)
     rows = scan_records(
         *(marks.text, marks.stops, marks.lines, marks.quotes, marks.delimiter, marks.quote_used),
-        *(len(columns), dialect.max_record_size, marks.nuls()),
+        *(marks.escape_used, len(columns), dialect.max_record_size, marks.nuls()),
         undecodable(marks.text, encoding) if marks.counts[HIGH] else _NOTHING,
         *(edges, faults),
     )
     bad = faults[1 : 1 + int(faults[0]) * FAULT_SIZE].copy()  # not all that there was room for
     return Parsed(
-        Fields(columns, marks, edges, rows, encoding),
+        Fields(columns, marks, edges, rows, encoding, dialect.null),
         Rejects(marks.text, bad, len(columns), encoding, dialect.max_record_size),
         int(marks.counts[LINE_ENDS]),
         marks,

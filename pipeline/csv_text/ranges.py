@@ -21,7 +21,6 @@ from pipeline.errors import DataError
 from pipeline.settings import Dialect
 
 _AHEAD = 1 << 12  # bytes read past a range, for the end of its last record
-_QUOTE = b'"'
 # Numbers of blocks: of a table, and for one file whose number of blocks is unknown.
 _NUMBERS, _KEPT = 1 << 32, 1 << 20
 
@@ -79,16 +78,17 @@ def find_records(block: Block, dialect: Dialect) -> Found:
     if block.exact or start >= stop:
         return Found(read_bytes(file.path, start, stop, file.version), start)
     first = start == file.start
-    # Include the byte before, which may be a line end.
-    text = _Text(file, start if first else start - 1, stop + _AHEAD)
+    # Include the byte before, which may be a line end, and those that may escape it.
+    before = 0 if first else min(start - file.start, 3 if dialect.escape else 1)
+    text = _Text(file, start - before, stop + _AHEAD)
     if first:
         return text.between(_cut(block, start, text, dialect))
-    if not text.has(_QUOTE, start, stop) and _is_outside_quotes(block, dialect):
+    if text.is_plain(start, stop, dialect) and _is_outside_quotes(block, dialect):
         begin = text.first_line(start, stop)
         if begin is None:
             return Found(b"", stop)
         return text.between(_cut(block, begin, text, dialect, text.last_line(begin, stop)))
-    begins = text.first_ends(start + dialect.max_record_size, dialect)
+    begins = text.first_ends(start - 1, start + dialect.max_record_size, dialect)
     cuts = [_cut(block, begin, text, dialect) for begin in begins if begin and begin < stop]
     return Found(b"", stop, tuple(cuts))
 
@@ -100,11 +100,11 @@ def _is_outside_quotes(block: Block, dialect: Dialect) -> bool:
     and does not count.
     """
     file, start, stop = block.file, block.start, block.stop
-    if stop - start >= dialect.max_record_size or stop == file.size:
+    if not dialect.quote or stop - start >= dialect.max_record_size or stop == file.size:
         return True
     first = max(file.start, start - dialect.max_record_size)
     before = read_bytes(file.path, first, start, file.version)
-    return _QUOTE not in before
+    return dialect.quote.encode() not in before
 
 
 def cut_again(block: Block, start: int, dialect: Dialect) -> Cut:
@@ -169,15 +169,21 @@ class _Text:
         first, last = (place - self._start for place in cut)
         return Found(self._bytes[first:last], cut.start)
 
-    def has(self, mark: bytes, start: int, stop: int) -> bool:
-        return self._bytes.find(mark, start - self._start, stop - self._start) >= 0
+    def is_plain(self, start: int, stop: int, dialect: Dialect) -> bool:
+        """Tell whether each line end from `start - 1` to `stop` is one, if they are not quoted."""
+        first, last = start - self._start, stop - self._start
+        marks = (dialect.quote, first), (dialect.escape, 0)
+        return not any(
+            mark and self._bytes.find(mark.encode(), place, last) >= 0 for mark, place in marks
+        )
 
-    def first_ends(self, stop: int, dialect: Dialect) -> tuple[int | None, int | None]:
-        """Like `marks.first_ends`, but as bytes of the file; looks up to `stop`."""
-        outside, inside = first_ends(self._bytes[: stop - self._start], dialect)
+    def first_ends(self, start: int, stop: int, dialect: Dialect) -> tuple[int | None, int | None]:
+        """Like `marks.first_ends`, but as bytes of the file; looks from `start` to `stop`."""
+        text = self._bytes[start - self._start : stop - self._start]
+        outside, inside = first_ends(text, dialect)
         return (
-            None if outside is None else self._start + outside,
-            None if inside is None else self._start + inside,
+            None if outside is None else start + outside,
+            None if inside is None else start + inside,
         )
 
     def first_line(self, start: int, stop: int) -> int | None:

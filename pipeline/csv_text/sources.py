@@ -277,7 +277,7 @@ def _columns(path: str, header: bytes, encoding: str, dialect: Dialect) -> tuple
     elif fault == "too many fields":  # as any number is
         try:
             text = header.decode(encoding).rstrip("\r\n")
-            return tuple(next(csv.reader([text], delimiter=dialect.delimiter, strict=True)))
+            return tuple(next(csv.reader([text], **_format(dialect), strict=True)))
         except UnicodeDecodeError as error:
             fault, hint = f"{error.reason} at byte {error.start}", "see --encoding"
         except csv.Error as error:
@@ -285,6 +285,15 @@ def _columns(path: str, header: bytes, encoding: str, dialect: Dialect) -> tuple
     raise UsageError(
         f"{shown(path)}: its first line is no CSV header in {encoding}: {fault}; {hint}"
     )
+
+
+def _format(dialect: Dialect) -> dict[str, Any]:
+    return {
+        "delimiter": dialect.delimiter,
+        "quotechar": dialect.quote or None,
+        "quoting": csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+        "escapechar": dialect.escape or None,
+    }
 
 
 def _check_columns(

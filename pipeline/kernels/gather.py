@@ -171,6 +171,7 @@ def join_fields(
             end = np.int64(edges[place + last + 1])
             can_copy = is_plain or (
                 delimiter == COMMA
+                and quote == QUOTE
                 and escape == NONE
                 and null.size == 0
                 and next_mark(quotes, begin, end) == end
@@ -199,9 +200,11 @@ def write_field(
     data: Any, at: Any,
 ) -> Any:  # fmt: skip
     """Write a field as CSV, with quotes only if it needs them; return where it ends."""
+    if null.size > 0 and is_equal(text, begin, end, null):
+        return at
     is_quoted = begin < end and text[begin] == quote
     inside = 1 if is_quoted else 0
-    is_simple = escape == NONE and null.size == 0
+    is_simple = escape == NONE
     if is_simple and next_mark(needs, begin + inside, end - inside) == end - inside:
         size = end - begin - 2 * inside
         copy_short(data, at, text, begin + inside, size)
@@ -215,17 +218,14 @@ def write_field(
         at += end - begin + 1
         data[at] = QUOTE
         return at + 1
-    return quote_field(text, quotes, begin, end, quote, escape, null, data, at)
+    return quote_field(text, quotes, begin, end, quote, escape, data, at)
 
 
 @rare
 def quote_field(
-    text: Any, quotes: Any, begin: Any, end: Any, quote: Any, escape: Any, null: Any, data: Any,
-    at: Any,
-) -> Any:  # fmt: skip
+    text: Any, quotes: Any, begin: Any, end: Any, quote: Any, escape: Any, data: Any, at: Any
+) -> Any:
     """Write any field as CSV; return where it ends."""
-    if null.size > 0 and is_equal(text, begin, end, null):
-        return at
     # First what the field means, which is then moved apart for its quotes.
     size = copy_content(text, quotes, begin, end, quote, escape, data, at)
     extra, must_quote = 0, False
@@ -253,12 +253,13 @@ def quote_field(
 @kernel
 def sum_gaps(text: Bytes, edges: Int32s, rows: Int64, columns: Int64) -> Int64:
     """Return the total of all text before, between and behind the rows (see `text.sum_text`)."""
-    found, at, width = 0, 0, columns + 1
+    found: Any = np.int64(0)
+    at, width = 0, columns + 1
     for row in range(rows + 1):
         place = row * width
         stop = edges[place] if row < rows else text.size
         while at < stop:
-            found += weight_of(text[at])
+            found += np.int64(weight_of(text[at]))
             at += 1
         if row < rows:
             at += edges[place + columns] - stop

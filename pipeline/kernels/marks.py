@@ -64,7 +64,7 @@ def mark_bytes(
     characters there are, and whether any byte is no ASCII or is NUL.
     """
     ends = marks = wanted = escapes = 0
-    high, nuls, after_cr, carry = U(0), U(0), U(0), U(0)
+    high, nuls, after_cr, carry, escaped_cr = U(0), U(0), U(0), U(0), U(0)
     whole = text.size >> 6
     for word in range(stops.size):
         is_whole = word < whole
@@ -84,10 +84,13 @@ def mark_bytes(
         need = commas | around | lf | cr
         if escape != NONE:
             escaping = equal_bits(some, at, escape) & kept
-            if (escaping | carry) != U(0):
+            if (escaping | carry | escaped_cr) != U(0):
                 escapes += count_bits(escaping)
                 escaped, carry = escaped_bits(escaping, carry)
-                stop &= ~escaped
+                # A CR LF is escaped as one.
+                both = (escaped & cr) << U(1) | escaped_cr
+                escaped_cr = (escaped & cr) >> U(63)
+                stop &= ~(escaped | both & lf)
                 found &= ~escaped
         stops[word], lines[word], quotes[word], needs[word] = stop, first, found, need
         ends += count_bits(first)
@@ -112,6 +115,12 @@ def next_mark(marks: Any, at: Any, stop: Any) -> Any:
         if marks[word] != U(0):
             return min((word << 6) + first_bit(marks[word]), stop)
     return stop
+
+
+@inner
+def is_marked(marks: Any, at: Any) -> Any:
+    """Return whether there is a mark at `at`."""
+    return (marks[at >> 6] >> U(at & 63)) & U(1) != U(0)
 
 
 @inner
@@ -154,7 +163,9 @@ def line_stop(text: Any, lines: Any, start: Any) -> Any:
 
 
 @kernel
-def find_line_ends(text: Bytes, lines: UInt64s, quotes: UInt64s, ends: Int64sOut) -> None:
+def find_line_ends(
+    text: Bytes, stops: UInt64s, lines: UInt64s, quotes: UInt64s, ends: Int64sOut
+) -> None:
     """Find the places after the first line end outside quotes and after the first one inside.
 
     The text is assumed to begin outside quotes; if it does not, the two swap. A quote at the first
@@ -167,6 +178,9 @@ def find_line_ends(text: Bytes, lines: UInt64s, quotes: UInt64s, ends: Int64sOut
         at = next_mark(lines, at, size)
         if at >= size or (text[at] == CR and at + 1 == size):
             return
+        if not is_marked(stops, at):  # it is escaped
+            at += 1
+            continue
         while quote < at:
             inside = 1 - inside
             quote = next_mark(quotes, quote + 1, size)

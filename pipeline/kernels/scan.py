@@ -32,6 +32,7 @@ from pipeline.kernels.marks import (
     U,
     behind_line_end,
     count_marks,
+    is_marked,
     line_stop,
     marks_from,
     next_mark,
@@ -119,6 +120,7 @@ def scan_records(
     quotes: UInt64s,
     delimiter: Int64,
     quote: Int64,
+    escape: Int64,
     columns: Int64,
     max_size: Int64,
     nuls: Int64s,
@@ -149,7 +151,8 @@ def scan_records(
             continue
         start, limit, reason, detail = at, at + max_size, 0, 0
         place = row * width
-        if start < known and next_mark(lines, start, size) < known:
+        # Unless line ends may be escaped: then that need not be within quotes.
+        if escape == NONE and start < known and next_mark(lines, start, size) < known:
             end, stop = line_stop(text, lines, start)
             reason = fault_of_line(text, stops, quotes, start, stop, limit, delimiter, quote)
             if reason != UNCLOSED or (is_closed and known <= limit):
@@ -170,6 +173,8 @@ def scan_records(
                 known, is_closed = stop, fields > 0
                 end, stop = line_stop(text, lines, start)
                 reason = fault_of_line(text, stops, quotes, start, stop, limit, delimiter, quote)
+                if reason == TOO_LONG and stop <= limit:  # it goes on behind an escaped line end
+                    reason = UNCLOSED
             elif nul < nuls.size and nuls[nul] < stop:
                 reason, detail = NUL, nuls[nul] - start
             elif bad < undecodable.size and undecodable[bad] < stop:
@@ -198,6 +203,7 @@ def find_record(
     quotes: UInt64s,
     delimiter: Int64,
     quote: Int64,
+    escape: Int64,
     max_size: Int64,
     position: Int64,
     at_end: Int64,
@@ -215,8 +221,9 @@ def find_record(
         if next_quote < start:
             next_quote = next_mark(quotes, start, size)
         end, stop = line_stop(text, lines, start)
-        if next_quote < end:  # it may go on behind its line
-            joins = start < known and end < known
+        # It may go on behind its line: in quotes, or because the line end is escaped.
+        if next_quote < end or (end < size and not is_marked(stops, end)):
+            joins = escape == NONE and start < known and end < known
             if joins:
                 why = fault_of_line(text, stops, quotes, start, stop, limit, delimiter, quote)
                 joins = why == UNCLOSED
@@ -237,7 +244,7 @@ def find_record(
                     known = whole if is_closed else found
         if not at_end:
             # A CR at the end may be half of a CR LF.
-            if stop == size and text[size - 1] != LF:
+            if stop == size and (text[size - 1] != LF or not is_marked(stops, size - 1)):
                 return NONE
             if is_open and size < limit:
                 return NONE

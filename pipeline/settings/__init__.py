@@ -121,9 +121,9 @@ class Columns:
 class Dialect:
     """The format of the input files.
 
-    `encoding` applies to files without a byte order mark. `decimal` is the decimal point of
-    numbers, `thousands` their thousands separator (empty: none). A record longer than
-    `max_record_size` bytes is rejected.
+    `encoding` is that of files without a byte order mark, `decimal` the decimal point of numbers,
+    `thousands` their other sign. Longer records than `max_record_size` bytes are rejected. `quote`
+    is around quoted fields, what follows `escape` is text, a field that is `null` is missing.
     """
 
     delimiter: str = ","
@@ -131,13 +131,16 @@ class Dialect:
     decimal: str = "."
     thousands: str = ""
     max_record_size: int = 1 << 20
+    quote: str = '"'
+    escape: str = ""
+    null: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0':
-            raise UsageError(
-                f"the delimiter is one ASCII character but no quote or line end, "
-                f"not {self.delimiter!r}"
-            )
+        marks = {"delimiter": self.delimiter, "quote": self.quote, "escape": self.escape}
+        used = [mark for what, mark in marks.items() if mark or what == "delimiter"]
+        for mark in used:
+            if not re.fullmatch("[^\r\n\0\x80-\U0010ffff]", mark) or used.count(mark) > 1:
+                raise UsageError(f"{', '.join(marks)}: each one ASCII character, not {mark!r}")
         try:
             encoding = codecs.lookup(self.encoding).name
             bytes(range(256)).decode(encoding, "replace")  # fails for base64, which is not text
@@ -147,15 +150,16 @@ class Dialect:
             ) from error
         # Byte order marks are detected with any encoding.
         object.__setattr__(self, "encoding", encoding.removesuffix("-sig"))
-        signs = (self.decimal, self.thousands)
         taken = '0123456789+-eE"\r\n'
         if len(self.decimal) != 1 or len(self.thousands) > 1 or self.decimal == self.thousands:
             raise UsageError(
                 "the signs within numbers are one character each and differ, "
                 f"not {self.decimal!r} and {self.thousands!r}"
             )
-        if any(sign and sign in taken for sign in signs):
+        if any(sign and sign in taken for sign in (self.decimal, self.thousands)):
             raise UsageError(f"a sign within numbers cannot be one of {taken.strip()!r}")
+        if not self.null.isascii() or set(self.null) & {self.delimiter, *self.quote, *"\r\n\0"}:
+            raise UsageError(f"a text for missing fields has no such characters: {self.null!r}")
         if not 2 <= self.max_record_size <= _GIB // 4:
             raise UsageError("the largest size of a record is at least 2 bytes, at most 256 MiB")
 

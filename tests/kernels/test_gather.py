@@ -53,8 +53,8 @@ def contents(fields: Fields) -> list[list[str | None]]:
 def test_columns_are_those_of_the_csv_module(
     rows: list[tuple[str, ...]], dialect: Dialect, quoting: int, is_ended: bool
 ) -> None:
-    text = written(rows, dialect.delimiter, quoting=quoting, lineterminator="\n")
-    fields = parsed(text if is_ended else text.removesuffix("\n"), dialect)
+    text = written(rows, dialect.delimiter, quoting=quoting)
+    fields = parsed(text if is_ended else text.removesuffix("\r\n"), dialect)
 
     assert len(fields) == len(rows)
     assert contents(fields) == [[row[place] or None for row in rows] for place in range(3)]

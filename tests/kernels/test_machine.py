@@ -121,7 +121,7 @@ def test_bytes_are_compared_64_at_a_time(text: bytes, byte: int, at: int) -> Non
 
 @given(WORDS.filter(bool))
 def test_bits_are_found_and_counted(word: int) -> None:
-    first, count = first_and_count(np.uint64(word))
+    first, count = map(int, first_and_count(np.uint64(word)))
 
     assert word % (1 << first) == 0
     assert word >> first & 1

@@ -74,7 +74,7 @@ mark_bytes(csv, some(64, np.uint8), 44, 34, -1, *bits, some(6))
 stops, lines, quotes, needs = bits
 signs, empty = (44, 34), some(0)
 ends, faults = some(9, np.int32), some(16)
-assert scan_records(csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends, faults) == 2
+assert scan_records(csv, stops, lines, quotes, *signs, -1, 2, 99, empty, empty, ends, faults) == 2
 plain, bounds, valid = some(99, np.uint8), some(3), some(1, np.uint8)
 column = (csv, quotes, ends, 2, 2, 1, 34, -1, none)
 rest = (csv, quotes, needs, ends, 2, 2, some(1), some(1) + 1, *signs, -1, none, 0)
@@ -91,16 +91,16 @@ CALLS = [
     lambda: mark_bytes(csv, some(63, np.uint8), *signs, -1, *bits, some(6)),
     lambda: mark_bytes(csv, some(64, np.uint8), *signs, -1, *bits[:3], needs[:1], some(6)),
     lambda: scan_records(
-        csv, stops[:0], lines, quotes, *signs, 2, 99, empty, empty, ends, faults
+        csv, stops[:0], lines, quotes, *signs, -1, 2, 99, empty, empty, ends, faults
     ),
     lambda: scan_records(
-        csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends[:5], faults
+        csv, stops, lines, quotes, *signs, -1, 2, 99, empty, empty, ends[:5], faults
     ),
     lambda: scan_records(
-        csv, stops, lines, quotes, *signs, 2, 99, empty, empty, ends, faults[:5]
+        csv, stops, lines, quotes, *signs, -1, 2, 99, empty, empty, ends, faults[:5]
     ),
-    lambda: find_record(csv, stops, lines[:1], quotes, *signs, 99, csv.size, 1, ends),
-    lambda: find_line_ends(csv, lines[:1], quotes, bounds),
+    lambda: find_record(csv, stops, lines[:1], quotes, *signs, -1, 99, csv.size, 1, ends),
+    lambda: find_line_ends(csv, stops, lines[:1], quotes, bounds),
     lambda: count_lines_before(lines, some(1) + 999, bounds),
     lambda: measure_columns(ends, 4, 2, some(2)),
     lambda: measure_columns(ends, 2, 2, some(1)),

@@ -348,6 +348,28 @@ HEADERS = [
     Case("Headers", "a quote within a name", 'a,b,24"\n1,2,3\n', [("1", "2", "3")]),
 ]  # fmt: skip
 
+MYSQL = Dialect(quote="", escape="\\", null="\\N")
+SPARK = Dialect(escape="\\")
+OTHER_DIALECTS = [
+    Case("Dialects", "no quotes", 'a,b\n1,"Deluxe\n2,24"\n', [("1", '"Deluxe'), ("2", '24"')],
+         dialect=Dialect(quote="")),
+    Case("Dialects", "other quotes", "a,b\n'1','x,''y'''\n2,\"z\n", [("1", "x,'y'"), ("2", '"z')],
+         dialect=Dialect(quote="'")),
+    Case("Dialects", "a text for missing fields", 'a,b\nNA,x\n1,NA\n2,"NA"\n3,NAN\n',
+         [(None, "x"), ("1", None), ("2", "NA"), ("3", "NAN")], dialect=Dialect(null="NA")),
+    Case("Dialects", "as MySQL exports",
+         "a,b\n1,\\N\n2,a\\,b\n3,x\\\ny\n\\N,\\\\\n4,\\\r\nz\n",
+         [("1", None), ("2", "a,b"), ("3", "x\ny"), (None, "\\"), ("4", "\r\nz")], dialect=MYSQL),
+    Case("Dialects", "as MySQL exports, too few fields", "a,b\n1\\,\n2,x\n3\\\n,y\n",
+         [("2", "x"), ("3\n", "y")], [(2, 4, "too few fields")], dialect=MYSQL),
+    Case("Dialects", "as Spark exports", 'a,b\n1,"say \\"hi\\", x"\n2,"24\\""\n3,"x\\\\"\n',
+         [("1", 'say "hi", x'), ("2", '24"'), ("3", "x\\")], dialect=SPARK),
+    Case("Dialects", "an escaped quote does not close", 'a,b\n1,"x\\"\n2,y\n3,z\n',
+         [("2", "y"), ("3", "z")], [(2, 4, "unclosed quote")], dialect=SPARK),
+    Case("Dialects", "an escape character at the end", "a,b\n1,x\\", [("1", "x\\")],
+         dialect=SPARK),
+]  # fmt: skip
+
 CASES = [
     *RFC_4180,
     *LINE_ENDS,
@@ -358,4 +380,5 @@ CASES = [
     *FILES,
     *BAD_RECORDS,
     *HEADERS,
+    *OTHER_DIALECTS,
 ]
