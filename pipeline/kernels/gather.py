@@ -26,7 +26,6 @@ from pipeline.kernels.machine import copy_short
 from pipeline.kernels.marks import COMMA, CR, LF, NONE, QUOTE, next_mark
 from pipeline.kernels.text import weight_of
 
-APOSTROPHE = 0x27
 ROOM = 16  # bytes that results have beyond their end, so that short texts are copied at once
 
 
