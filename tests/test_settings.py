@@ -12,17 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.settings import (
-    AgeGroups,
-    ClusterSettings,
-    Columns,
-    Dialect,
-    Limit,
-    Limits,
-    Settings,
-    TableLimits,
-    parse_size,
-)
+from pipeline.settings import AgeGroups, ClusterSettings, Columns, Dialect, Settings, parse_size
+from pipeline.settings.limits import Limit, Limits, TableLimits
 
 UNITS = {
     "": 1,

@@ -9,15 +9,8 @@ from typing import Any
 import click
 
 from pipeline.errors import UsageError
-from pipeline.settings import (
-    AgeGroups,
-    ClusterSettings,
-    Columns,
-    Dialect,
-    Limits,
-    Settings,
-    parse_size,
-)
+from pipeline.settings import AgeGroups, ClusterSettings, Columns, Dialect, Settings, parse_size
+from pipeline.settings.limits import Limits
 
 
 class _Size(click.ParamType):

@@ -44,10 +44,13 @@ class Team:
         again = []
         for future in futures:
             workers = await self._client.run_on_scheduler(erred_on, future.key)
+            error = await future.exception()
             unfit = workers is None  # it is tried again already
             for worker in workers or ():
+                if isinstance(error, ImportError):  # a worker without the package may not answer
+                    self._note(worker, unanswered(error))
                 unfit |= await self._is_unfit(worker)
-            if unfit or isinstance(await future.exception(), UnfitError):
+            if unfit or isinstance(error, UnfitError):
                 again.append(future)
         await self.keep_off(again)
         return again
@@ -74,10 +77,13 @@ class Team:
 
     async def _ask(self, fitness: Fitness, workers: list[str]) -> None:
         for worker, fault in (await find_faults(self._client, fitness, workers)).items():
-            self._known.add(worker)
-            if fault and worker not in self.refused:
-                self.refused[worker] = f"{worker} {fault.text}; {fault.remedy}"
-                self._say(f"a worker is not used: {self.refused[worker]}")
+            self._note(worker, fault)
+
+    def _note(self, worker: str, fault: Fault | None) -> None:
+        self._known.add(worker)
+        if fault and worker not in self.refused:
+            self.refused[worker] = f"{worker} {fault.text}; {fault.remedy}"
+            self._say(f"a worker is not used: {self.refused[worker]}")
 
 
 async def find_faults(

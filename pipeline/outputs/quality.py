@@ -18,7 +18,8 @@ from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
 from pipeline.outputs.examples import SUCH_AS, Examples, LineOf
-from pipeline.settings import MAX_AGE, TABLES, Limit, Settings
+from pipeline.settings import MAX_AGE, Settings
+from pipeline.settings.limits import TABLES, Limit
 from pipeline.steps.join import Paired
 from pipeline.steps.read import BlockRead
 

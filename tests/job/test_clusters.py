@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +51,7 @@ def kill(client: Client, workers: list[str]) -> None:
         client.run(os._exit, 1, workers=[worker], on_error="ignore")
 
 
+@pytest.mark.slow("odd clusters")
 def test_a_run_starts_the_first_worker_of_an_adaptive_cluster(tmp_path: Path) -> None:
     with local_cluster(0) as client:
         client.cluster.adapt(minimum=0, maximum=2)
@@ -60,7 +61,7 @@ def test_a_run_starts_the_first_worker_of_an_adaptive_cluster(tmp_path: Path) ->
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
-@pytest.mark.parametrize("blocks", [1, 20])
+@pytest.mark.parametrize("blocks", [1, pytest.param(20, marks=pytest.mark.slow("odd clusters"))])
 def test_the_only_worker_may_restart(tmp_path: Path, blocks: int) -> None:
     with local_cluster(1) as client:
         run(sample(tmp_path), client, Acting(blocks, lambda: kill(client, holders(client))))
@@ -68,6 +69,7 @@ def test_the_only_worker_may_restart(tmp_path: Path, blocks: int) -> None:
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
+@pytest.mark.slow("odd clusters")
 def test_workers_may_come(tmp_path: Path) -> None:
     with local_cluster(1) as client:
         run(sample(tmp_path), client, Acting(5, lambda: client.cluster.scale(3)))
@@ -75,6 +77,7 @@ def test_workers_may_come(tmp_path: Path) -> None:
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
+@pytest.mark.slow("odd clusters")
 def test_workers_may_leave(tmp_path: Path) -> None:
     with local_cluster(3) as client:
 
@@ -86,6 +89,7 @@ def test_workers_may_leave(tmp_path: Path) -> None:
     assert (tmp_path / COMBINED).read_bytes() == EXPECTED
 
 
+@pytest.mark.slow("odd clusters")
 def test_every_holder_of_the_lookup_may_be_lost(tmp_path: Path) -> None:
     with local_cluster(2) as client:
         run(sample(tmp_path), client, Acting(10, lambda: kill(client, holders(client))))
@@ -117,7 +121,18 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
 
 
 @pytest.mark.parametrize(
-    "fault", ["lacks it", "has another source (", "has pandas 2.0.0 for ", "does not see this fold"]
+    "fault",
+    [
+        "lacks it",
+        *(
+            pytest.param(fault, marks=pytest.mark.slow("odd clusters"))
+            for fault in (
+                "has another source (",
+                "has pandas 2.0.0 for ",
+                "does not see this fold",
+            )
+        ),
+    ],
 )
 def test_a_late_worker_that_cannot_do_the_job_gives_its_tasks_back(
     tmp_path: Path, others: dict[str, dict[str, str]], fault: str
@@ -150,6 +165,7 @@ def test_a_late_worker_that_cannot_do_the_job_gives_its_tasks_back(
     assert (tmp_path / "out" / COMBINED).read_bytes() == EXPECTED
 
 
+@pytest.mark.slow("odd clusters")
 def test_where_only_workers_are_left_that_cannot_do_the_job_it_ends(
     tmp_path: Path, others: dict[str, dict[str, str]]
 ) -> None:
@@ -168,35 +184,6 @@ def test_where_only_workers_are_left_that_cannot_do_the_job_it_ends(
             pytest.raises(ClusterError, match=r"^for 2 s, no worker but such as cannot .* lacks"),
         ):
             run(sample(tmp_path / "out"), client, Acting(5, replace_worker))
-
-
-def test_tasks_wait_for_a_worker_that_can_do_them(
-    tmp_path: Path, others: dict[str, dict[str, str]]
-) -> None:
-    """Also where another one is idle."""
-    (tmp_path / "machines").mkdir()
-    with Processes(tmp_path / "machines") as processes, ThreadPoolExecutor(1) as pool:
-        processes.start_scheduler()
-        fit = processes.start_worker()
-
-        def replace_worker() -> None:
-            processes.start_worker(**others["lacks it"])
-            fit.kill()
-
-            def start_once_it_is_refused() -> None:
-                wait_until(lambda: refusals(told))
-                processes.start_worker()
-
-            started.append(pool.submit(start_once_it_is_refused))
-
-        started: list[Future[None]] = []
-        with connect(ClusterSettings(processes.address, wait_for_workers=60)) as client:
-            told = Acting(5, replace_worker)
-            run(sample(tmp_path / "out"), client, told)
-        started[0].result()
-
-    assert len(refusals(told)) == 1
-    assert (tmp_path / "out" / COMBINED).read_bytes() == EXPECTED
 
 
 @pytest.mark.slow("time that others wait")
@@ -233,7 +220,13 @@ def marks_of(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("matched/*") if path.is_file()]
 
 
-@pytest.mark.parametrize("how", ["lost", "stale", "torn"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "lost",
+        *(pytest.param(how, marks=pytest.mark.slow("odd clusters")) for how in ("stale", "torn")),
+    ],
+)
 def test_marks_that_are_not_those_of_their_block_end_the_run(
     tmp_path: Path, client: Client, how: str
 ) -> None:
@@ -272,7 +265,7 @@ def test_marks_take_little_beside_the_output(tmp_path: Path, client: Client) -> 
     assert sum(sizes) <= 0.05 * (tmp_path / COMBINED).stat().st_size
 
 
-@pytest.mark.parametrize("runs", [2, 4])
+@pytest.mark.parametrize("runs", [2, pytest.param(4, marks=pytest.mark.slow("odd clusters"))])
 def test_runs_in_threads_share_one_worker(tmp_path: Path, runs: int) -> None:
     with local_cluster(1) as client, ThreadPoolExecutor(runs) as pool:
         folders = [tmp_path / str(number) for number in range(runs)]
@@ -282,7 +275,9 @@ def test_runs_in_threads_share_one_worker(tmp_path: Path, runs: int) -> None:
     assert all((folder / COMBINED).read_bytes() == EXPECTED for folder in folders)
 
 
-@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+@pytest.mark.parametrize(
+    "join", [pytest.param("broadcast", marks=pytest.mark.slow("odd clusters")), "shuffle"]
+)
 def test_a_client_need_not_be_the_default(
     tmp_path: Path, join: Literal["broadcast", "shuffle"]
 ) -> None:

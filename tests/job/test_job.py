@@ -26,7 +26,8 @@ from pipeline.engine.cluster import connect
 from pipeline.engine.progress import Progress, Work
 from pipeline.errors import DataError
 from pipeline.outputs.names import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
-from pipeline.settings import ClusterSettings, Limits
+from pipeline.settings import ClusterSettings
+from pipeline.settings.limits import Limits
 from pipeline.steps import blocks
 
 CUSTOMERS = ["customer_id", "first_name", "last_name", "email", "age"]

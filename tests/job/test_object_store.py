@@ -21,7 +21,8 @@ from pipeline import Settings, run
 from pipeline.engine.cluster import connect
 from pipeline.errors import DataError, UsageError
 from pipeline.outputs.names import CHART, COMBINED, FAILED, OUTPUTS, REJECTED, REPORT, SPENDING
-from pipeline.settings import ClusterSettings, Limits
+from pipeline.settings import ClusterSettings
+from pipeline.settings.limits import Limits
 
 SAMPLE = REPOSITORY / "outputs"
 COMPLETE = {COMBINED, SPENDING, CHART, REPORT}

@@ -16,7 +16,7 @@ from pipeline import Settings
 from pipeline.engine.progress import Progress, Work
 from pipeline.errors import DataError
 from pipeline.outputs.names import COMBINED, FAILED, REPORT, SPENDING
-from pipeline.settings import Limits
+from pipeline.settings.limits import Limits
 
 CUSTOMERS = "customer_id,first_name,last_name,age\n1001,Ada,Byron,36\n1002,Bo,Chu,20\n"
 PURCHASES = "customer_id,product,price\n1001,Lamp,19.90\n1002,Cup,10.00\n"

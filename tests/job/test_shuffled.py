@@ -113,7 +113,11 @@ def test_the_bytes_are_the_same_in_several_processes(
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(
-    "phase", [pytest.param("customers", marks=pytest.mark.slow("lost clusters")), "purchases"]
+    "phase",
+    [
+        pytest.param(phase, marks=pytest.mark.slow("lost clusters"))
+        for phase in ("customers", "purchases")
+    ],
 )
 def test_a_process_that_is_killed_loses_no_piece(
     inputs: Path, tmp_path: Path, shuffled: dict[str, bytes], phase: str

@@ -22,7 +22,8 @@ from pipeline.errors import UsageError
 from pipeline.job import run
 from pipeline.outputs.names import COMBINED, REJECTED
 from pipeline.outputs.rejected import write_rejected
-from pipeline.settings import Columns, Dialect, Limits, Settings
+from pipeline.settings import Columns, Dialect, Settings
+from pipeline.settings.limits import Limits
 from pipeline.steps.read import PARSED, BlockRead, NumberColumn, Wanted, read_block
 
 COLUMNS = Columns(id="a", amount="b")

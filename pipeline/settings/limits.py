@@ -1,0 +1,123 @@
+"""How many bad records a run accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+
+from pipeline.errors import UsageError
+
+TABLES = "customers", "purchases"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many of some records may be bad: a number, or a share of all of them.
+
+    Without either, any number but all of them: a result of nothing is only accepted where a limit
+    of 100% asks for it.
+    """
+
+    count: int | None = None
+    share: Decimal | None = None
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Limit:
+        """Parse `100` or `0.5%`; raise UsageError, which names the option, for anything else."""
+        number, percent = text.removesuffix("%").strip(), text.endswith("%")
+        try:
+            value = Decimal(number)
+        except InvalidOperation:
+            value = Decimal(-1)
+        if not value.is_finite() or value < 0 or (value > 100 if percent else value % 1):
+            raise UsageError(
+                f"{option}: '{text}' is neither a number of records nor a share; "
+                "write it as 100 or 0.5%"
+            )
+        return cls(share=value / 100) if percent else cls(count=int(value))
+
+    @property
+    def allows_all(self) -> bool:
+        """Whether even a result of nothing is accepted."""
+        return self.share == 1
+
+    def allows(self, bad: int, among: int) -> bool:
+        """Return whether `bad` records of `among` are within the limit."""
+        if self.count is not None:
+            return bad <= self.count
+        return self.share is None or bad <= self.share * among
+
+    def __str__(self) -> str:
+        """Return the limit as `parse` takes it."""
+        if self.share is not None:
+            return f"{(self.share * 100).normalize():f}%"
+        return "" if self.count is None else str(self.count)
+
+
+@dataclass(frozen=True)
+class TableLimits:
+    """How many records of one table may be bad.
+
+    `rejected`: records that cannot be read. `unusable`: ages or amounts that are neither empty nor
+    numbers. `unmatched`: purchases with an id that no customer has.
+    """
+
+    rejected: Limit = field(default_factory=Limit)
+    unusable: Limit = field(default_factory=Limit)
+    unmatched: Limit = field(default_factory=Limit)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many records of each table may be bad. Of customers, none can be `unmatched`."""
+
+    customers: TableLimits = field(default_factory=TableLimits)
+    purchases: TableLimits = field(default_factory=TableLimits)
+
+    @classmethod
+    def parse(
+        cls,
+        rejected: Sequence[str] = (),
+        unusable: Sequence[str] = (),
+        unmatched: Sequence[str] = (),
+    ) -> Limits:
+        """Parse limits, each `N` or `P%` for both tables, or `purchases=P%` for one.
+
+        A limit for one table goes before a limit for both. Raises UsageError if one is invalid.
+        """
+        found: dict[str, dict[str, Limit]] = {table: {} for table in TABLES}
+        for kind, texts in (
+            ("rejected", rejected),
+            ("unusable", unusable),
+            ("unmatched", unmatched),
+        ):
+            option = f"--max-{kind}"
+            for table, text in by_table(texts, option).items():
+                if kind != "unmatched" or table == "purchases":
+                    found[table][kind] = Limit.parse(text, option)
+                elif any(text.startswith("customers=") for text in texts):
+                    raise UsageError(
+                        f"{option}: a customer without purchases is not counted; "
+                        "write the limit without 'customers='"
+                    )
+        return cls(*(TableLimits(**found[table]) for table in TABLES))
+
+
+def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Return the value of an option for each table that has one.
+
+    Each text is a value for both tables, or for one: `purchases=VALUE`. Raises UsageError if two
+    are for the same.
+    """
+    found: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        is_own = bool(equals) and name in TABLES
+        target = own if is_own else found
+        for table in (name,) if is_own else TABLES:
+            if table in target:
+                raise UsageError(f"{option} is given twice; give it once, or once for each table")
+            target[table] = value if is_own else text
+    return {**found, **own}
