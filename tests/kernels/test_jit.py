@@ -113,7 +113,9 @@ def test_nothing_is_compiled_after_set_up(tmp_path: Path) -> None:
     assert int(count) >= len(KERNELS)
     assert first.startswith(f"{count} of {count} kernels compiled in ")
     assert second.startswith(f"0 of {count} kernels compiled in ")
-    assert runs.endswith("{True}\n")
+    were_cached = runs.splitlines()[-1]  # None: these runs did not need it
+    assert "True" in were_cached
+    assert "False" not in were_cached
 
 
 def test_the_help_does_not_wait_for_numba() -> None:
