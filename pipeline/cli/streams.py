@@ -20,7 +20,7 @@ def outlive_readers() -> None:
     for name, kind in (("stdout", _Lasting), ("stderr", _Dropping)):
         stream = getattr(sys, name)
         if stream is None:  # closed when this process started
-            lasting = open(os.devnull, "w")  # noqa: SIM115  # stays open until the process ends
+            lasting = open(os.devnull, "w")  # noqa: SIM115  # the process writes to it until it ends
         else:
             lasting = io.TextIOWrapper(
                 io.BufferedWriter(kind(stream.fileno(), "w", closefd=False)),
