@@ -150,7 +150,8 @@ def find_files(table: str, paths: Iterable[str]) -> tuple[str, ...]:
 
     `paths` are files, globs or folders (all `*.csv` in them, compressed ones too), local or fsspec
     URLs. Files of a glob or folder are in order of their names. Raises UsageError naming the path
-    at which no file is, or the file that is named twice, and StorageError if a file system fails.
+    at which no file is, or the file that is found twice, in any form, and StorageError if a file
+    system fails.
     """
     files: list[str] = []
     for path in paths:
@@ -207,7 +208,22 @@ def _find_in(system: fsspec.AbstractFileSystem, inner: str, path: str) -> list[s
         matches = system.glob(inner)
         named = matches if not _is_visible(inner) else filter(_is_visible, matches)
         found = [file for file in named if system.isfile(file)]
+    _refuse_two_forms(found, path)
     return [_with_protocol(path, system, file) for file in sorted(found)]
+
+
+def _refuse_two_forms(found: Iterable[str], path: str) -> None:
+    """Raise UsageError if a folder or glob has a file and its compressed form: records twice."""
+    forms: dict[str, str] = {}
+    for file in sorted(found):
+        ending = next((ending for ending in COMPRESSIONS if file.endswith(ending)), "")
+        other = forms.setdefault(file.removesuffix(ending), file)
+        if other != file:
+            one, two = (shown(each.rpartition("/")[2]) for each in (other, file))
+            raise UsageError(
+                f"'{shown(path)}' has both '{one}' and '{two}', whose records would count twice; "
+                "name a glob that takes one of them, such as '*.csv', or each file to take both"
+            )
 
 
 def _is_visible(path: str) -> bool:

@@ -98,6 +98,17 @@ def test_a_file_that_is_named_twice_is_refused(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("path", ["", "*"])
+def test_a_file_beside_its_compressed_form_is_refused(folder: Path, path: str) -> None:
+    (folder / "a.csv.gz").write_bytes(gzip.compress((folder / "a.csv").read_bytes()))
+
+    with pytest.raises(UsageError, match=r"has both 'a\.csv' and 'a\.csv\.gz', whose records"):
+        opened(folder / path)
+
+    opened(folder / "a.csv", folder / "a.csv.gz")  # by hand, both are taken
+    opened(folder / "*.csv")
+
+
 @pytest.mark.parametrize("other", ["deeper/../a.csv", "link.csv", "linked/a.csv"])
 def test_a_file_that_is_named_twice_by_other_paths_is_refused(folder: Path, other: str) -> None:
     (folder / "deeper").mkdir(exist_ok=True)
