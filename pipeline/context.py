@@ -110,7 +110,7 @@ class Job(Blocks):
         return Broadcast(lookup, nobody, self.place.below("matched"), slices)
 
     def shuffle(self) -> Shuffle:
-        """Return the shuffle join, once a sample of purchases has told which ids are hot."""
+        """Return the shuffle join; looks for hot ids in a sample of purchases first."""
         plan = self.plan
         how = self.client, plan.purchases, self.block_size, self.dialect
         return Shuffle(

@@ -34,7 +34,7 @@ _FITTING = Context(prec=NUMBER.precision, traps=[InvalidOperation, Inexact])
 
 
 def parse_numbers(text: pa.Array, dialect: Dialect | None = None) -> pa.Array:
-    """Return the numbers in `text` (large_string) as decimals; null for text that is no number.
+    """Return the numbers in `text` (large_string) as decimals; null where it is not a number.
 
     See `parse_with_places`.
     """
@@ -45,7 +45,7 @@ def parse_with_places(text: pa.Array, dialect: Dialect | None = None) -> tuple[p
     """Return the numbers in `text` (large_string), and the most places with which one is written.
 
     `dialect` gives the decimal point and the optional thousands separator. Numbers are decimals,
-    null for text that is no number. Their type is decimal128(19, p), with the most places p, if
+    null where the text is not a number. Their type is decimal128(19, p), with the most places p, if
     each fits into 64 bits without its point, else, and without any number, decimal128(38, 18).
     Places count up to 18.
     """

@@ -80,7 +80,7 @@ def first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | None]:
     """Return the positions after the first line end outside quotes and the first one inside.
 
     `text` is assumed to begin outside quotes; if it does not, the two swap. A quote at the first
-    byte does not count. A position is None if there is no such line end, or if its LF may follow.
+    byte does not count. None means that there is no such line end, or that its LF may still follow.
     """
     marks = Marks.of(text, dialect)
     ends = np.empty(2, np.int64)

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _WAITS = (1, 2, 4, 8, 16)  # seconds, at most, before a request is tried again
 _PASSING = errno.EIO, errno.ETIMEDOUT  # a quota does not pass
 _PATIENCE = 60  # seconds; a request that fails later is not tried again
-CONNECT, ANSWER = 10, 60  # seconds until a server that keeps silent counts as lost
+CONNECT, ANSWER = 10, 60  # seconds until a server that does not respond counts as lost
 _REPLACED = errno.EEXIST, errno.ESTALE  # as `remote_errors` says it
 _NO_RANGES = "the server sends no ranges of a file, so workers cannot share it; download it first"
 _AHEAD = 8 << 20  # bytes of a stream that are read at once
@@ -97,7 +97,7 @@ def told(path: str) -> Iterator[None]:
 def again(path: str, action: Callable[[], T]) -> T:
     """Return what a request about the URL `path` returns; try it again while the server fails.
 
-    Six times, and not after a minute: a server that keeps silent is asked once. Raises OSError.
+    Six times, and not after a minute: a server that does not respond is asked once. Raises OSError.
     """
     end = time.monotonic() + _PATIENCE
     for wait in (*_WAITS, None):

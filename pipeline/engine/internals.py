@@ -54,10 +54,7 @@ def packed(graph: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def task_of(key: str, function: Callable[..., Any], *args: Any) -> Task:
-    """Return a task that calls a function, with the results of futures where these are in `args`.
-
-    Also of those in a list.
-    """
+    """Return a task that calls a function with the results of all futures in `args`, lists too."""
     return Task(key, function, *(List(*arg) if isinstance(arg, list) else arg for arg in args))
 
 

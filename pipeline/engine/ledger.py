@@ -1,9 +1,9 @@
 """The ledger: what every step counts in a partition, carried beside its data.
 
-What a step counts is a frozen dataclass of that step, its totals. They are added to the partition's
-entry, which travels in pandas' own `DataFrame.attrs`; the last step returns the entry in place of
-the data. So one pass over the data gives the result and its proof, with one Dask task per
-partition. The client receives one small entry as each partition ends.
+What a step counts is a frozen dataclass of that step, its totals. Each partition has an entry of
+them, stored in `DataFrame.attrs`; the last step returns the entry instead of the data. So one pass
+over the data gives the result and its proof, with one Dask task per partition. The client receives
+one small entry as each partition ends.
 """
 
 from __future__ import annotations

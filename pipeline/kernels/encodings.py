@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from pipeline.kernels.jit import Bytes, BytesOut, Int64, Int64s, Int64sOut, kernel
+from pipeline.kernels.jit import Bytes, BytesOut, Int64, Int64s, Int64sOut, inner, kernel
 from pipeline.kernels.machine import first_bit, high_bits
 from pipeline.kernels.marks import U
+
+
+@inner
+def skip_ascii(text: Any, at: Any) -> Any:
+    """Return the place of the first byte from 0x80 on, not before `at`; without any, the end."""
+    while at + 64 <= text.size:
+        high = high_bits(text, at)
+        if high != U(0):
+            return at + first_bit(high)
+        at += 64
+    while at < text.size and text[at] < 0x80:
+        at += 1
+    return at
 
 
 @kernel
@@ -17,15 +32,10 @@ def find_no_utf8(text: Bytes, places: Int64sOut) -> Int64:
     """
     size, at, found = text.size, 0, 0
     while at < size:
-        if at + 64 <= size:
-            high = high_bits(text, at)
-            at += 64 if high == U(0) else first_bit(high)
-            if high == U(0):
-                continue
+        at = skip_ascii(text, at)
+        if at == size:
+            break
         first = text[at]
-        if first < 0x80:
-            at += 1
-            continue
         more = 1 if first < 0xE0 else 2 if first < 0xF0 else 3
         lowest = 0xA0 if first == 0xE0 else 0x90 if first == 0xF0 else 0x80
         highest = 0x9F if first == 0xED else 0x8F if first == 0xF4 else 0xBF
@@ -52,12 +62,10 @@ def find_undefined(text: Bytes, undefined: Bytes, places: Int64sOut) -> Int64:
     """
     size, at, found = text.size, 0, 0
     while at < size:
-        if at + 64 <= size:
-            high = high_bits(text, at)
-            at += 64 if high == U(0) else first_bit(high)
-            if high == U(0):
-                continue
-        if text[at] >= 0x80 and undefined[text[at]] != 0:
+        at = skip_ascii(text, at)
+        if at == size:
+            break
+        if undefined[text[at]] != 0:
             if found < places.size:
                 places[found] = at
             found += 1

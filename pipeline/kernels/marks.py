@@ -169,7 +169,7 @@ def find_line_ends(
     """Find the places after the first line end outside quotes and after the first one inside.
 
     The text is assumed to begin outside quotes; if it does not, the two swap. A quote at the first
-    byte does not count. A place is -1 if there is no such line end, or if its LF may follow.
+    byte does not count. -1 means that there is no such line end, or that its LF may still follow.
     """
     size, at, inside = text.size, 0, 0
     ends[0] = ends[1] = NONE
