@@ -1,0 +1,129 @@
+"""A scheduler and workers on this machine."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import warnings
+from typing import Any
+
+import dask
+from distributed import LocalCluster, Nanny, Worker
+
+from pipeline.engine.internals import serve_dashboard_on_demand
+from pipeline.errors import (
+    ClusterError,
+    PipelineError,
+    StorageError,
+    UsageError,
+    causes,
+    system_fault,
+)
+from pipeline.settings import ClusterSettings
+
+# Threads of a worker besides those that work: of event loops, of connections, of opening files.
+_OTHER_THREADS = 6
+_CLOSES_WITHIN = 1.0  # seconds
+# Errors of an address at which a process cannot listen.
+_NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EACCES, errno.EAFNOSUPPORT)
+
+
+def rare_timers(profiled: bool) -> dict[str, object]:
+    """Return what makes Dask interrupt the threads that work less often; the user's own wins.
+
+    By default, it samples every thread 100 times a second and times its event loops 50 times a
+    second: 10 % of the CPU of a run on two processes.
+    """
+    timers = {
+        "distributed.worker.profile.enabled": profiled,
+        "distributed.admin.tick.interval": "500ms",
+    }
+    own = dask.config.collect()  # of files and environment
+    return {key: value for key, value in timers.items() if dask.config.get(key, None, own) is None}
+
+
+def start_local_cluster(settings: ClusterSettings, threads: int, level: int) -> LocalCluster:
+    """Start a cluster whose workers share `threads`, unless the settings give each a number.
+
+    `level` is that of its log. Raises what `cluster.connect` raises where no cluster starts.
+    """
+    each = settings.threads_per_worker or max(1, threads // settings.workers)
+    try:
+        _try_threads(settings.workers * (each + _OTHER_THREADS))
+        with warnings.catch_warnings():
+            # If the port is taken, Dask uses another one, and the real link is printed.
+            warnings.filterwarnings("ignore", message="Port .* is already in use")
+            cluster = LocalCluster(
+                n_workers=settings.workers,
+                threads_per_worker=each,
+                processes=settings.workers > 1,
+                worker_class=_LocalNanny if settings.workers > 1 else _LocalWorker,
+                memory_limit=settings.memory_limit,
+                dashboard_address=settings.dashboard_address,
+                scheduler_kwargs={"dashboard": False},  # served on demand
+                silence_logs=level,
+            )
+    except (OSError, RuntimeError) as error:
+        raise _not_started(error, settings) from error
+    serve_dashboard_on_demand(cluster.scheduler)
+    return cluster
+
+
+def _try_threads(count: int) -> None:
+    """Start so many threads at once, and end them; raise RuntimeError if the system refuses one.
+
+    Dask's event loop may wait forever for what a thread that it could not start would have done.
+    """
+    end = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
+
+
+def _not_started(error: Exception, settings: ClusterSettings) -> PipelineError:
+    """Return what to raise for an error at the start of a local cluster."""
+    for cause in causes(error):
+        if not isinstance(cause, OSError):
+            continue
+        if cause.filename:
+            return StorageError(
+                f"{cause.filename}: the workers' temporary folder cannot be made: "
+                f"{cause.strerror}; name another one with DASK_TEMPORARY_DIRECTORY or TMPDIR"
+            )
+        if isinstance(cause, socket.gaierror) or cause.errno in _NO_ADDRESS:
+            return UsageError(
+                f"--dashboard-address: this machine cannot listen at "
+                f"'{settings.dashboard_address}': {cause.strerror}; write it as 127.0.0.1:8787, or "
+                "127.0.0.1:0 for any free port"
+            )
+    return system_fault(error) or ClusterError(
+        f"no local cluster starts here: {str(error).rstrip('.')}; --debug shows more, and "
+        "--workers 1 needs no process of its own"
+    )
+
+
+class _LocalWorker(Worker):
+    """A worker in this process, whose HTTP server also listens on this machine only."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "dashboard_address": "127.0.0.1:0"})
+
+    async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
+        """Close, without waiting long for tasks that an interrupt or an error has made useless."""
+        return await super().close(timeout, *args, **options)
+
+
+class _LocalNanny(Nanny):
+    """Keeps a worker in a process of its own, and kills one that is slow to close."""
+
+    async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
+        """Close the process, in the same way."""
+        return await super().close(timeout, *args, **options)
