@@ -17,7 +17,13 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from pipeline.csv_text.files import shown
 from pipeline.engine.cluster import Answer, ask, no_workers_timeout
-from pipeline.engine.internals import is_shuffle_fault, packed, worker_states, works
+from pipeline.engine.internals import (
+    is_shuffle_fault,
+    packed,
+    prefer_workers,
+    worker_states,
+    works,
+)
 from pipeline.engine.ledger import NO_ENTRIES, Entry, as_entry, entries_in
 from pipeline.engine.memory import release_freed_memory
 from pipeline.engine.partitions import on_partitions
@@ -169,7 +175,9 @@ class _Computing:
         self._client, self._frames, self._kept = client, iter(frames), kept
         self._queue = deque[_Part]()  # what is next
         self._fit: list[str] = []  # workers
+        self._shares_tasks = False
         self._done = as_completed(loop=client.loop)
+        self._fetched: Sequence[Future] = ()  # done, but lost if their worker is lost now
         self._team = current_team() or Team(client, str)
 
     def __enter__(self) -> _Computing:
@@ -217,12 +225,13 @@ class _Computing:
         return [_Part({key: graph[key]}, [key], is_kept) for key in keys]
 
     def _start(self, part: _Part) -> None:
+        self._shares_tasks |= len(part.keys) > 1
         if self._client.status != "running":  # what is started now waits for it, half a minute
             raise CommClosedError
         # Tasks of one submission have an order of Dask's own, and so have submissions of one time.
-        how = {"sync": False, "retries": RETRIES, "fifo_timeout": "0 s"}
+        how: dict[str, Any] = {"sync": False, "retries": RETRIES, "fifo_timeout": "0 s"}
         if self._team.refused and self._fit:
-            how["workers"] = self._fit
+            how |= {"workers": self._fit, "allow_other_workers": True}  # workers may be lost
         futures = self._client.get(part.graph, part.keys, **how)
         if self._kept is not None and part.is_kept:
             self._kept += futures
@@ -244,33 +253,23 @@ class _Computing:
         raise _WorkersLostError
 
     async def _next_batch(self) -> list[Entry]:
-        futures: list[Future] = []
-        while not futures:
-            futures = [await self._done.__anext__(), *self._done.next_batch(block=False)]
-            futures = await self._accepted(futures)
+        futures = [await self._done.__anext__(), *self._done.next_batch(block=False)]
         return [entry for rows in await self._results(futures) for entry in entries_in(rows)]
 
     async def _next_result(self) -> None:
-        futures: list[Future] = []
-        while not futures:
-            futures = await self._accepted([await self._done.__anext__()])
-        if futures[0].status == "error":
-            await self._results(futures)  # raises what the task has raised
-
-    async def _accepted(self, futures: list[Future]) -> list[Future]:
-        """Return tasks that have ended, without those that a worker should not have done."""
-        failed = [future for future in futures if future.status == "error"]
-        again = await self._team.take_back(failed)
-        self._done.update(again)
-        return [future for future in futures if future not in again]
+        future = await self._done.__anext__()
+        if future.status == "error":
+            await self._results([future])  # raises what the task has raised
 
     async def _results(self, futures: Sequence[Future]) -> list[Any]:
+        self._fetched = futures
         try:
             found: list[Any] = await self._client.gather(list(futures), asynchronous=True)
         except CommClosedError:
             raise
         except OSError as error:
             raise _of_file(error) from error
+        self._fetched = ()
         return found
 
     async def _workers_lost(self) -> None:
@@ -288,13 +287,23 @@ class _Computing:
                 workers = [one for one in workers if one["address"] not in self._team.refused]
                 self._note(workers)
                 if self._team.refused:
-                    await self._team.keep_off(list(self._done.futures))
+                    await self._keep_to_fit_workers()
                 if any(map(works, workers)):
                     last_seen = time.monotonic()
                 elif workers:
                     await self._client.run(release_freed_memory, on_error="ignore")
             except OSError:  # the futures report a lost scheduler
                 last_seen = time.monotonic()
+
+    async def _keep_to_fit_workers(self) -> None:
+        """Raises ClusterError where a task cannot be taken from a worker that is not fit."""
+        if self._shares_tasks:
+            raise ClusterError(
+                "Dask's shuffle cannot go on, for a worker came that cannot do the job: "
+                f"{next(iter(self._team.refused.values()))}; then run the job again"
+            )
+        keys = [future.key for future in (*self._done.futures, *self._fetched)]
+        await self._client.run_on_scheduler(prefer_workers, keys, self._fit)
 
     def _note(self, workers: Iterable[dict[str, Any]]) -> None:
         self._fit = [worker["address"] for worker in workers]

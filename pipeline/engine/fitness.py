@@ -21,6 +21,7 @@ from pipeline.csv_text.files import shown, version_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.package import source_digest
 from pipeline.engine.places import Place
+from pipeline.engine.portable import give_back
 from pipeline.engine.shared import forget, shared
 
 # Those whose versions this package's tasks and their results depend on.
@@ -48,10 +49,6 @@ class Fault(NamedTuple):
     text: str
     remedy: str
     has_grown: str = ""
-
-
-class UnfitError(Exception):
-    """The worker of a task is not fit for it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Fitness:
         forget(self.token, _KIND)
 
     def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that first raises UnfitError in a process that is not fit."""
+        """Return a function whose task is given back by a process that is not fit."""
         return _Guarded(self, function)
 
     def _look(self, sizes: Mapping[str, int]) -> Fault | None:
@@ -123,8 +120,8 @@ class _Guarded:
         self._fitness, self._function = fitness, function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if fault := self._fitness.fault():
-            raise UnfitError(fault.text)
+        if self._fitness.fault():
+            give_back()
         return self._function(*args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -9,11 +9,11 @@ import operator
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from tempfile import gettempdir
-from time import time
 from typing import Any
 
 import cloudpickle
@@ -24,8 +24,12 @@ from distributed.shuffle._exceptions import P2PConsistencyError
 from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler
 
-_NOWHERE = "no worker"
+from pipeline.engine.package import source_digest
+from pipeline.engine.portable import OPEN_TASK
+
 _PACKAGE = b"pipeline"
+_OPEN = Task(None, pickle.loads, OPEN_TASK)
+_source = cache(source_digest)
 
 
 async def worker_states(client: Client) -> list[dict[str, Any]]:
@@ -48,7 +52,7 @@ def packed(graph: dict[Any, Any]) -> dict[Any, Any]:
     """Return a graph whose tasks name this package only within bytes, which the task itself opens.
 
     A worker that lacks the package would end as it receives any other task: Dask unpickles it in
-    the stream that connects the worker to the scheduler. This way, that task fails, and no more.
+    the stream that connects the worker to the scheduler. This way, it gives the task back.
     """
     return {key: _packed(node) if type(node) is Task else node for key, node in graph.items()}
 
@@ -63,7 +67,7 @@ def _packed(task: Task) -> Task:
     _Pickler(data, protocol=5).dump(task)
     if _PACKAGE not in data.getvalue():
         return task
-    opened = Task(None, pickle.loads, data.getvalue())
+    opened = Task(None, operator.call, _OPEN, data.getvalue(), _source())
     results = Dict({key: TaskRef(key) for key in task.dependencies})
     return Task(task.key, operator.call, opened, results, _data_producer=task.data_producer)
 
@@ -78,51 +82,20 @@ class _Pickler(cloudpickle.Pickler):
         return super().reducer_override(obj)
 
 
-def erred_on(key: Any, dask_scheduler: Scheduler) -> list[str] | None:
-    """Return the workers on which a task failed for good, or what it depends on; None if none did.
+def prefer_workers(keys: list[Any], workers: list[str], dask_scheduler: Scheduler) -> None:
+    """Have tasks, and what they still wait for, done by some workers while any of these is there.
 
-    Dask tells the client what was raised, not where. Runs on the scheduler.
+    Dask takes such a wish only when a task is submitted. Tasks that Dask's shuffle has bound to
+    their workers stay there. Runs on the scheduler.
     """
-    task = dask_scheduler.tasks.get(key)
-    if task is None or task.state != "erred":
-        return None
-    return sorted((task.exception_blame or task).erred_on or ())
-
-
-def retry_elsewhere(
-    keys: list[Any], unfit: list[str], retries: int, dask_scheduler: Scheduler
-) -> None:
-    """Keep tasks, and what they still wait for, off some workers; try again those that failed.
-
-    Those that are on these workers are taken back: there, they may wait forever for a result that
-    cannot be unpickled. Dask can say where a task may run, not where it may not, and new workers
-    are in no such list: so call it again and again. Without any other worker, tasks wait. Runs on
-    the scheduler.
-    """
-    stimulus = f"retry-elsewhere-{time()}"
-    fit = set(dask_scheduler.workers) - set(unfit)
     found, stack = set(), [dask_scheduler.tasks[key] for key in keys if key in dask_scheduler.tasks]
     while stack:
         task = stack.pop()
-        if task in found or task.state == "memory":
-            continue
-        found.add(task)
-        stack.extend(task.dependencies)
-        # Dask's own shuffle has chosen its workers.
-        if "shuffle_original_restrictions" not in (task.annotations or {}):
-            task.worker_restrictions = fit or {_NOWHERE}
-    if erred := [task.key for task in found if task.state == "erred"]:
-        for task in found:
-            task.retries = max(task.retries, retries)
-        dask_scheduler.stimulus_retry(erred)
-    for task in found:
-        if task.processing_on and task.processing_on.address not in fit:
-            dask_scheduler._reschedule(task.key, stimulus_id=stimulus)
-    for address in fit:
-        waiting = dask_scheduler.bulk_schedule_unrunnable_after_adding_worker(
-            dask_scheduler.workers[address]
-        )
-        dask_scheduler.transitions(waiting, stimulus)
+        if task not in found and task.state != "memory":
+            found.add(task)
+            stack.extend(task.dependencies)
+            if task.loose_restrictions or not task.worker_restrictions:
+                task.worker_restrictions, task.loose_restrictions = set(workers), True
 
 
 def is_shuffle_fault(error: RuntimeError) -> bool:

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from pipeline.engine.portable import Portable
+
 _KEY = "ledger"
 T = TypeVar("T")
 
@@ -26,10 +28,8 @@ class Number:
     following: int
 
 
-class Entry:
+class Entry(Portable):
     """The totals of one partition, one object of each type."""
-
-    __slots__ = ("_totals",)
 
     def __init__(self, *totals: Any) -> None:
         self._totals = {type(one): one for one in totals}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
@@ -13,8 +13,8 @@ from distributed import Client, Future
 
 from pipeline.csv_text.files import version_of
 from pipeline.engine.cluster import ask
-from pipeline.engine.fitness import INSTALL, Fault, Fitness, UnfitError, not_here
-from pipeline.engine.internals import erred_on, packed, retry_elsewhere, task_of
+from pipeline.engine.fitness import INSTALL, Fault, Fitness, not_here
+from pipeline.engine.internals import packed, task_of
 from pipeline.engine.package import source_digest
 
 _ANSWER = 10.0  # seconds
@@ -22,10 +22,11 @@ RETRIES = 2  # a file system may fail once and then recover
 
 
 class Team:
-    """Which workers a run does not use, and why; what they were to do is given to others.
+    """Which workers a run does not use, and why.
 
     `fitness` is what a worker has to have; until it is known, nobody is refused. `say` tells of
-    each worker that is refused. They are not ended: other jobs may use them.
+    each worker that is refused. They are not ended: other jobs may use them. They give back what
+    tasks they still get.
     """
 
     def __init__(self, client: Client, say: Callable[[str], object]) -> None:
@@ -33,33 +34,6 @@ class Team:
         self.fitness: Fitness | None = None
         self.refused: dict[str, str] = {}
         self._known = set[str]()
-
-    async def take_back(self, futures: Sequence[Future]) -> list[Future]:
-        """Return those of some failed tasks that are tried again, since their worker was not fit.
-
-        Raises nothing: what another worker failed, or a lost one, has failed.
-        """
-        if self.fitness is None:
-            return []
-        again = []
-        for future in futures:
-            workers = await self._client.run_on_scheduler(erred_on, future.key)
-            error = await future.exception()
-            unfit = workers is None  # it is tried again already
-            for worker in workers or ():
-                if isinstance(error, ImportError):  # a worker without the package may not answer
-                    self._note(worker, unanswered(error))
-                unfit |= await self._is_unfit(worker)
-            if unfit or isinstance(error, UnfitError):
-                again.append(future)
-        await self.keep_off(again)
-        return again
-
-    async def keep_off(self, futures: Sequence[Future]) -> None:
-        """Have tasks done by fit workers only, of those that there are now."""
-        keys = [future.key for future in futures]
-        if keys:
-            await self._client.run_on_scheduler(retry_elsewhere, keys, list(self.refused), RETRIES)
 
     async def look_at(self, workers: Iterable[str]) -> None:
         """Ask workers that have come since the last time whether they are fit.
@@ -70,10 +44,6 @@ class Team:
         if new and self.fitness:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ask(self.fitness, new), _ANSWER)
-
-    async def _is_unfit(self, worker: str) -> bool:
-        await self.look_at([worker])
-        return worker in self.refused
 
     async def _ask(self, fitness: Fitness, workers: list[str]) -> None:
         for worker, fault in (await find_faults(self._client, fitness, workers)).items():

@@ -11,13 +11,14 @@ import pyarrow as pa
 from pipeline.columns.arrow import TEXT, bounds, chunks, join_texts, to_text
 from pipeline.columns.flat import Flat
 from pipeline.columns.id_index import IdIndex
+from pipeline.engine.portable import Portable
 from pipeline.settings import UNKNOWN
 from pipeline.steps.read import ID, KEY, ORDER
 from pipeline.steps.render import CUSTOMER, totals_of
 from pipeline.steps.transform import AGE_GROUP
 
 
-class Lookup(Flat):
+class Lookup(Portable, Flat):
     """Rendered customers, indexed by id; read-only.
 
     Has one row per customer and a last row for ids without a customer: the text `no_customer`, in

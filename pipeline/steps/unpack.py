@@ -22,6 +22,7 @@ from pipeline.csv_text.unpacked import BlockStream
 from pipeline.engine.cluster import ask
 from pipeline.engine.ledger import NO_ENTRIES, Entry, Number, entry_with
 from pipeline.engine.partitions import from_blocks
+from pipeline.engine.portable import Portable
 from pipeline.engine.shared import forget, shared
 from pipeline.engine.team import submit
 from pipeline.errors import UsageError
@@ -121,7 +122,7 @@ class Unpacking:
 
 
 @dataclass(frozen=True)
-class _Unpacked(UnpackedBlock):
+class _Unpacked(Portable, UnpackedBlock):
     """A block, and the worker that has read the file up to its end."""
 
     worker: str = ""

@@ -15,12 +15,11 @@ import dask
 import numpy as np
 import pytest
 from bokeh.client import pull_session
-from distributed import Client, wait
+from distributed import Client
 from support.paths import REPOSITORY
 
 from pipeline.engine.cluster import connect, dashboard_link
 from pipeline.engine.internals import (
-    erred_on,
     packed,
     spill_folder,
     task_of,
@@ -45,7 +44,7 @@ def test_a_packed_task_does_what_it_did(client: Client) -> None:
     first, second = client.map(np.array, [[1, 2], [4, 1]], pure=False)
     graph = packed({"union": task_of("union", united, [first, second])})
 
-    assert b"pipeline" in graph["union"].args[0].args[0]
+    assert b"pipeline" in graph["union"].args[0].args[1]
     assert graph["union"].dependencies == {first.key, second.key}
     (found,) = client.get(graph, ["union"], sync=False)
     assert found.result().tolist() == [5, 3]
@@ -55,16 +54,6 @@ def test_what_names_nothing_of_the_package_is_not_packed() -> None:
     task = task_of("negative", abs, -1)
 
     assert packed({"negative": task}) == {"negative": task}
-
-
-def test_the_worker_on_which_a_task_failed_is_known(client: Client) -> None:
-    failed = client.submit(int, "seven", pure=False)
-    after = client.submit(abs, failed, pure=False)
-    wait([after])
-    (worker,) = client.nthreads()
-
-    assert client.run_on_scheduler(erred_on, after.key) == [worker]
-    assert client.run_on_scheduler(erred_on, client.submit(abs, -1).key) is None
 
 
 def test_workers_are_known_to_work(client: Client) -> None:

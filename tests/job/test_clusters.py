@@ -166,6 +166,29 @@ def test_a_late_worker_that_cannot_do_the_job_gives_its_tasks_back(
 
 
 @pytest.mark.slow("odd clusters")
+@pytest.mark.parametrize("fault", ["lacks it", "has another source ("])
+def test_the_only_fit_worker_may_be_lost_where_another_one_cannot_do_the_job(
+    tmp_path: Path, others: dict[str, dict[str, str]], fault: str
+) -> None:
+    (tmp_path / "machines").mkdir()
+    with Processes(tmp_path / "machines") as processes:
+        processes.start_scheduler()
+        fit = processes.start_worker()
+
+        with connect(ClusterSettings(processes.address)) as client:
+
+            def replace_worker() -> None:
+                processes.start_worker(**others[fault])
+                fit.kill()
+                wait_until(lambda: len(Processes.workers(client)) == 1)
+                processes.start_worker()
+
+            run(sample(tmp_path / "out"), client, Acting(5, replace_worker))
+
+    assert (tmp_path / "out" / COMBINED).read_bytes() == EXPECTED
+
+
+@pytest.mark.slow("odd clusters")
 def test_where_only_workers_are_left_that_cannot_do_the_job_it_ends(
     tmp_path: Path, others: dict[str, dict[str, str]]
 ) -> None:

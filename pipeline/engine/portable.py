@@ -1,0 +1,121 @@
+"""Objects and tasks that reach any process, also one that lacks this package or has another.
+
+Dask unpickles what a task needs in the streams between processes. One object that cannot be
+unpickled there stops the worker for good (dask/distributed#6705), whoever else uses it.
+"""
+
+from __future__ import annotations
+
+import operator
+import pickle
+import time
+from collections.abc import Callable
+from functools import partial
+from inspect import getsource
+from typing import Any
+
+from distributed import Reschedule
+
+_PAUSE = 0.2  # seconds: an idle worker may get the same task back at once
+
+
+def give_back() -> None:
+    """Have another worker do this task; raises Reschedule."""
+    time.sleep(_PAUSE)
+    raise Reschedule
+
+
+class Portable:
+    """An object that stays sealed where its class cannot be imported, and is passed on like that.
+
+    Its arrays travel out of band, without a copy. Slots are not supported.
+    """
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if protocol < 5:  # a copy within this process
+            return super().__reduce_ex__(protocol)
+        buffers: list[pickle.PickleBuffer] = []
+        made = partial(_restored, type(self), self.__dict__)
+        data = pickle.dumps(made, protocol, buffer_callback=buffers.append)
+        return operator.call, (_OPEN_OBJECT, data, buffers)
+
+
+def _restored(kind: type, state: dict[str, Any]) -> Any:
+    made: Any = object.__new__(kind)
+    if hasattr(made, "__setstate__"):
+        made.__setstate__(state)
+    else:
+        made.__dict__.update(state)
+    return made
+
+
+def open_object(data: bytes, buffers: list[Any]) -> Any:
+    """Return what a Portable was; where that cannot be unpickled, what can be sent on.
+
+    Travels as its source, which it finds in the global name `source`.
+    """
+    import operator
+    import pickle
+
+    try:
+        return pickle.loads(data, buffers=buffers)()
+    except Exception:  # whatever differs there
+        text = globals()["source"]
+
+    class Opener:
+        def __reduce__(self) -> tuple[Any, ...]:
+            names = {"source": text, "names": {"source": text}}
+            return eval, ("exec(source, names) or names['open_object']", names)
+
+    class Sealed:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return operator.call, (Opener(), data, [pickle.PickleBuffer(one) for one in buffers])
+
+        def __sizeof__(self) -> int:
+            return len(data) + sum(memoryview(one).nbytes for one in buffers)
+
+    return Sealed()
+
+
+def open_task(data: bytes, source: str) -> Any:
+    """Return a pickled task; give it back where another source makes that impossible.
+
+    Travels as its source.
+    """
+    import pickle
+    import time
+
+    from distributed import Reschedule
+
+    try:
+        return pickle.loads(data)
+    except Exception:
+        try:
+            from pipeline.engine.package import source_digest
+
+            is_same = source_digest() == source
+        except Exception:
+            is_same = False
+        if is_same:
+            raise
+        time.sleep(0.2)  # as give_back does
+        raise Reschedule from None
+
+
+class _AsSource:
+    """A function that travels as its source: it needs only what it imports itself.
+
+    Bytecode would not do. Another version of Python may crash on it.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.source = f"from __future__ import annotations\n{getsource(function)}"
+        self.name = function.__name__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        names = {"source": self.source, "names": {"source": self.source}}
+        return eval, (f"exec(source, names) or names[{self.name!r}]", names)
+
+
+_OPEN_OBJECT = _AsSource(open_object)
+OPEN_TASK = pickle.dumps(_AsSource(open_task))
