@@ -12,6 +12,8 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from support.containers import (
@@ -29,7 +31,6 @@ from support.watch import Watch, set_link
 
 pytestmark = pytest.mark.container
 
-BROADCAST, SHUFFLE = ("customers", "purchases"), ("cut", "split", "send", "receive", "join")
 MANY_BLOCKS = ("--block-size", "2KiB")
 TO_SHUFFLE = (
     *("--join", "shuffle", "--block-size", "1MiB"),
@@ -104,12 +105,11 @@ def stack(cluster: Stack) -> Stack:
     return cluster
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("phase", BROADCAST)
+@pytest.mark.parametrize("phase", ["customers", "purchases"])
 def test_a_worker_killed_in_any_phase_changes_no_byte(
-    phase: str, seed: int, stack: Stack, expected: dict[str, bytes]
+    phase: str, stack: Stack, expected: dict[str, bytes]
 ) -> None:
-    chance = random.Random(f"{phase} {seed}")
+    chance = random.Random(phase)
     with Watch(stack, phase, share=chance.uniform(0.05, 0.6)) as watch:
         job = stack.start_job(*MANY_BLOCKS)
         victim = chance.choice(watch.wait_for_phase())
@@ -122,9 +122,8 @@ def test_a_worker_killed_in_any_phase_changes_no_byte(
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 def test_a_worker_killed_while_a_file_is_unpacked_changes_no_byte(
-    seed: int, stack: Stack, expected: dict[str, bytes]
+    stack: Stack, expected: dict[str, bytes]
 ) -> None:
     """Another worker reads the file from its front again."""
     plain = stack.folder / "data" / "purchases.csv"
@@ -133,7 +132,7 @@ def test_a_worker_killed_while_a_file_is_unpacked_changes_no_byte(
     with Watch(stack, "unpack", share=0) as watch:
         files = ("--customers", "data/customers.csv", "--purchases", "data/purchases.csv.gz")
         job = stack.start_job(*MANY_BLOCKS, *files)
-        victim = random.Random(seed).choice(watch.wait_for_phase())
+        victim = watch.wait_for_phase()[0]
         docker("kill", "--signal", "KILL", victim)
         watch.wait_for_loss(victim)
     _, errors = job.communicate(timeout=120)
@@ -142,14 +141,11 @@ def test_a_worker_killed_while_a_file_is_unpacked_changes_no_byte(
     assert "Traceback" not in errors
 
 
-def test_workers_may_come_and_go(stack: Stack, large: None) -> None:
+def test_workers_may_come_and_go(stack: Stack, large: None, tmp_path: Path) -> None:
     """As `docker compose up --scale` has it: two, four, one."""
     files = ("--customers", "data/large/customers.csv", "--purchases", "data/large/purchases.csv")
     options = (*files, "--join", "broadcast", "--block-size", "128KiB")
-    done = stack.job(*options)
-    assert done.returncode == 0, done.stderr
-    expected = stack.bytes()
-    stack.clear()
+    expected = local_bytes(tmp_path, stack.folder / "data" / "large")
     scale = ("up", "--detach", "--no-recreate", "--scale")
     with Watch(stack, "purchases", share=0.05) as watch:
         job = stack.start_job(*options)
@@ -165,7 +161,7 @@ def test_workers_may_come_and_go(stack: Stack, large: None) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("phase", SHUFFLE)
+@pytest.mark.parametrize("phase", ["cut", "send", "join"])
 def test_a_worker_killed_during_a_shuffle_loses_no_record(
     phase: str, stack: Stack, shuffled: dict[str, bytes]
 ) -> None:
@@ -192,8 +188,7 @@ def test_a_worker_cut_off_during_a_shuffle(
         watch.wait_for_loss(victim)
         _, errors = job.communicate(timeout=180)
         check_whole_or_refused(stack, job, errors, before, shuffled)
-        wait_until(lambda: is_running(victim))
-        set_link(victim, "up")
+        wait_until(lambda: comes_back(victim))
         watch.wait_for_workers(2)
 
 
@@ -213,10 +208,9 @@ def test_a_full_disk_ends_a_shuffle(cluster: Stack, large: None) -> None:
     assert cluster.bytes() == before
 
 
-@pytest.mark.parametrize("phase", ["customers", "purchases"])
-def test_all_workers_lost_ends_the_job_in_the_time_that_was_set(phase: str, stack: Stack) -> None:
+def test_all_workers_lost_ends_the_job_in_the_time_that_was_set(stack: Stack) -> None:
     before = earlier_outputs(stack)
-    with Watch(stack, phase, share=0.1) as watch:
+    with Watch(stack, "purchases", share=0.1) as watch:
         job = stack.start_job(*MANY_BLOCKS, "--wait-for-workers", "3")
         watch.wait_for_phase()
         docker("kill", *stack.ids("worker"))
@@ -258,8 +252,7 @@ def test_a_worker_cut_off_from_the_network_and_back(
         _, errors = job.communicate(timeout=120)
         assert job.returncode == 0, errors
         assert stack.bytes() == expected
-        wait_until(lambda: is_running(victim))  # it may have ended, and been started again
-        set_link(victim, "up")
+        wait_until(lambda: comes_back(victim))
         watch.wait_for_workers(2)
     stack.clear()
     done = stack.job(*MANY_BLOCKS)
@@ -286,7 +279,7 @@ def test_out_of_memory_says_which_limit_to_raise(cluster: Stack) -> None:
         file.write("customer_id,product,price\n")
         file.writelines(f"{row % 2000},{product},{row % 977}.25\n" for row in range(rows))
     cluster.compose(
-        "up", "--detach", "--wait", "--scale", "worker=1", "worker", WORKER_MEMORY="512m"
+        "up", "--detach", "--wait", "--scale", "worker=1", "worker", WORKER_MEMORY="640m"
     )
     before = earlier_outputs(cluster)
     (worker,) = cluster.ids("worker")
@@ -342,6 +335,10 @@ def one_error(errors: str) -> str:
     return line
 
 
-def is_running(container: str) -> bool:
+def comes_back(container: str) -> bool:
+    """Set the link of a container up; it may end just now, to be started again with another one."""
     state = inspect(container)["State"]
-    return bool(state["Running"]) and not state["Restarting"]
+    with suppress(AssertionError):
+        set_link(container, "up")
+    now = inspect(container)["State"]
+    return bool(now["Running"]) and not now["Restarting"] and now["Pid"] == state["Pid"]
