@@ -6,6 +6,7 @@ changed or exchanged between them.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from typing import Any
@@ -15,7 +16,14 @@ import pyarrow as pa
 from isal.isal_zlib import crc32, crc32_combine
 
 from pipeline.columns.arrow import bitmap, bounds, text_bytes
-from pipeline.kernels.sums import LIMBS, count_by_code, sum_by_code, sum_pairs
+from pipeline.kernels.sums import (
+    LIMBS,
+    WORDS,
+    count_by_code,
+    sum_by_code,
+    sum_pairs,
+    sum_with_carries,
+)
 from pipeline.kernels.text import sum_text
 
 # For sums of decimals in Python: enough digits for any.
@@ -24,8 +32,6 @@ EXACT = Context(prec=100)
 # Odd constants of a multiplicative hash (those of SplitMix64).
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _HALF = np.uint64(32)
-_EXACT_FLOAT = 1 << 53  # float64 holds all integers up to this one
-_SHIFTS = 0, 16, 32, 48
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,7 @@ def sum_by_group(numbers: pa.Array, codes: np.ndarray, count: int) -> list[Decim
     """Return the exact sum of the decimal128 numbers with each code from 0 to `count` - 1."""
     sums = np.zeros(count * LIMBS, np.int64)
     if len(numbers):
-        start, stop = 2 * numbers.offset, 2 * (numbers.offset + len(numbers))
-        words = np.frombuffer(numbers.buffers()[1], np.int64)[start:stop]
-        bits = bitmap(numbers)
-        sum_by_code(words, bits, numbers.offset, codes.astype(np.int16, copy=False), sums)
+        sum_by_code(*_numbers_by_code(numbers, codes), sums)
     parts = sums.reshape(count, LIMBS).tolist()
     totals = (sum(part << 32 * place for place, part in enumerate(one)) for one in parts)
     with localcontext(EXACT):
@@ -117,33 +120,21 @@ def count_by_group(column: pa.Array, codes: np.ndarray, count: int) -> list[int]
 
 
 def exact_sums(numbers: pa.Array, codes: np.ndarray, count: int) -> list[Decimal]:
-    """Return the exact sum of the decimal128 numbers with each code from 0 to `count` - 1.
-
-    NumPy adds them up; that `sum_by_group` finds the same is what this is there to show.
-    """
-    if not len(numbers):
-        return [Decimal(0)] * count
-    words = np.frombuffer(numbers.buffers()[1], "<i8").reshape(-1, 2)
-    words = words[numbers.offset : numbers.offset + len(numbers)]
-    low, high = words[:, 0], words[:, 1]
-    if numbers.null_count:
-        valid = _valid(numbers)
-        low, high = np.where(valid, low, 0), np.where(valid, high, 0)
-    codes = codes.astype(np.intp)
-    # Floats add up the parts exactly, as these are small enough.
-    if (high == low >> 63).all() and len(low) * max(-int(low.min()), int(low.max())) < _EXACT_FLOAT:
-        parts = [(low, 0)]
-    else:
-        parts = [(low >> shift & 0xFFFF, shift) for shift in _SHIFTS]
-        parts += [(high >> shift & 0xFFFF, 64 + shift) for shift in _SHIFTS[:-1]]
-        parts.append((high >> _SHIFTS[-1], 64 + _SHIFTS[-1]))  # with the sign
-    totals = [0] * count
-    for part, shift in parts:
-        for code, found in enumerate(np.bincount(codes, part, count)):
-            totals[code] += int(found) << shift
+    """Return what `sum_by_group` returns, found in another way: to check it."""
+    sums = np.zeros(count * WORDS, np.uint64)
+    if len(numbers):
+        sum_with_carries(*_numbers_by_code(numbers, codes), sums)
+    data, size = sums.tobytes(), WORDS * sums.itemsize
+    parts = (data[start : start + size] for start in range(0, len(data), size))
+    totals = [int.from_bytes(part, sys.byteorder, signed=True) for part in parts]
     with localcontext(EXACT):
         return [Decimal(total).scaleb(-numbers.type.scale) for total in totals]
 
 
-def _valid(array: pa.Array) -> np.ndarray:
-    return array.is_valid().to_numpy(zero_copy_only=False)
+def _numbers_by_code(
+    numbers: pa.Array, codes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+    """Return decimals as kernels take them: their words, which are valid, and their codes."""
+    start, stop = 2 * numbers.offset, 2 * (numbers.offset + len(numbers))
+    words = np.frombuffer(numbers.buffers()[1], np.int64)[start:stop]
+    return words, bitmap(numbers), numbers.offset, codes.astype(np.int16, copy=False)

@@ -18,12 +18,14 @@ from pipeline.kernels.jit import (
     Int64sOut,
     UInt64,
     UInt64s,
+    UInt64sOut,
     kernel,
 )
 
 LIMBS = 4  # of a sum: 32 bits of each number, so no 2**31 numbers overflow one
+WORDS = 3  # of a sum with carries: 64 bits more than a number, so no 2**63 numbers overflow it
 
-_HALF, _LOW = 32, np.int64(0xFFFFFFFF)
+_HALF, _LOW, _SIGN = 32, np.int64(0xFFFFFFFF), 63
 # An odd constant of a multiplicative hash (of SplitMix64).
 _FACTOR = np.uint64(0xBF58476D1CE4E5B9)
 
@@ -48,6 +50,28 @@ def sum_by_code(
         sums[place + 1] += (low >> _HALF) & _LOW
         sums[place + 2] += high & _LOW
         sums[place + 3] += high >> _HALF
+
+
+@kernel
+def sum_with_carries(
+    words: Int64s, valid: Bytes, first_bit: Int64, codes: Int16s, sums: UInt64sOut
+) -> None:
+    """Do what `sum_by_code` does in another way, to check it: by long addition.
+
+    `sums` has `WORDS` for each code, the lowest first: a number in two's complement.
+    """
+    for row in range(codes.size):
+        bit = first_bit + row
+        if valid.size > 0 and not (valid[bit >> 3] >> (bit & 7)) & 1:
+            continue
+        low, high = np.uint64(words[2 * row]), np.uint64(words[2 * row + 1])
+        place = np.int64(codes[row]) * WORDS
+        sums[place] += low
+        middle = high + np.uint64(sums[place] < low)
+        carry = np.uint64(middle < high)
+        sums[place + 1] += middle
+        carry += np.uint64(sums[place + 1] < middle)
+        sums[place + 2] += carry + np.uint64(words[2 * row + 1] >> _SIGN)
 
 
 @kernel

@@ -36,7 +36,7 @@ from pipeline.kernels.marks import count_lines_before, find_line_ends, mark_byte
 from pipeline.kernels.moves import move_texts, place_rows, sum_sizes
 from pipeline.kernels.numbers import read_numbers, write_decimals
 from pipeline.kernels.scan import find_record, scan_records
-from pipeline.kernels.sums import count_by_code, sum_by_code, sum_pairs
+from pipeline.kernels.sums import count_by_code, sum_by_code, sum_pairs, sum_with_carries
 
 @inner
 def copied(to, at, source, start, size):
@@ -134,6 +134,10 @@ CALLS = [
     lambda: write_decimals(room[:1], places, 2, np.empty(4, np.int64), none),
     lambda: sum_by_code(room, none, 0, codes, np.zeros(4, np.int64)),
     lambda: sum_by_code(np.empty(4, np.int64), none, 0, codes + np.int16(1), np.zeros(7, np.int64)),
+    lambda: sum_with_carries(room, none, 0, codes, np.zeros(3, np.uint64)),
+    lambda: sum_with_carries(
+        np.empty(4, np.int64), none, 0, codes + np.int16(1), np.zeros(5, np.uint64)
+    ),
     lambda: count_by_code(none, 0, codes + np.int16(2), room),
     lambda: count_by_code(text[:1], 7, codes, room),
     lambda: sum_pairs(room[:1], hashes),

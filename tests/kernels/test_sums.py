@@ -6,7 +6,14 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.kernels.sums import LIMBS, count_by_code, sum_by_code, sum_pairs
+from pipeline.kernels.sums import (
+    LIMBS,
+    WORDS,
+    count_by_code,
+    sum_by_code,
+    sum_pairs,
+    sum_with_carries,
+)
 
 NUMBERS = st.integers(-(2**127), 2**127 - 1) | st.integers(-5, 5)
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.booleans(), NUMBERS), max_size=20)
@@ -29,8 +36,10 @@ def test_numbers_are_summed_and_counted_by_code(
         (as_bits(first_bit, [valid for _, valid, _ in rows]), [valid for _, valid, _ in rows]),
     ):
         sums, counts = np.zeros(3 * LIMBS, np.int64), np.zeros(3, np.int64)
+        long_sums = np.zeros(3 * WORDS, np.uint64)
 
         sum_by_code(words, bits, first_bit, codes, sums)
+        sum_with_carries(words, bits, first_bit, codes, long_sums)
         count_by_code(bits, first_bit, codes, counts)
 
         for code in range(3):
@@ -41,6 +50,8 @@ def test_numbers_are_summed_and_counted_by_code(
                 if other == code and counts_too
             ]
             assert sum(limb << 32 * place for place, limb in enumerate(limbs)) == sum(chosen)
+            long = long_sums[code * WORDS :][:WORDS].tobytes()
+            assert int.from_bytes(long, "little", signed=True) == sum(chosen)
             assert counts[code] == len(chosen)
 
 
