@@ -100,7 +100,7 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
 
 
 def test_the_front_page_is_short() -> None:
-    assert len(FRONT.splitlines()) <= 250
+    assert len(FRONT.split()) <= 1300
 
 
 def headings(text: str) -> set[str]:
@@ -184,7 +184,7 @@ def test_the_rooms_are_those_that_there_are() -> None:
 
 
 def test_the_front_pages_figures_are_those_of_the_benchmark() -> None:
-    table = FRONT[FRONT.index("## How fast it is") : FRONT.index("## Bad files")]
+    table = FRONT[FRONT.index("## How fast it is") : FRONT.index("## Approach")]
     figures = re.findall(r"\d+\.\d+ (?:s|GB)\b", table)
     assert len(figures) > 10
     assert set(figures) <= set(
