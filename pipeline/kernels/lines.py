@@ -64,7 +64,7 @@ def write_lines(
         customer_size = customer_bounds[rows[row] + 1] - start
         rest_size = rest_bounds[row + 1] - rest_bounds[row] if has_rest else no_rest.size
         if at + id_size + customer_size + rest_size > out.size:
-            if at == 0:
+            if row == first:
                 at = id_size + customer_size + rest_size
             break
         copy(out, at, ids, id_bounds[row], id_size)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.kernels.lines import count_marks, write_lines
@@ -26,6 +26,7 @@ def flat(texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     st.integers(0, 400),
     st.integers(0, 9),
 )
+@example([(b"", 0, b""), (b"", 0, None)], [b""] * 5, 1, 0)
 def test_lines_are_written_in_turn(
     lines: list[tuple[bytes, int, bytes | None]],
     customers: list[bytes],
