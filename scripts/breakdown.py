@@ -111,7 +111,7 @@ def _lookup(customers: Source, no_customer: str) -> Lookup:
     wanted = wanted_of_customers(_COLUMNS, escape=False)
     rendered = []
     for block in customers.blocks:
-        records = read_block(block, "customers", customers.columns, wanted, _DIALECT)
+        records = read_block(block, "customers", customers.columns, wanted)
         rendered.append(render_customers(add_age_group(add_full_name(records), AgeGroups())))
     return Lookup.build(pd.concat(rendered), no_customer)
 
@@ -126,7 +126,7 @@ def _purchases(
     with (folder / "combined").open("wb", buffering=0) as file:
         for block in purchases.blocks:
             with clock.step("read the file, count its lines, make a frame"):
-                records = read_block(block, "purchases", purchases.columns, wanted, _DIALECT)
+                records = read_block(block, "purchases", purchases.columns, wanted)
             with clock.step("find the customers"):
                 rows = lookup.rows(to_arrow(records[ID]))
             with clock.step("keep who was found"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import click
 
 from pipeline.errors import UsageError
 from pipeline.settings import AgeGroups, ClusterSettings, Columns, Dialect, Settings, parse_size
-from pipeline.settings.limits import Limits
+from pipeline.settings.limits import TABLES, Limits, by_table
 
 
 class _Size(click.ParamType):
@@ -32,9 +32,15 @@ def _option(*names: str, **how: Any) -> click.Option:
 
 _path = partial(_option, metavar="PATH")
 _name = partial(_option, metavar="NAME")
-_sign = partial(_option, metavar="CHAR")
+_sign = partial(_option, multiple=True, metavar="[TABLE=]CHAR")
+_name_by_table = partial(_option, multiple=True, metavar="[TABLE=]NAME")
 _flag = partial(_option, is_flag=True)
 _limit = partial(_option, multiple=True, metavar="[TABLE=]N|P%")
+_OF_DIALECT = {
+    name: f"--{name}"
+    for name in ("delimiter", "quote", "escape", "null", "encoding", "decimal", "thousands")
+}
+_MEANINGS = {("quote", "none"): "", ("delimiter", "tab"): "\t", ("delimiter", r"\t"): "\t"}
 _GROUPS = ",".join(
     f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
 )
@@ -57,18 +63,22 @@ OPTIONS = {
             show_default=False,
             help="Purchases: the same.  [default: data/purchases.csv]",
         ),
-        _name("--id-column", default=Columns().id, help="The customer's id, in both tables."),
+        _name_by_table("--id-column", default=[Columns().id], help="The customer's id."),
         _name("--amount-column", default=Columns().amount, help="The amount of a purchase."),
         _name("--age-column", default=Columns().age, help="A customer's age in years."),
         _name("--first-name-column", default=Columns().first_name, help="A customer's first name."),
         _name("--last-name-column", default=Columns().last_name, help="A customer's last name."),
-        _sign("--delimiter", default=Dialect().delimiter, help="Between fields; 'tab' for a tab."),
-        _sign("--quote", default=Dialect().quote, help="Around fields; 'none' if there is none."),
-        _sign("--escape", default=Dialect().escape, help="Before any character that is text."),
-        _sign("--null", default=Dialect().null, help="A field that is missing, such as '\\N'."),
-        _name("--encoding", default=Dialect().encoding, help="Of files without a byte order mark."),
-        _sign("--decimal", default=Dialect().decimal, help="The decimal point of numbers."),
-        _sign("--thousands", default=Dialect().thousands, help="The sign between thousands."),
+        _sign("--delimiter", default=[","], help="Between fields; 'tab' for a tab."),
+        _sign("--quote", default=[Dialect().quote], help="Around fields; 'none' if there is none."),
+        _sign("--escape", help="Before any character that is text."),
+        _sign("--null", help="A field that is missing, such as '\\N'."),
+        _name_by_table(
+            "--encoding",
+            default=[Dialect().encoding],
+            help="Of files without a byte order mark.",
+        ),
+        _sign("--decimal", default=[Dialect().decimal], help="The decimal point of numbers."),
+        _sign("--thousands", help="The sign between thousands."),
     ),
     "Age groups": (
         _option(
@@ -185,22 +195,40 @@ def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
     def take(*names: str) -> dict[str, Any]:
         return {name: left.pop(name) for name in names}
 
-    columns = {name: left.pop(f"{name}_column") for name in Columns.__dataclass_fields__}
     cluster = ClusterSettings(**take(*ClusterSettings.__dataclass_fields__))
-    dialect = take("delimiter", "quote", "escape", "null", "encoding", "decimal", "thousands")
-    if dialect["quote"] == "none":
-        dialect["quote"] = ""
-    if dialect["delimiter"] in ("tab", r"\t"):
-        dialect["delimiter"] = "\t"
+    dialect, of_purchases = _dialects(take(*_OF_DIALECT))
     settings = Settings(
-        columns=Columns(**columns),
+        columns=_columns(**take(*(name for name in left if name.endswith("_column")))),
         age_groups=AgeGroups.parse(left.pop("age_groups"), left.pop("closed")),
-        dialect=Dialect(**dialect),
+        dialect=dialect,
+        purchases_dialect=None if of_purchases == dialect else of_purchases,
         limits=_limits(**take("strict", "max_rejected", "max_unusable", "max_unmatched")),
         fsync=not left.pop("no_fsync"),
         **{name: value for name, value in left.items() if value != ()},  # () is not given
     )
     return settings, cluster
+
+
+def _columns(id_column: Sequence[str], **others: str) -> Columns:
+    ids = by_table(id_column, "--id-column")
+    customers, purchases = (ids.get(table, Columns().id) for table in TABLES)
+    names = {name.removesuffix("_column"): value for name, value in others.items()}
+    return Columns(customers, purchase_id=None if purchases == customers else purchases, **names)
+
+
+def _dialects(given: dict[str, Sequence[str]]) -> Iterator[Dialect]:
+    """Yield the dialect of each table, given the texts of each option."""
+    values: dict[str, dict[str, Any]] = {
+        name: by_table(texts, _OF_DIALECT[name]) for name, texts in given.items()
+    }
+    for table in TABLES:
+        yield Dialect(
+            **{
+                name: _MEANINGS.get((name, found[table]), found[table])
+                for name, found in values.items()
+                if table in found
+            }
+        )
 
 
 def _limits(

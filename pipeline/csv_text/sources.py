@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
+from shlex import quote
 from typing import Any
 
 import fsspec
@@ -35,7 +36,8 @@ _ENDINGS = tuple(f".csv{ending}" for ending in ("", *COMPRESSIONS))
 class SourceFile:
     """One input file: its header, where its first record begins, and the version to read.
 
-    `path` is where it is, `name` is what messages call it, `encoding` is that of the plain bytes.
+    `path` is where it is, `name` is what messages call it, `encoding` is that of the plain bytes,
+    `dialect` how it is written.
     If `is_plain` is False, the file can only be read from its front (see `unpacked`).
     `header_lines` is the number of physical lines before the first record.
     """
@@ -48,6 +50,7 @@ class SourceFile:
     version: Version
     encoding: str
     is_plain: bool
+    dialect: Dialect
 
     @property
     def size(self) -> int:
@@ -262,6 +265,7 @@ def _read_header(path: str, dialect: Dialect) -> SourceFile:
         version,
         file.encoding,
         file.is_plain,
+        dialect,
     )
 
 
@@ -325,7 +329,7 @@ def _check_columns(
         if column not in columns:
             raise UsageError(
                 f"{file.name}: {table} need a column '{column}'; {_has(columns)}; "
-                f"{_hint(columns, column, option, dialect)}"
+                f"{_hint(table, columns, column, option, dialect)}"
             )
     if set(columns) != set(first.columns):
         missing = [column for column in first.columns if column not in columns]
@@ -342,14 +346,21 @@ def _has(columns: tuple[str, ...]) -> str:
     return f"it has: {', '.join(columns)}"
 
 
-def _hint(columns: tuple[str, ...], column: str, option: str, dialect: Dialect) -> str:
+def _hint(table: str, columns: tuple[str, ...], column: str, option: str, dialect: Dialect) -> str:
     """Suggest how to fix a header that lacks `column`."""
     for name in columns:
         if name.strip().casefold() == column.strip().casefold():
-            return f"names count to the letter: rename '{name}', or give {option} '{name}'"
+            return (
+                f"names count to the letter: rename '{name}', or give {_given(table, option, name)}"
+            )
     for other in _DELIMITERS.replace(dialect.delimiter, ""):
         if any(other in name for name in columns):
             return f"is its delimiter {other!r}? see --delimiter"
     if any(name.strip().lstrip("+-")[:1].isdigit() for name in columns):
         return "is that a record? the first line should name the columns"
     return f"name it with {option}"
+
+
+def _given(table: str, option: str, value: str) -> str:
+    """Return what to write for a value of an option; that of the id holds for one table."""
+    return f"{option} {quote(f'{table}={value}' if option == '--id-column' else value)}"

@@ -11,7 +11,6 @@ from pipeline.columns.decimals import is_too_long, suggest_signs
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger, Number
 from pipeline.outputs.run_totals import blocks_of, by_file
-from pipeline.settings import Dialect
 from pipeline.steps.join import Paired
 from pipeline.steps.read import BlockRead, Example, place_of
 
@@ -32,7 +31,6 @@ class Examples:
 
     sources: Sequence[Source]
     ledger: Ledger
-    dialect: Dialect
     line_of: LineOf
 
     def of(self, kind: str, table: str) -> str:
@@ -65,7 +63,7 @@ class Examples:
             if found := examples(block):
                 first = found[0]
                 where = _where(file, line and line + first.line, lead=f"{first.value!r}, ")
-                return where + (_TOO_LONG if is_too_long(first.value, self.dialect) else "")
+                return where + (_TOO_LONG if is_too_long(first.value, file.dialect) else "")
         return ""
 
     def _hint(self, source: Source) -> str:
@@ -76,7 +74,9 @@ class Examples:
         unusable = sum(block.unusable for block in blocks)
         present = sum(block.records - block.missing for block in blocks)
         # Another decimal point would spoil the numbers that can be read as they are.
-        signs = suggest_signs(values, usable, self.dialect, 2 * unusable > present)
+        signs = suggest_signs(
+            source.name, values, usable, source.files[0].dialect, 2 * unusable > present
+        )
         return f"; {signs}" if signs else ""
 
     def _purchase(self, source: Source, kind: str) -> str:

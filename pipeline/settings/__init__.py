@@ -85,13 +85,23 @@ class AgeGroups:
 
 @dataclass(frozen=True)
 class Columns:
-    """The names, in the headers of both tables, of the five columns the job uses."""
+    """The names, in the headers of both tables, of the five columns the job uses.
+
+    `id` is the customer's id in both tables, or in customers if `purchase_id` names that of
+    purchases.
+    """
 
     id: str = "customer_id"
     amount: str = "price"
     age: str = "age"
     first_name: str = "first_name"
     last_name: str = "last_name"
+    purchase_id: str | None = None
+
+    @property
+    def id_of_purchases(self) -> str:
+        """The name of the customer's id in purchases."""
+        return self.id if self.purchase_id is None else self.purchase_id
 
     @property
     def of_customers(self) -> dict[str, str]:
@@ -106,7 +116,7 @@ class Columns:
     @property
     def of_purchases(self) -> dict[str, str]:
         """The columns required in purchases, each with the option that renames it."""
-        return {self.id: "--id-column", self.amount: "--amount-column"}
+        return {self.id_of_purchases: "--id-column", self.amount: "--amount-column"}
 
     def __post_init__(self) -> None:
         if len(self.of_customers) < 4 or len(self.of_purchases) < 2:
@@ -176,6 +186,7 @@ class Settings:
     output_dir: str = "outputs"
     columns: Columns = field(default_factory=Columns)
     dialect: Dialect = field(default_factory=Dialect)
+    purchases_dialect: Dialect | None = None  # if it is another one
     age_groups: AgeGroups = field(default_factory=AgeGroups)
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
     block_size: int | None = None  # bytes; None: chosen by input size
@@ -184,6 +195,11 @@ class Settings:
     fsync: bool = True
     verify: bool = False
     performance_report: str | None = None  # a local file for Dask's report; None: no report
+
+    def dialect_of(self, table: str) -> Dialect:
+        """Return the dialect of `customers` or `purchases`."""
+        own = self.purchases_dialect if table == "purchases" else None
+        return own or self.dialect
 
     def __post_init__(self) -> None:
         customers, purchases = clean_inputs(self.customers, self.purchases)

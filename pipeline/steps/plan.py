@@ -87,9 +87,14 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
 
     Raises UsageError (a column).
     """
-    columns, dialect = settings.columns, settings.dialect
-    customers = open_source("customers", inputs.customers, columns.of_customers, dialect)
-    purchases = open_source("purchases", inputs.purchases, columns.of_purchases, dialect)
+    columns = settings.columns
+    customers, purchases = (
+        open_source(table, files, required, settings.dialect_of(table))
+        for table, files, required in (
+            ("customers", inputs.customers, columns.of_customers),
+            ("purchases", inputs.purchases, columns.of_purchases),
+        )
+    )
     total = customers.plain_size + purchases.plain_size
     return Plan(
         customers,

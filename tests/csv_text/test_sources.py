@@ -68,7 +68,7 @@ def test_a_url_is_read_as_a_path_is(tmp_path: Path) -> None:
     source = opened("memory://sales/*.csv")
 
     assert [file.path for file in source.files] == ["memory:///sales/t.csv"]
-    blocks = exactly(source, Dialect(), 4)
+    blocks = exactly(source, 4)
     assert [(block.start, block.stop) for block in blocks] == [(5, 9), (9, 13)]
 
 

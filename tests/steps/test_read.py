@@ -43,7 +43,6 @@ class Reader:
 
     def __init__(self, case: Case, folder: Path, client: Client) -> None:
         self._folder, self._client = folder, client
-        self._dialect = case.dialect
         for name, content in case.contents.items():
             (folder / name).write_bytes(content)
         paths = [str(folder / name) for name in case.contents]
@@ -52,7 +51,7 @@ class Reader:
 
     def read(self, block_size: int) -> Result:
         """Cut the files and read every block, with the checks that hold for any file."""
-        source = cut(self.source, self._dialect, block_size)
+        source = cut(self.source, block_size)
         blocks = [self._block(block, source.columns) for block in source.blocks]
         frame = pd.concat(blocks)
         pairs = zip(blocks, source.blocks, strict=True)
@@ -73,7 +72,7 @@ class Reader:
     def _block(self, block: Block, columns: tuple[str, ...]) -> pd.DataFrame:
         key = (block.file.name, block.start, block.stop)
         if key not in self._known:
-            self._known[key] = read_block(block, "purchases", columns, WANTED, self._dialect)
+            self._known[key] = read_block(block, "purchases", columns, WANTED)
         return self._known[key]
 
 

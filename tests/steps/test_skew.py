@@ -28,9 +28,9 @@ def source(path: Path, ids: list[str], block_size: int = 1024) -> Source:
 
 def hot_ids(client: Client, table: Source, partitions: int) -> tuple[str, ...]:
     def purchases(some: Source) -> dd.DataFrame:
-        return read(some, wanted_of_purchases(COLUMNS, escape=False), Dialect())
+        return read(some, wanted_of_purchases(COLUMNS, escape=False))
 
-    return find_hot(client, table, 8192, Dialect(), purchases, partitions)
+    return find_hot(client, table, 8192, purchases, partitions)
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,7 @@ HEADERS = [
          error="t.csv: purchases need a column 'b'; it has: a, c; name it with --amount-column"),
     Case("Headers", "a column in another case", "A,b\n1,2\n",
          error="t.csv: purchases need a column 'a'; it has: A, b; names count to the letter: "
-         "rename 'A', or give --id-column 'A'"),
+         "rename 'A', or give --id-column purchases=A"),
     Case("Headers", "a padded column", "a, b\n1,2\n",
          error="t.csv: purchases need a column 'b'; it has: a,  b; names count to the letter: "
          "rename ' b', or give --amount-column ' b'"),

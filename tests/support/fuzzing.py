@@ -131,7 +131,7 @@ def check(text: Text, folder: Path, client: Client) -> Counter[str]:
         return Counter(unpacked=1)
     good = [span for span in found if span.fields and not _fault(span, text, text.body)]
     for block_size in (text.block_size, LARGEST):
-        check_read(cut(source, dialect, block_size), dialect, text, found, good, client)
+        check_read(cut(source, block_size), text, found, good, client)
     rejected = sum(1 for span in found if _fault(span, text, text.body))
     if not rejected and text.encoding == "utf-8":
         check_against_python(text, good)
@@ -169,7 +169,6 @@ def check_cuts(body: bytes, found: list[Span], dialect: Dialect) -> None:
 
 def check_read(
     source: Source,
-    dialect: Dialect,
     text: Text,
     found: list[Span],
     good: list[Span],
@@ -177,8 +176,7 @@ def check_read(
 ) -> None:
     """Read all blocks: records, rejects, examples and sums must be those of the spans."""
     blocks = [
-        read.read_block(block, source.name, source.columns, WANTED, dialect)
-        for block in source.blocks
+        read.read_block(block, source.name, source.columns, WANTED) for block in source.blocks
     ]
     records = pd.concat(blocks)
     ledger = Ledger([entry_of(block) for block in blocks])
