@@ -24,8 +24,9 @@ import pandas as pd
 from pipeline.columns.arrow import to_arrow
 from pipeline.columns.totals import Checksum
 from pipeline.csv_text import fields
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.ranges import cut_into_ranges
-from pipeline.csv_text.sources import Source, open_source
+from pipeline.csv_text.sources import Source
 from pipeline.engine.places import Folder
 from pipeline.settings import AgeGroups, Columns, Dialect
 from pipeline.steps import join, read, spending, write

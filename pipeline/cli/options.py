@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -32,15 +35,13 @@ def _option(*names: str, **how: Any) -> click.Option:
 
 _path = partial(_option, metavar="PATH")
 _name = partial(_option, metavar="NAME")
-_sign = partial(_option, multiple=True, metavar="[TABLE=]CHAR")
-_name_by_table = partial(_option, multiple=True, metavar="[TABLE=]NAME")
+_by_table = partial(_option, multiple=True)
+_sign = partial(_by_table, metavar="[TABLE=]CHAR")
+_name_by_table = partial(_by_table, metavar="[TABLE=]NAME")
 _flag = partial(_option, is_flag=True)
 _limit = partial(_option, multiple=True, metavar="[TABLE=]N|P%")
-_OF_DIALECT = {
-    name: f"--{name}"
-    for name in ("delimiter", "quote", "escape", "null", "encoding", "decimal", "thousands")
-}
-_MEANINGS = {("quote", "none"): "", ("delimiter", "tab"): "\t", ("delimiter", r"\t"): "\t"}
+_OF_DIALECT = [name for name in Dialect.__dataclass_fields__ if name != "max_record_size"]
+_CODE = re.compile(r"\\(t|x[0-9A-Fa-f]{2}|[0-7]{3})")  # of a character
 _GROUPS = ",".join(
     f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
 )
@@ -68,7 +69,10 @@ OPTIONS = {
         _name("--age-column", default=Columns().age, help="A customer's age in years."),
         _name("--first-name-column", default=Columns().first_name, help="A customer's first name."),
         _name("--last-name-column", default=Columns().last_name, help="A customer's last name."),
-        _sign("--delimiter", default=[","], help="Between fields; 'tab' for a tab."),
+        _sign(
+            "--delimiter",
+            help="Between fields; 'tab' for a tab.  [default: that of , ; tab | which fits]",
+        ),
         _sign("--quote", default=[Dialect().quote], help="Around fields; 'none' if there is none."),
         _sign("--escape", help="Before any character that is text."),
         _sign("--null", help="A field that is missing, such as '\\N'."),
@@ -79,6 +83,10 @@ OPTIONS = {
         ),
         _sign("--decimal", default=[Dialect().decimal], help="The decimal point of numbers."),
         _sign("--thousands", help="The sign between thousands."),
+        _by_table("--skip-lines", metavar="[TABLE=]N", help="Lines before the one with the names."),
+        _by_table(
+            "--column-names", metavar="[TABLE=]NAME,...", help="Of files without such a line."
+        ),
     ),
     "Age groups": (
         _option(
@@ -218,17 +226,31 @@ def _columns(id_column: Sequence[str], **others: str) -> Columns:
 
 def _dialects(given: dict[str, Sequence[str]]) -> Iterator[Dialect]:
     """Yield the dialect of each table, given the texts of each option."""
-    values: dict[str, dict[str, Any]] = {
-        name: by_table(texts, _OF_DIALECT[name]) for name, texts in given.items()
-    }
+    found = {name: by_table(texts, _named(name)) for name, texts in given.items()}
     for table in TABLES:
         yield Dialect(
-            **{
-                name: _MEANINGS.get((name, found[table]), found[table])
-                for name, found in values.items()
-                if table in found
-            }
+            **{name: _meant(name, of[table]) for name, of in found.items() if table in of}
         )
+
+
+def _named(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+def _meant(field: str, text: str) -> Any:
+    """Return the value of a field of a dialect that a text stands for."""
+    if field == "quote" and text == "none":
+        return ""
+    if field == "delimiter":
+        code = r"\t" if text == "tab" else text
+        return codecs.decode(code, "unicode_escape") if _CODE.fullmatch(code) else text
+    if field == "column_names":
+        return tuple(next(csv.reader([text])))
+    if field == "skip_lines":
+        if not (text.isascii() and text.isdigit()):
+            raise UsageError(f"--skip-lines: '{text}' is no number of lines; write it as 3")
+        return int(text)
+    return text
 
 
 def _limits(

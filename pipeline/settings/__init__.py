@@ -18,6 +18,9 @@ from pipeline.settings.paths import clean_inputs, clean_output, clean_path, clea
 UNKNOWN = "Unknown"
 MAX_AGE = 130
 
+# Those that a file may have unless one is set.
+DELIMITERS = ",;\t|"
+
 _GIB = 1 << 30
 _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
 _DASHBOARD = re.compile(r"[^\s:/,\[\]]*:(\d{1,5})")
@@ -130,12 +133,14 @@ class Columns:
 class Dialect:
     """The format of the input files.
 
-    `encoding` is that of files without a byte order mark, `decimal` the decimal point of numbers,
-    `thousands` their other sign. Longer records than `max_record_size` bytes are rejected. `quote`
-    is around quoted fields, what follows `escape` is text, a field that is `null` is missing.
+    `delimiter` is one of `DELIMITERS` if it is empty: that under which a file's header has the
+    columns. The header is behind `skip_lines` lines; `column_names` stand for one. `encoding` is
+    that of files without a byte order mark, `decimal` the decimal point of numbers, `thousands`
+    their other sign. Longer records than `max_record_size` bytes are rejected. `quote` is around
+    quoted fields, what follows `escape` is text, a field that is `null` is missing.
     """
 
-    delimiter: str = ","
+    delimiter: str = ""
     encoding: str = "utf-8"
     decimal: str = "."
     thousands: str = ""
@@ -143,10 +148,12 @@ class Dialect:
     quote: str = '"'
     escape: str = ""
     null: str = ""
+    skip_lines: int = 0
+    column_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         marks = {"delimiter": self.delimiter, "quote": self.quote, "escape": self.escape}
-        used = [mark for what, mark in marks.items() if mark or what == "delimiter"]
+        used = [mark for mark in marks.values() if mark]
         for mark in used:
             if not re.fullmatch("[^\r\n\0\x80-\U0010ffff]", mark) or used.count(mark) > 1:
                 raise UsageError(f"{', '.join(marks)}: each one ASCII character, not {mark!r}")
@@ -169,6 +176,9 @@ class Dialect:
             raise UsageError(f"a sign within numbers cannot be one of {taken.strip()!r}")
         if not self.null.isascii() or set(self.null) & {self.delimiter, *self.quote, *"\r\n\0"}:
             raise UsageError(f"a text for missing fields has no such characters: {self.null!r}")
+        if self.skip_lines < 0:
+            raise UsageError(f"the lines to skip are 0 or more, not {self.skip_lines}")
+        object.__setattr__(self, "column_names", tuple(self.column_names))
         if not 2 <= self.max_record_size <= _GIB // 4:
             raise UsageError("the largest size of a record is at least 2 bytes, at most 256 MiB")
 

@@ -53,5 +53,6 @@ def _find(block: Block, index: int, size: int, row: int) -> pd.DataFrame:
         block = nth_block(block.file, index, size)
     text, *_ = find_records(block)
     file = block.file
-    (line,) = parse(text, file.columns, file.encoding, file.dialect).lines_of([row])
+    parsed = parse(text, file.columns, file.encoding, file.dialect, file.header)
+    (line,) = parsed.lines_of([row])
     return entry_with(_Line(line))

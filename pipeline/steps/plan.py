@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 from distributed import Client
 
+from pipeline.csv_text.finding import find_files
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.names import printable
 from pipeline.csv_text.ranges import cut_into_ranges
-from pipeline.csv_text.sources import Source, find_files, open_source
+from pipeline.csv_text.sources import Source
 from pipeline.csv_text.words import counted
 from pipeline.engine.cluster import thread_memory, worker_memory
 from pipeline.engine.places import Place

@@ -249,7 +249,7 @@ def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted)
     """
     file = block.file
     text, start, undecided = find_records(block)
-    parsed = parse(text, file.columns, file.encoding, file.dialect)
+    parsed = parse(text, file.columns, file.encoding, file.dialect, file.header)
     fields = parsed.fields
     values = fields.column(wanted.number.name)
     numbers, places, beyond = wanted.number.parse(values, file.dialect)

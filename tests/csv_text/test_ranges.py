@@ -13,9 +13,11 @@ from support.reference import spans
 
 from pipeline.csv_text import ranges
 from pipeline.csv_text.files import read_bytes
+from pipeline.csv_text.finding import find_files
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.marks import first_ends
 from pipeline.csv_text.ranges import cut_into_ranges, decide, find_records
-from pipeline.csv_text.sources import Block, Source, find_files, open_source
+from pipeline.csv_text.sources import Block, Source
 from pipeline.csv_text.versions import Version
 from pipeline.errors import DataError, InputChangedError
 from pipeline.settings import Dialect

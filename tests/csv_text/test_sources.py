@@ -9,7 +9,9 @@ import fsspec
 import pytest
 from support.cutting import exactly
 
-from pipeline.csv_text.sources import Source, find_files, open_source
+from pipeline.csv_text.finding import find_files
+from pipeline.csv_text.headers import open_source
+from pipeline.csv_text.sources import Source
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from support.reference import spans
 
 from pipeline.csv_text.files import TextFile
-from pipeline.csv_text.sources import SourceFile, open_source
+from pipeline.csv_text.headers import open_source
+from pipeline.csv_text.sources import SourceFile
 from pipeline.csv_text.unpacked import BlockStream
 from pipeline.csv_text.versions import Version
 from pipeline.errors import InputChangedError, StorageError, UsageError

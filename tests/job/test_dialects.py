@@ -99,3 +99,84 @@ def test_a_dialect_of_purchases_may_be_set_in_python() -> None:
     assert Settings(dialect=Dialect("|")).dialect_of("purchases") == Dialect("|")
     with pytest.raises(UsageError):
         Dialect(delimiter=",,")
+
+
+@pytest.mark.parametrize(
+    ("customers", "purchases", "options"),
+    [
+        ("{}", "{}", []),
+        ("{}", "sep=;\n{;}", []),
+        ("{\t}", "{|}", []),
+        ("{;}", "{,}", ["--delimiter", "customers=;"]),
+        ("{\x01}", "{,}", ["--delimiter", r"customers=\x01"]),
+        ("{\x01}", "{\x01}", ["--delimiter", r"\001"]),
+        ("{}", "Sales\n\n{}", ["--skip-lines", "purchases=2"]),
+    ],
+)
+def test_the_delimiter_is_that_of_each_file(
+    tmp_path: Path, customers: str, purchases: str, options: list[str]
+) -> None:
+    of_customers = "customer_id,first_name,last_name,age\n1,Ada,B,36\n"
+    of_purchases = "customer_id,product,price\n1,Lamp,2.5\n"
+    for name, written, text in (
+        ("c.csv", customers, of_customers),
+        ("p.csv", purchases, of_purchases),
+    ):
+        sign = written[written.index("{") + 1].replace("}", ",")
+        place = written[written.index("{") : written.index("}") + 1]
+        (tmp_path / name).write_text(written.replace(place, text.replace(",", sign)))
+
+    ended = run(tmp_path, *options)
+
+    assert (ended.returncode, "warning" in ended.stderr) == (0, False), ended.stderr
+    assert (tmp_path / "out" / COMBINED).read_text() == (
+        "customer_id,first_name,last_name,age,full_name,age_group,product,price\n"
+        "1,Ada,B,36,Ada B,Middle-aged,Lamp,2.5\n"
+    )
+
+
+def test_files_of_one_table_may_differ_in_their_delimiters(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p2.csv").write_text("price;x, y;customer_id\n5;a, b;2\n")
+    (tmp_path / "p1.csv").write_text('customer_id,price,"x, y"\n1,2.5,\n')
+
+    ended = run(tmp_path, "--verify", purchases="p*.csv")
+
+    assert ended.returncode == 0, ended.stderr
+    found = pd.read_csv(tmp_path / "out" / COMBINED, dtype=str, keep_default_na=False)
+    assert found[["customer_id", "price", "x, y"]].to_numpy().tolist() == [
+        ["1", "2.5", ""],
+        ["2", "5", "a, b"],
+    ]
+
+
+def test_a_file_without_a_header_is_read_with_names(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text("1;Lamp;2.5\n2;Cup;5\n")
+
+    assert "--column-names purchases=NAME,NAME,NAME" in run(tmp_path).stderr
+    ended = run(tmp_path, "--column-names", "purchases=customer_id,product,price")
+
+    assert ended.returncode == 0, ended.stderr
+    assert 'Ada,"Byron, Lady",36.5' in (tmp_path / "out" / COMBINED).read_text()
+
+
+def test_the_hint_for_lines_before_the_header_works(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text("# shop 3.1\n#\ncustomer_id;price\n1;2.5\n")
+
+    ended = run(tmp_path)
+    assert ended.stderr.endswith("the columns are on line 3: --skip-lines purchases=2\n")
+    assert run(tmp_path, *ended.stderr.split(": ")[-1].split()).returncode == 0
+
+
+def test_a_header_in_the_midst_of_records_is_no_customer(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS + CUSTOMERS.replace("1,Ada", "3,Eve"))
+    (tmp_path / "p.csv").write_text("customer_id,price\n1,2.5\n")
+
+    ended = run(tmp_path)
+
+    assert ended.returncode == 0
+    assert "1 of 5 customers could not be read (first: c.csv line 4: the header again" in (
+        ended.stderr
+    )

@@ -15,7 +15,8 @@ from support.cutting import cut
 from support.frames import rows_of
 
 from pipeline.csv_text.files import TextFile
-from pipeline.csv_text.sources import Block, open_source
+from pipeline.csv_text.headers import open_source
+from pipeline.csv_text.sources import Block
 from pipeline.engine.ledger import Entry, Ledger, Number, entry_of
 from pipeline.engine.places import Folder
 from pipeline.errors import UsageError
@@ -140,14 +141,13 @@ def test_a_case_goes_through_the_whole_job(case: Case, client: Client, tmp_path:
     for name, content in case.contents.items():
         (tmp_path / name).write_bytes(content)
     customers = tmp_path / "customers"
-    sign = case.dialect.delimiter
-    customers.write_text(f"a{sign}first_name{sign}last_name{sign}age\n")
+    customers.write_text("a,first_name,last_name,age\n")
     settings = Settings(
         customers=(str(customers),),
         purchases=tuple(str(tmp_path / name) for name in case.contents),
         output_dir=str(tmp_path / "outputs"),
         columns=COLUMNS,
-        dialect=case.dialect,
+        purchases_dialect=case.dialect,
         block_size=1024,
         fsync=False,
         # No customer has these ids, and some cases have nothing that can be read.

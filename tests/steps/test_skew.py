@@ -9,8 +9,9 @@ import dask.dataframe as dd
 import pytest
 from distributed import Client
 
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.ranges import cut_into_ranges
-from pipeline.csv_text.sources import Source, open_source
+from pipeline.csv_text.sources import Source
 from pipeline.settings import Columns, Dialect
 from pipeline.steps.read import read, wanted_of_purchases
 from pipeline.steps.skew import find_hot

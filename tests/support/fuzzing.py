@@ -24,10 +24,11 @@ from hypothesis import strategies as st
 
 from pipeline.columns.arrow import text_bytes, to_arrow
 from pipeline.columns.totals import text_total
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.parse import parse
 from pipeline.csv_text.rejects import Reject
-from pipeline.csv_text.sources import Source, open_source
+from pipeline.csv_text.sources import Source
 from pipeline.engine.cluster import connect
 from pipeline.engine.ledger import Ledger, entry_of
 from pipeline.engine.places import Folder
