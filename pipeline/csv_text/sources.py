@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.csv_text.names import told_names
 from pipeline.csv_text.versions import Version
 from pipeline.settings import Dialect
 
@@ -95,13 +96,15 @@ class UnpackedBlock(Block):
 class Source:
     """One table: its files in input order, its columns in the first file's order, its blocks.
 
-    A block that is still to be made by a task may be that task's future.
+    A block that is still to be made by a task may be that task's future. `left_out` are names in
+    its folders that are not read.
     """
 
     name: str
     columns: tuple[str, ...]
     files: tuple[SourceFile, ...]
     blocks: tuple[Any, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -126,4 +129,5 @@ class Source:
     def __str__(self) -> str:
         """Describe what there is to read."""
         files = self.files[0].name if len(self.files) == 1 else f"{len(self.files)} files"
-        return f"{self.name}: {files}, {self.size / 1e6:,.1f} MB"
+        left_out = f"; not read: {told_names(self.left_out)}" if self.left_out else ""
+        return f"{self.name}: {files}, {self.size / 1e6:,.1f} MB{left_out}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from distributed import Client
 
-from pipeline.csv_text.finding import find_files
+from pipeline.csv_text.finding import Files, find_files
 from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.names import printable
 from pipeline.csv_text.ranges import cut_into_ranges
@@ -27,10 +27,10 @@ _TIMES = 16
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of both tables, in input order: absolute paths, or URLs."""
+    """The files of both tables."""
 
-    customers: tuple[str, ...]
-    purchases: tuple[str, ...]
+    customers: Files
+    purchases: Files
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,10 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
     """
     columns = settings.columns
     customers, purchases = (
-        open_source(table, files, required, settings.dialect_of(table))
+        replace(
+            open_source(table, files, required, settings.dialect_of(table)),
+            left_out=files.left_out,
+        )
         for table, files, required in (
             ("customers", inputs.customers, columns.of_customers),
             ("purchases", inputs.purchases, columns.of_purchases),

@@ -180,3 +180,27 @@ def test_a_header_in_the_midst_of_records_is_no_customer(tmp_path: Path) -> None
     assert "1 of 5 customers could not be read (first: c.csv line 4: the header again" in (
         ended.stderr
     )
+
+
+def test_a_run_says_what_it_leaves_out_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "d").mkdir()
+    for name in ("a.csv", "B.TSV", "e.txt", "f.txt", "g.txt", "h.txt", "_SUCCESS"):
+        (tmp_path / "d" / name).write_text("customer_id,price\n1,2.5\n")
+    (tmp_path / "d" / "empty.csv").touch()
+
+    ended = run(tmp_path, "--verify", purchases="d")
+    planned = run(tmp_path, "--dry-run", purchases="d")
+
+    said = "purchases: 3 files, 0.0 MB; not read: d/e.txt, d/f.txt, d/g.txt and 1 more\n"
+    assert (ended.returncode, said in ended.stderr) == (0, True), ended.stderr
+    assert (planned.returncode, said in planned.stdout) == (0, True), planned.stdout
+    totals = json.loads((tmp_path / "out" / REPORT).read_text())["totals"]
+    assert totals["purchases"]["records"] == 2
+
+
+def test_a_glob_that_the_shell_has_spread_is_recognized(tmp_path: Path) -> None:
+    ended = run(tmp_path, "q.csv")
+
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("is it from a glob? write that in quotes: 'part-*.csv'\n")
