@@ -164,6 +164,8 @@ class _Table:
                 f"its columns are found with {self._given('--delimiter', other.dialect.delimiter)}"
             )
         for lines in range(_SEARCHED):
+            if head.is_blank(lines):
+                continue
             found = self._read(head, replace(asked, skip_lines=lines), encoding)
             if self._has_all(found):
                 skip = self._given("--skip-lines", str(lines))
@@ -180,7 +182,7 @@ class _Table:
         if any(name.strip().lstrip("+-")[:1].isdigit() for name in columns):
             names = self._given("--column-names", ",".join(["NAME"] * len(columns)))
             return f"is that a record? then name its {counted(len(columns), 'column')}: {names}"
-        return f"name it with {option}"
+        return f"name it with {self._given(option, 'NAME') if option == '--id-column' else option}"
 
     def _given(self, option: str, value: str) -> str:
         """Return what to write for a value of an option; those of both tables hold for this one."""
@@ -206,6 +208,11 @@ class _Head:
                 break
             place = self._behind_line(place)
         return place
+
+    def is_blank(self, line: int) -> bool:
+        """Tell whether nothing stands on a line, counted from 0."""
+        place = self.begin_of(line)
+        return self.text[place : place + 1] in (b"\r", b"\n", b"")
 
     def record(self, place: int, dialect: Dialect) -> tuple[int, int]:
         """Return where the first record from `place` on begins and ends.

@@ -11,6 +11,8 @@ from pipeline.columns.decimals import is_too_long, suggest_signs
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger, Number
 from pipeline.outputs.run_totals import blocks_of, by_file
+from pipeline.outputs.trials import suggest_dialect, suggest_ids
+from pipeline.settings import Columns
 from pipeline.steps.join import Paired
 from pipeline.steps.read import BlockRead, Example, place_of
 
@@ -29,7 +31,8 @@ _TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 be
 class Examples:
     """The entries so far of both tables, to look for first cases in."""
 
-    sources: Sequence[Source]
+    sources: tuple[Source, Source]
+    columns: Columns
     ledger: Ledger
     line_of: LineOf
 
@@ -55,7 +58,9 @@ class Examples:
                 detail = f" ({reject.detail})" if reject.detail else ""
                 raw = reject.raw[: 4 * _SHOWN].decode(file.encoding, "backslashreplace")
                 text = raw.rstrip("\r\n")[:_SHOWN]
-                return f"{where}: {reject.reason}{detail}: {text!r}"
+                none_left = not any(block.records for block in blocks_of(self.ledger, source))
+                hint = suggest_dialect(source.name, file, block.rejected, none_left)
+                return f"{where}: {reject.reason}{detail}: {text!r}{hint}"
         return ""
 
     def _value(self, source: Source, examples: _Examples) -> str:
@@ -102,7 +107,8 @@ class Examples:
         """Return an id that customers have, for comparison."""
         for block in blocks_of(self.ledger, self.sources[0]):
             if block.first_id is not None:
-                return f"; customers have ids such as {block.first_id!r}"
+                tried = suggest_ids(*self.sources, self.columns)
+                return f"; customers have ids such as {block.first_id!r}{tried}"
         return "; no customer has an id"
 
     def _blocks(self, source: Source) -> Iterator[tuple[SourceFile, int | None, int, BlockRead]]:

@@ -328,7 +328,8 @@ HEADERS = [
     Case("Dialects", "a column without a name", "a,b,\n1,2,3\n",
          [("1", "2", "3")]),
     Case("Dialects", "a needed column without a name", ",b\n1,2\n",
-         error="t.csv: purchases need a column 'a'; it has: column_1, b; name it with --id-column"),
+         error="t.csv: purchases need a column 'a'; it has: column_1, b; "
+         "name it with --id-column purchases=NAME"),
     Case("Dialects", "another delimiter", "a;b;c\n1;2;3\n", [("1", "2", "3")]),
     Case("Dialects", "a delimiter that is set, and another one", "a;b;c\n1;2;3\n",
          dialect=Dialect(","), error="t.csv: purchases need a column 'a'; it has: a;b;c; "
@@ -349,7 +350,7 @@ HEADERS = [
          [(6, 21, "too few fields")], dialect=Dialect(skip_lines=3)),
     Case("Dialects", "lines before it, not skipped", "Report\n,,\n\na;b\n1;2\n",
          error="t.csv: purchases need a column 'a'; it has: Report; "
-         "the columns are on line 3: --skip-lines purchases=2"),
+         "the columns are on line 4: --skip-lines purchases=3"),
     Case("Dialects", "too many lines skipped", "a,b\n1,2\n3,4\n", dialect=Dialect(skip_lines=2),
          error="t.csv: purchases need a column 'a'; it has: 3, 4; "
          "the columns are on line 1: --skip-lines purchases=0"),
@@ -364,7 +365,8 @@ HEADERS = [
          [(1, 0, "the header again")], dialect=Dialect(column_names=("a", "b"))),
     Case("Dialects", "too few names for a file without", "1;2;x\n",
          dialect=Dialect(column_names=("b", "c")),
-         error="t.csv: purchases need a column 'a'; it has: b, c; name it with --id-column"),
+         error="t.csv: purchases need a column 'a'; it has: b, c; "
+         "name it with --id-column purchases=NAME"),
     Case("Headers", "a headless file", "1,2\n3,4\n",
          error="t.csv: purchases need a column 'a'; it has: 1, 2; "
          "is that a record? then name its 2 columns: --column-names purchases=NAME,NAME"),
