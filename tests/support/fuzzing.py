@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import time
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -242,7 +243,8 @@ def _fault(span: Span, text: Text, body: bytes) -> str:
     except UnicodeDecodeError:
         return f"not {text.encoding.upper()}"
     if len(span.fields) == 2:
-        return ""
+        again = raw.rstrip(b"\r\n").removeprefix(BOM_UTF8) == b"a%bb" % text.delimiter.encode()
+        return "the header again" if again else ""
     return "too few fields" if len(span.fields) < 2 else "too many fields"
 
 
