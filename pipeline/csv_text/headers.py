@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import product
 from shlex import quote
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from pipeline.settings import DELIMITERS, Dialect
 _BOM = b"\xef\xbb\xbf"
 _HEADER = 1 << 12  # bytes; most headers fit
 _SEARCHED = 20  # lines, for a header that does not stand on the first
+_RARE_DELIMITERS = " ^~:\x01\x1f"  # looked for where the header has no column
+_CONTROL = re.compile("[\x01-\x08\x0e-\x1f]")
 _LINE_END = re.compile(rb"\r\n?|\n")
 # Excel obeys this line, and other tools that write for it put it in quotes.
 _SEP = re.compile(rb'"?sep=([^\r\n])"?\1*(\r\n?|\n|$)', re.IGNORECASE)
@@ -129,8 +132,10 @@ class _Table:
         # A header of one column has another delimiter.
         return has, header.width if has < len(self.required) and header.width > 1 else 0
 
-    def _has_all(self, header: _Header) -> bool:
-        return not header.fault and all(column in header.columns for column in self.required)
+    def _has_all(self, header: _Header, is_loose: bool = False) -> bool:
+        how = _loosely if is_loose else str
+        columns = set(map(how, header.columns))
+        return not header.fault and all(how(column) in columns for column in self.required)
 
     def _check(self, name: str, head: _Head, header: _Header, encoding: str) -> None:
         """Raise UsageError if a header is none, lacks a column or has one twice."""
@@ -156,38 +161,49 @@ class _Table:
         """Return options with which the header has all columns; "" if none is found."""
         if not self.required or header.dialect.column_names:
             return ""
-        asked = self.dialect
-        any_delimiter = replace(asked, delimiter="")
-        other = self._read(head, any_delimiter, encoding)
-        if self._has_all(other):
-            return (
-                f"its columns are found with {self._given('--delimiter', other.dialect.delimiter)}"
-            )
-        for lines in range(_SEARCHED):
-            if head.is_blank(lines):
-                continue
-            found = self._read(head, replace(asked, skip_lines=lines), encoding)
-            if self._has_all(found):
-                skip = self._given("--skip-lines", str(lines))
-                return f"the columns are on line {lines + 1}: {skip}"
+        for delimiter in ("", *_RARE_DELIMITERS):
+            other = self._read(head, replace(self.dialect, delimiter=delimiter), encoding)
+            if self._has_all(other):
+                given = self._given("--delimiter", other.dialect.delimiter)
+                return f"its columns are found with {given}"
+        # Names that differ in case or blanks are named by the next hint.
+        for is_loose, tried in product((False, True), (encoding, "cp1252")):
+            for lines in range(_SEARCHED):
+                if head.is_blank(lines):
+                    continue
+                found = self._read(head, replace(self.dialect, skip_lines=lines), tried)
+                if lines != self.dialect.skip_lines and self._has_all(found, is_loose):
+                    skip = self._given("--skip-lines", str(lines))
+                    recoded = f" {self._given('--encoding', tried)}" if tried != encoding else ""
+                    return f"the columns are on line {lines + 1}: {skip}{recoded}"
         return ""
 
     def _hint(self, columns: tuple[str, ...], column: str) -> str:
         """Suggest how to fix a header that lacks `column`."""
         option = self.required[column]
         for name in columns:
-            if name.strip().casefold() == column.strip().casefold():
+            if _loosely(name) == _loosely(column):
                 given = self._given(option, name)
                 return f"names count to the letter: rename '{name}', or give {given}"
+        control = _CONTROL.search(columns[0])
+        if len(columns) == 1 and control:
+            given = self._given("--delimiter", f"\\x{ord(control[0]):02x}")
+            return f"is its delimiter a character that does not show? {given}"
         if any(name.strip().lstrip("+-")[:1].isdigit() for name in columns):
             names = self._given("--column-names", ",".join(["NAME"] * len(columns)))
             return f"is that a record? then name its {counted(len(columns), 'column')}: {names}"
-        return f"name it with {self._given(option, 'NAME') if option == '--id-column' else option}"
+        more = "".join(
+            f", and '{other}' with {option}"
+            for other, option in self.required.items()
+            if other not in (column, *columns)
+        )
+        is_id = option == "--id-column"
+        return f"name it with {self._given(option, 'NAME') if is_id else option}{more}"
 
     def _given(self, option: str, value: str) -> str:
         """Return what to write for a value of an option; those of both tables hold for this one."""
         is_for_both = option not in self.required.values() or option == "--id-column"
-        shown_as = {"\t": "tab"}.get(value, value)
+        shown_as = {"\t": "tab", "\x01": r"\x01", "\x1f": r"\x1f"}.get(value, value)
         return f"{option} {quote(f'{self.name}={shown_as}' if is_for_both else value)}"
 
 
@@ -269,6 +285,11 @@ def _header(head: _Head, place: int, dialect: Dialect, encoding: str) -> _Header
         written = dialect.delimiter.join(names).encode(encoding, "replace")
         return _Header(dialect, written, start, _named(names), len(fields))
     return _Header(dialect, raw.rstrip(b"\r\n"), stop, _named(fields), len(fields), fault)
+
+
+def _loosely(name: str) -> str:
+    """Return a name without what people overlook in it."""
+    return name.strip().casefold()
 
 
 def _named(columns: Iterable[str]) -> tuple[str, ...]:

@@ -92,17 +92,21 @@ def _ways(table: str, file: SourceFile, none_left: bool) -> Iterator[_Way]:
     if dialect.quote and not dialect.escape:
         both = replace(dialect, quote="", escape="\\")
         yield _Way(f"{no_quotes} {escape}", replace(file, dialect=both))
-    if none_left:  # a delimiter at the end of each line
-        columns = *file.columns, f"column_{len(file.columns) + 1}"
-        written = io.StringIO()
-        csv.writer(written, lineterminator="").writerow(columns)
-        names = quote(f"{table}={written.getvalue()}")
-        skip = "" if dialect.column_names else f"--skip-lines {table}={file.header_lines} "
-        yield _Way(f"{skip}--column-names {names}", replace(file, columns=columns))
+    if none_left:  # a delimiter at the end of each line, or the numbers of lines before them
+        more = f"column_{len(file.columns) + 1}"
+        for columns in ((*file.columns, more), (more, *file.columns)):
+            written = io.StringIO()
+            csv.writer(written, lineterminator="").writerow(columns)
+            names = quote(f"{table}={written.getvalue()}")
+            skip = "" if dialect.column_names else f"--skip-lines {table}={file.header_lines} "
+            yield _Way(f"{skip}--column-names {names}", replace(file, columns=columns))
 
 
 def _is_usable(fields: Fields, way: SourceFile, file: SourceFile) -> bool:
-    """Tell whether no field is left in quotes, and an additional column is empty."""
+    """Tell whether no field is left in quotes, and a column more is empty or counts the lines."""
+    if way.columns[0] != file.columns[0]:
+        numbers = fields.column(way.columns[0]).to_pylist()
+        return len(numbers) > 0 and numbers == [str(1 + place) for place in range(len(numbers))]
     if len(way.columns) > len(file.columns):
         return bool(fields.column(way.columns[-1]).null_count == len(fields))
     if way.dialect.quote == file.dialect.quote:

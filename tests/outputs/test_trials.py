@@ -40,6 +40,10 @@ def run(folder: Path, purchases: str | bytes, *options: str) -> CompletedProcess
             "\ncustomer_id;price\n1001;1;\n1001;2;\n",
             "--skip-lines purchases=2 --column-names purchases=customer_id,price,column_3",
         ),
+        (
+            'customer_id;price\n"1";1001;1\n"2";1001;2\n',
+            "--skip-lines purchases=1 --column-names purchases=column_3,customer_id,price",
+        ),
         ("customer_id,Größe,price\n1001,1,1\n".encode() + b"1001,\xfc,2\n", None),
     ],
 )

@@ -361,6 +361,24 @@ HEADERS = [
     Case("Dialects", "lines before it, not skipped", "Report\n,,\n\na;b\n1;2\n",
          error="t.csv: purchases need a column 'a'; it has: Report; "
          "the columns are on line 4: --skip-lines purchases=3"),
+    Case("Dialects", "lines before it, and padded names", "x\na|B  |\n", dialect=Dialect("|"),
+         error="t.csv: purchases need a column 'a'; it has: x; "
+         "the columns are on line 2: --skip-lines purchases=1"),
+    Case("Dialects", "lines before it, in another encoding", "x;1\na;b;größe\n".encode("cp1252"),
+         error="t.csv: purchases need a column 'a'; it has: x, 1; "
+         "the columns are on line 2: --skip-lines purchases=1 --encoding purchases=cp1252"),
+    Case("Dialects", "a rare delimiter", '"a" "b"\n1 2\n',
+         error="t.csv: its first line is no CSV header in utf-8: text after a closing quote; "
+         "its columns are found with --delimiter 'purchases= '"),
+    Case("Dialects", "a delimiter of Hive", "a\x01b\n1\x012\n",
+         error="t.csv: purchases need a column 'a'; it has: a\x01b; "
+         "its columns are found with --delimiter 'purchases=\\x01'"),
+    Case("Dialects", "a headless file of Hive", "1\x01b\n",
+         error="t.csv: purchases need a column 'a'; it has: 1\x01b; "
+         "is its delimiter a character that does not show? --delimiter 'purchases=\\x01'"),
+    Case("Dialects", "no column that is needed", "c,d\n",
+         error="t.csv: purchases need a column 'a'; it has: c, d; "
+         "name it with --id-column purchases=NAME, and 'b' with --amount-column"),
     Case("Dialects", "too many lines skipped", "a,b\n1,2\n3,4\n", dialect=Dialect(skip_lines=2),
          error="t.csv: purchases need a column 'a'; it has: 3, 4; "
          "the columns are on line 1: --skip-lines purchases=0"),
