@@ -121,7 +121,11 @@ class _Table:
         return self._best(head, place, dialect, encoding)
 
     def _best(self, head: _Head, place: int, dialect: Dialect, encoding: str) -> _Header:
-        tried = [_header(head, place, each, encoding) for each in _delimited(dialect)]
+        tried: list[_Header] = []
+        for each in _delimited(dialect):
+            tried.append(_header(head, place, each, encoding))
+            if self._fit(tried[-1])[0] == (1 if dialect.column_names else len(self.required)):
+                return tried[-1]
         return max(tried, key=self._fit)  # the first of equals
 
     def _fit(self, header: _Header) -> tuple[int, int]:
@@ -301,8 +305,8 @@ def _named(columns: Iterable[str]) -> tuple[str, ...]:
 
 def _fields(header: bytes, encoding: str, dialect: Dialect) -> list[str]:
     """Return the fields of a record; UsageError says why it is none, and how to mend it."""
-    rejected = parse(header, (), "latin-1", dialect).rejected
-    fault, hint = rejected[0].reason, "the first line should name the columns"
+    (fault,) = parse(header, (), "latin-1", dialect).rejected.reasons[:1]
+    hint = "the first line should name the columns"
     if b"\0" in header:
         fault, hint = "NUL byte", "is it text, in another encoding such as utf-16? see --encoding"
     elif fault == "record too long":

@@ -84,6 +84,12 @@ class Rejects(Sequence[Reject]):
         """The size of the `raw` of each, in bytes (int64)."""
         return np.minimum(self._faults[:, 1], self._max_size)
 
+    @property
+    def reasons(self) -> list[str]:
+        """The reason of each."""
+        names = self._reasons()
+        return [names[code] for code in self._faults[:, 3].tolist()]
+
     def table(self) -> pa.Table:
         """Return them as an Arrow table (see `SCHEMA`)."""
         offset, length, line, reason, detail = self._faults.T
