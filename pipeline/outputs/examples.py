@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -20,6 +21,7 @@ from pipeline.steps.read import BlockRead, Example, place_of
 # it, and the purchase's row there.
 LineOf: TypeAlias = Callable[[int, BlockRead, int], int]
 
+_YEAR = re.compile(r"(18|19|20)\d\d")
 SUCH_AS = "such as: "  # begins a case that may not be the first
 _SHOWN = 80  # characters of a bad record
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
@@ -42,9 +44,10 @@ class Examples:
         if kind == "rejected":
             found = self._rejected(source)
         elif kind == "unusable":
-            found = self._value(source, _EXAMPLES) + self._hint(source)
+            first = self._value(source, _EXAMPLES)
+            found = first + self._hint(source) if first else self._out_of_range(source)
         elif kind == "out_of_range":
-            found = self._value(source, _RANGE_EXAMPLES)
+            found = self._out_of_range(source)
         else:
             found = self._purchase(source, kind)
         return f" ({found})" if found else ""
@@ -70,6 +73,14 @@ class Examples:
                 where = _where(file, line and line + first.line, lead=f"{first.value!r}, ")
                 return where + (_TOO_LONG if is_too_long(first.value, file.dialect) else "")
         return ""
+
+    def _out_of_range(self, source: Source) -> str:
+        first = self._value(source, _RANGE_EXAMPLES)
+        blocks = blocks_of(self.ledger, source)
+        values = [example.value.strip() for block in blocks for example in block.range_examples]
+        years = sum(_YEAR.fullmatch(value) is not None for value in values)
+        tried = f"{years:,} of {len(values):,} that were looked at"
+        return f"{first}; {tried} look like years of birth, not ages" if years else first
 
     def _hint(self, source: Source) -> str:
         """Return the signs within numbers that would make some of the values usable."""

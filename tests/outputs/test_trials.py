@@ -94,3 +94,22 @@ def test_what_keeps_ids_apart_is_said(tmp_path: Path, ids: str, hint: str | None
     assert "an id that no customer has" in said
     assert (f"; {hint}" if hint else "") in said
     assert ("that were tried" in said) == (hint is not None)
+
+
+@pytest.mark.parametrize(
+    ("ages", "said"),
+    [
+        ("1988 2001", "(first: '1988', c.csv line 2; 2 of 2"),
+        ("36 1988 900", "(first: '1988', c.csv line 3; 1 of 2"),
+    ],
+)
+def test_years_of_birth_are_recognized(tmp_path: Path, ages: str, said: str) -> None:
+    customers = "".join(f"{id},A,B,{age}\n" for id, age in enumerate(ages.split()))
+    (tmp_path / "c.csv").write_text(f"customer_id,first_name,last_name,age\n{customers}")
+    (tmp_path / "p.csv").write_text("customer_id,price\n0,1\n")
+
+    ended = run_command(
+        *(tmp_path, "--customers", "c.csv", "--purchases", "p.csv", "--output-dir", "out")
+    )
+
+    assert f"{said} that were looked at look like years of birth, not ages)" in ended.stderr
