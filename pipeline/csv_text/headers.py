@@ -116,8 +116,9 @@ class _Table:
         separated = _SEP.match(head.text, place)
         if separated:
             place = separated.end()
-            if not dialect.delimiter:
-                dialect = replace(dialect, delimiter=separated[1].decode("latin-1"))
+            named = separated[1].decode("latin-1")
+            if not dialect.delimiter and _may_delimit(named, dialect):
+                dialect = replace(dialect, delimiter=named)
         return self._best(head, place, dialect, encoding)
 
     def _best(self, head: _Head, place: int, dialect: Dialect, encoding: str) -> _Header:
@@ -166,6 +167,8 @@ class _Table:
         if not self.required or header.dialect.column_names:
             return ""
         for delimiter in ("", *_RARE_DELIMITERS):
+            if not _may_delimit(delimiter, self.dialect):
+                continue
             other = self._read(head, replace(self.dialect, delimiter=delimiter), encoding)
             if self._has_all(other):
                 given = self._given("--delimiter", other.dialect.delimiter)
@@ -270,10 +273,14 @@ class _Head:
 
 def _delimited(dialect: Dialect) -> Iterator[Dialect]:
     """Yield a dialect with each delimiter that it may have."""
-    taken = dialect.quote + dialect.escape + dialect.null
     for delimiter in dialect.delimiter or DELIMITERS:
-        if dialect.delimiter or delimiter not in taken:
+        if dialect.delimiter or _may_delimit(delimiter, dialect):
             yield replace(dialect, delimiter=delimiter)
+
+
+def _may_delimit(sign: str, dialect: Dialect) -> bool:
+    """Tell whether a character, or none, may be the delimiter beside the other signs."""
+    return sign.isascii() and not {sign} & {*dialect.quote, *dialect.escape, *dialect.null, "\0"}
 
 
 def _header(head: _Head, place: int, dialect: Dialect, encoding: str) -> _Header:

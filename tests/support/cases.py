@@ -361,6 +361,11 @@ HEADERS = [
     Case("Dialects", "lines before it, not skipped", "Report\n,,\n\na;b\n1;2\n",
          error="t.csv: purchases need a column 'a'; it has: Report; "
          "the columns are on line 4: --skip-lines purchases=3"),
+    Case("Dialects", "a line for Excel that names no delimiter", 'sep="\na;b\n1;2\n', [("1", "2")]),
+    Case("Dialects", "no column that is needed, and rare signs", "c,d\n",
+         dialect=Dialect(quote="~", escape="^", null=":"),
+         error="t.csv: purchases need a column 'a'; it has: c, d; "
+         "name it with --id-column purchases=NAME, and 'b' with --amount-column"),
     Case("Dialects", "lines before it, and padded names", "x\na|B  |\n", dialect=Dialect("|"),
          error="t.csv: purchases need a column 'a'; it has: x; "
          "the columns are on line 2: --skip-lines purchases=1"),
