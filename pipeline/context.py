@@ -64,7 +64,8 @@ class Job(Blocks):
         plan, settings = self.plan, self.settings
         if not settings.verify:
             return None
-        return Recount.of(plan.customers, plan.purchases, settings.columns, settings.dialect)
+        dialect = settings.dialect_of("purchases")
+        return Recount.of(plan.customers, plan.purchases, settings.columns, dialect)
 
     @property
     def rejects(self) -> Place:
@@ -74,12 +75,12 @@ class Job(Blocks):
     def read_customers(self, table: Source) -> dd.DataFrame:
         """Read customers (see `read.read`)."""
         wanted = wanted_of_customers(self.settings.columns, self.settings.escape_formulas)
-        return read(table, wanted, self.dialect, self.rejects)
+        return read(table, wanted, self.rejects)
 
     def read_purchases(self, table: Source) -> dd.DataFrame:
         """Read purchases (see `read.read`)."""
         wanted = wanted_of_purchases(self.settings.columns, self.settings.escape_formulas)
-        return read(table, wanted, self.dialect, self.rejects)
+        return read(table, wanted, self.rejects)
 
     def transform(self, customers: dd.DataFrame) -> dd.DataFrame:
         """Add `full_name` and `age_group` (see `transform.transform`)."""
@@ -112,7 +113,7 @@ class Job(Blocks):
     def shuffle(self) -> Shuffle:
         """Return the shuffle join; looks for hot ids in a sample of purchases first."""
         plan = self.plan
-        how = self.client, plan.purchases, self.block_size, self.dialect
+        how = self.client, plan.purchases, self.block_size
         return Shuffle(
             count=plan.partitions,
             hot=find_hot(*how, self.read_purchases, plan.partitions),
@@ -140,12 +141,11 @@ def start_job(
     """
     target = stage.combined(plan.layout.header_line, plan.purchases.blocks if in_parts else ())
     target.start()
-    lines = Lines(client, plan.purchases, plan.block_size, settings.dialect)
+    lines = Lines(client, plan.purchases, plan.block_size)
     quality = Quality(settings, (plan.customers, plan.purchases), lines, log.progress)
     return Job(
         client=client,
         block_size=plan.block_size,
-        dialect=settings.dialect,
         note=quality.note,
         settings=settings,
         plan=plan,

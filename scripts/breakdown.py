@@ -24,8 +24,9 @@ import pandas as pd
 from pipeline.columns.arrow import to_arrow
 from pipeline.columns.totals import Checksum
 from pipeline.csv_text import fields
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.ranges import cut_into_ranges
-from pipeline.csv_text.sources import Source, open_source
+from pipeline.csv_text.sources import Source
 from pipeline.engine.places import Folder
 from pipeline.settings import AgeGroups, Columns, Dialect
 from pipeline.steps import join, read, spending, write
@@ -111,7 +112,7 @@ def _lookup(customers: Source, no_customer: str) -> Lookup:
     wanted = wanted_of_customers(_COLUMNS, escape=False)
     rendered = []
     for block in customers.blocks:
-        records = read_block(block, "customers", customers.columns, wanted, _DIALECT)
+        records = read_block(block, "customers", customers.columns, wanted)
         rendered.append(render_customers(add_age_group(add_full_name(records), AgeGroups())))
     return Lookup.build(pd.concat(rendered), no_customer)
 
@@ -126,7 +127,7 @@ def _purchases(
     with (folder / "combined").open("wb", buffering=0) as file:
         for block in purchases.blocks:
             with clock.step("read the file, count its lines, make a frame"):
-                records = read_block(block, "purchases", purchases.columns, wanted, _DIALECT)
+                records = read_block(block, "purchases", purchases.columns, wanted)
             with clock.step("find the customers"):
                 rows = lookup.rows(to_arrow(records[ID]))
             with clock.step("keep who was found"):

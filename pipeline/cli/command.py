@@ -114,7 +114,10 @@ def _tell(error: BaseException, debug: bool) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.ClickException):
-        return _fail(error.format_message(), 2, debug)
+        message = error.format_message()
+        if "unexpected extra argument" in message:  # of this command, which takes none
+            message += "; is it from a glob? write that in quotes: 'part-*.csv'"
+        return _fail(message, 2, debug)
     if isinstance(error, PipelineError):
         return _fail(f"{error}{_after(error)}", error.exit_code, debug)
     if isinstance(error, KeyboardInterrupt | click.Abort):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import codecs
+import csv
+import re
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +13,7 @@ import click
 
 from pipeline.errors import UsageError
 from pipeline.settings import AgeGroups, ClusterSettings, Columns, Dialect, Settings, parse_size
-from pipeline.settings.limits import Limits
+from pipeline.settings.limits import TABLES, Limits, by_table
 
 
 class _Size(click.ParamType):
@@ -32,9 +35,13 @@ def _option(*names: str, **how: Any) -> click.Option:
 
 _path = partial(_option, metavar="PATH")
 _name = partial(_option, metavar="NAME")
-_sign = partial(_option, metavar="CHAR")
+_by_table = partial(_option, multiple=True)
+_sign = partial(_by_table, metavar="[TABLE=]CHAR")
+_name_by_table = partial(_by_table, metavar="[TABLE=]NAME")
 _flag = partial(_option, is_flag=True)
 _limit = partial(_option, multiple=True, metavar="[TABLE=]N|P%")
+_OF_DIALECT = [name for name in Dialect.__dataclass_fields__ if name != "max_record_size"]
+_CODE = re.compile(r"\\(t|x[0-9A-Fa-f]{2}|[0-7]{3})")  # of a character
 _GROUPS = ",".join(
     f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
 )
@@ -57,18 +64,29 @@ OPTIONS = {
             show_default=False,
             help="Purchases: the same.  [default: data/purchases.csv]",
         ),
-        _name("--id-column", default=Columns().id, help="The customer's id, in both tables."),
+        _name_by_table("--id-column", default=[Columns().id], help="The customer's id."),
         _name("--amount-column", default=Columns().amount, help="The amount of a purchase."),
         _name("--age-column", default=Columns().age, help="A customer's age in years."),
         _name("--first-name-column", default=Columns().first_name, help="A customer's first name."),
         _name("--last-name-column", default=Columns().last_name, help="A customer's last name."),
-        _sign("--delimiter", default=Dialect().delimiter, help="Between fields; 'tab' for a tab."),
-        _sign("--quote", default=Dialect().quote, help="Around fields; 'none' if there is none."),
-        _sign("--escape", default=Dialect().escape, help="Before any character that is text."),
-        _sign("--null", default=Dialect().null, help="A field that is missing, such as '\\N'."),
-        _name("--encoding", default=Dialect().encoding, help="Of files without a byte order mark."),
-        _sign("--decimal", default=Dialect().decimal, help="The decimal point of numbers."),
-        _sign("--thousands", default=Dialect().thousands, help="The sign between thousands."),
+        _sign(
+            "--delimiter",
+            help="Between fields; 'tab' for a tab.  [default: that of , ; tab | which fits]",
+        ),
+        _sign("--quote", default=[Dialect().quote], help="Around fields; 'none' if there is none."),
+        _sign("--escape", help="Before any character that is text."),
+        _sign("--null", help="A field that is missing, such as '\\N'."),
+        _name_by_table(
+            "--encoding",
+            default=[Dialect().encoding],
+            help="Of files without a byte order mark.",
+        ),
+        _sign("--decimal", default=[Dialect().decimal], help="The decimal point of numbers."),
+        _sign("--thousands", help="The sign between thousands."),
+        _by_table("--skip-lines", metavar="[TABLE=]N", help="Lines before the one with the names."),
+        _by_table(
+            "--column-names", metavar="[TABLE=]NAME,...", help="Of files without such a line."
+        ),
     ),
     "Age groups": (
         _option(
@@ -185,22 +203,54 @@ def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
     def take(*names: str) -> dict[str, Any]:
         return {name: left.pop(name) for name in names}
 
-    columns = {name: left.pop(f"{name}_column") for name in Columns.__dataclass_fields__}
     cluster = ClusterSettings(**take(*ClusterSettings.__dataclass_fields__))
-    dialect = take("delimiter", "quote", "escape", "null", "encoding", "decimal", "thousands")
-    if dialect["quote"] == "none":
-        dialect["quote"] = ""
-    if dialect["delimiter"] in ("tab", r"\t"):
-        dialect["delimiter"] = "\t"
+    dialect, of_purchases = _dialects(take(*_OF_DIALECT))
     settings = Settings(
-        columns=Columns(**columns),
+        columns=_columns(**take(*(name for name in left if name.endswith("_column")))),
         age_groups=AgeGroups.parse(left.pop("age_groups"), left.pop("closed")),
-        dialect=Dialect(**dialect),
+        dialect=dialect,
+        purchases_dialect=None if of_purchases == dialect else of_purchases,
         limits=_limits(**take("strict", "max_rejected", "max_unusable", "max_unmatched")),
         fsync=not left.pop("no_fsync"),
         **{name: value for name, value in left.items() if value != ()},  # () is not given
     )
     return settings, cluster
+
+
+def _columns(id_column: Sequence[str], **others: str) -> Columns:
+    ids = by_table(id_column, "--id-column")
+    customers, purchases = (ids.get(table, Columns().id) for table in TABLES)
+    names = {name.removesuffix("_column"): value for name, value in others.items()}
+    return Columns(customers, purchase_id=None if purchases == customers else purchases, **names)
+
+
+def _dialects(given: dict[str, Sequence[str]]) -> Iterator[Dialect]:
+    """Yield the dialect of each table, given the texts of each option."""
+    found = {name: by_table(texts, _named(name)) for name, texts in given.items()}
+    for table in TABLES:
+        yield Dialect(
+            **{name: _meant(name, of[table]) for name, of in found.items() if table in of}
+        )
+
+
+def _named(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+def _meant(field: str, text: str) -> Any:
+    """Return the value of a field of a dialect that a text stands for."""
+    if field == "quote" and text == "none":
+        return ""
+    if field == "delimiter":
+        code = r"\t" if text == "tab" else text
+        return codecs.decode(code, "unicode_escape") if _CODE.fullmatch(code) else text
+    if field == "column_names":
+        return tuple(next(csv.reader([text])))
+    if field == "skip_lines":
+        if not (text.isascii() and text.isdigit()):
+            raise UsageError(f"--skip-lines: '{text}' is no number of lines; write it as 3")
+        return int(text)
+    return text
 
 
 def _limits(

@@ -74,9 +74,9 @@ def is_too_long(value: str, dialect: Dialect) -> bool:
 
 
 def suggest_signs(
-    values: Sequence[str], usable: Sequence[str], dialect: Dialect, any_point: bool
+    table: str, values: Sequence[str], usable: Sequence[str], dialect: Dialect, any_point: bool
 ) -> str:
-    """Return the options with which most of some unusable values are numbers; "" if none is.
+    """Return the options with which most of a table's unusable values are numbers; "" if none is.
 
     All of the `usable` values are numbers with them, too. With `any_point`, another decimal point
     may be suggested.
@@ -91,7 +91,9 @@ def suggest_signs(
                 signs = {"--decimal": point, "--thousands": comma}
                 now = {"--decimal": dialect.decimal, "--thousands": dialect.thousands}
                 options = [
-                    f"{name} {quote(sign)}" for name, sign in signs.items() if sign != now[name]
+                    f"{name} {quote(f'{table}={sign}')}"
+                    for name, sign in signs.items()
+                    if sign != now[name]
                 ]
                 best, most = " ".join(options), found
     return f"{most:,} of {len(text):,} that were tried would be numbers with {best}" if most else ""

@@ -141,6 +141,7 @@ class TextFile:
             self._unpacked = self._unpack(opened.enter_context(file), ahead)
             self._stream = io.BufferedReader(self._unpacked, _CHUNK) if self._unpacked else file
             begins = opened.enter_context(self._stream).peek(BEGINS)[:BEGINS]
+            self._refuse_packed_twice(begins)
             refuse_other_formats(shown(path), begins)
             self._opened = opened.pop_all()
         marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if begins.startswith(mark))
@@ -177,6 +178,17 @@ class TextFile:
         if claimed and begins:
             raise UsageError(f"{name}: ends in {suffix}, but is not {claimed.name} data")
         return None
+
+    def _refuse_packed_twice(self, begins: bytes) -> None:
+        """Raise UsageError if what was unpacked is compressed, too."""
+        if self._unpacked is None:
+            return
+        for ending, kind in COMPRESSIONS.items():
+            if kind.magic.match(begins):
+                raise UsageError(
+                    f"{shown(self._path)}: what is unpacked of it is {kind.name} data again; "
+                    f"unpack it once, into a file that ends in {ending}, and name that"
+                )
 
     @contextmanager
     def _told(self) -> Iterator[None]:

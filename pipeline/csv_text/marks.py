@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.kernels.marks import COUNTS, ESCAPES, NONE, NULS, QUOTES, find_line_ends, mark_bytes
 from pipeline.kernels.scan import find_record
-from pipeline.settings import Dialect
+from pipeline.settings import DELIMITERS, Dialect
 
 _WORD = 64  # bytes whose marks are one word of a bitmap
 _NOTHING = np.empty(0, np.int32)
@@ -43,7 +43,7 @@ class Marks(NamedTuple):
         stops, lines, quotes, needs = np.empty((4, -(-len(data) // _WORD)), np.uint64)
         counts = np.empty(COUNTS, np.int64)
         quote, escape = (ord(sign) if sign else NONE for sign in (dialect.quote, dialect.escape))
-        signs = ord(dialect.delimiter), quote, escape
+        signs = ord(dialect.delimiter or DELIMITERS[0]), quote, escape
         mark_bytes(data, tail, *signs, stops, lines, quotes, needs, counts)
         return cls(data, stops, lines, quotes, needs, counts, *signs)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterable
 
 PRINTABLE = "pipeline-printable"  # for `errors` of whatever encodes text
+_NAMED = 3
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -27,3 +29,10 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(PRINTABLE, _escaped)
+
+
+def told_names(names: Iterable[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - _NAMED:,} more" if len(listed) > _NAMED else ""
+    return f"{', '.join(printable(name) for name in listed[:_NAMED])}{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 from pipeline.csv_text.encodings import undecodable
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.marks import Marks
-from pipeline.csv_text.rejects import Rejects
+from pipeline.csv_text.rejects import REPEATED, Rejects
 from pipeline.errors import DataError
 from pipeline.kernels.marks import HIGH, LINE_ENDS, count_lines_before
 from pipeline.kernels.scan import FAULT_SIZE, scan_records
@@ -41,8 +42,16 @@ class Parsed:
         return found.tolist()
 
 
-def parse(text: bytes, columns: tuple[str, ...], encoding: str, dialect: Dialect) -> Parsed:
+def parse(
+    text: bytes,
+    columns: tuple[str, ...],
+    encoding: str,
+    dialect: Dialect,
+    header: bytes = b"",
+) -> Parsed:
     """Return the records of a text, which begins with one.
+
+    Records that repeat the `header` are rejected.
 
     Raises DataError if it is longer than 2 GiB, which no block is, unless one line of it is.
     """
@@ -61,6 +70,11 @@ def parse(text: bytes, columns: tuple[str, ...], encoding: str, dialect: Dialect
         *(edges, faults),
     )
     bad = faults[1 : 1 + int(faults[0]) * FAULT_SIZE].copy()  # not all that there was room for
+    repeats = _rows_of(header, marks.text, edges, rows, len(columns) + 1) if header else _NOTHING
+    if len(repeats):
+        bad = _with_repeats(bad, edges.reshape(-1, len(columns) + 1)[repeats], marks)
+        edges = np.delete(edges.reshape(-1, len(columns) + 1), repeats, axis=0).ravel()
+        rows -= len(repeats)
     return Parsed(
         Fields(columns, marks, edges, rows, encoding, dialect.null),
         Rejects(marks.text, bad, len(columns), encoding, dialect.max_record_size),
@@ -68,3 +82,31 @@ def parse(text: bytes, columns: tuple[str, ...], encoding: str, dialect: Dialect
         marks,
         edges,
     )
+
+
+def _rows_of(
+    record: bytes, text: np.ndarray, edges: np.ndarray, rows: int, width: int
+) -> np.ndarray:
+    """Return the rows of the records that are this one, also behind a byte order mark (int64)."""
+    starts, ends = edges[: rows * width : width], edges[width - 1 : rows * width : width]
+    sizes = ends - starts
+    found = []
+    for wanted in (record, BOM_UTF8 + record):
+        same = np.flatnonzero(sizes == len(wanted))
+        for place, byte in enumerate(wanted):
+            if not len(same):
+                break
+            same = same[text[starts[same] + place] == byte]
+        found.append(same)
+    return np.sort(np.concatenate(found))
+
+
+def _with_repeats(faults: np.ndarray, repeats: np.ndarray, marks: Marks) -> np.ndarray:
+    """Return faults with those of some records more, given the edges of these."""
+    starts = repeats[:, 0].astype(np.int64)
+    lines = np.empty_like(starts)
+    count_lines_before(marks.lines, starts, lines)
+    more = np.zeros((len(starts), FAULT_SIZE), np.int64)
+    more[:, :4] = np.stack([starts, repeats[:, -1] - starts, lines, lines * 0 + REPEATED], axis=1)
+    found = np.concatenate([faults.reshape(-1, FAULT_SIZE), more])
+    return found[np.argsort(found[:, 0])].ravel()

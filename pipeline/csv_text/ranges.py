@@ -18,7 +18,6 @@ from pipeline.csv_text.files import read_bytes
 from pipeline.csv_text.marks import first_ends, next_record
 from pipeline.csv_text.sources import Block, Source, SourceFile, UnpackedBlock
 from pipeline.errors import DataError
-from pipeline.settings import Dialect
 
 _AHEAD = 1 << 12  # bytes read past a range, for the end of its last record
 # Numbers of blocks: of a table, and for one file whose number of blocks is unknown.
@@ -70,7 +69,7 @@ def cut_into_ranges(source: Source, size: int) -> Source:
     return replace(source, blocks=tuple(blocks))
 
 
-def find_records(block: Block, dialect: Dialect) -> Found:
+def find_records(block: Block) -> Found:
     """Read the records that begin in a block; read every byte once."""
     if isinstance(block, UnpackedBlock):
         return Found(block.text, block.start)
@@ -79,27 +78,28 @@ def find_records(block: Block, dialect: Dialect) -> Found:
         return Found(read_bytes(file.path, start, stop, file.version), start)
     first = start == file.start
     # Include the byte before, which may be a line end, and those that may escape it.
-    before = 0 if first else min(start - file.start, 3 if dialect.escape else 1)
+    before = 0 if first else min(start - file.start, 3 if file.dialect.escape else 1)
     text = _Text(file, start - before, stop + _AHEAD)
     if first:
-        return text.between(_cut(block, start, text, dialect))
-    if text.is_plain(start, stop, dialect) and _is_outside_quotes(block, dialect):
+        return text.between(_cut(block, start, text))
+    if text.is_plain(start, stop) and _is_outside_quotes(block):
         begin = text.first_line(start, stop)
         if begin is None:
             return Found(b"", stop)
-        return text.between(_cut(block, begin, text, dialect, text.last_line(begin, stop)))
-    begins = text.first_ends(start - 1, start + dialect.max_record_size, dialect)
-    cuts = [_cut(block, begin, text, dialect) for begin in begins if begin and begin < stop]
+        return text.between(_cut(block, begin, text, text.last_line(begin, stop)))
+    begins = text.first_ends(start - 1, start + file.dialect.max_record_size)
+    cuts = [_cut(block, begin, text) for begin in begins if begin and begin < stop]
     return Found(b"", stop, tuple(cuts))
 
 
-def _is_outside_quotes(block: Block, dialect: Dialect) -> bool:
+def _is_outside_quotes(block: Block) -> bool:
     """Tell whether a range without a quote is surely outside quotes.
 
     A quote opened earlier must be closed within the maximum record size. Otherwise it is malformed
     and does not count.
     """
     file, start, stop = block.file, block.start, block.stop
+    dialect = file.dialect
     if not dialect.quote or stop - start >= dialect.max_record_size or stop == file.size:
         return True
     first = max(file.start, start - dialect.max_record_size)
@@ -107,9 +107,9 @@ def _is_outside_quotes(block: Block, dialect: Dialect) -> bool:
     return dialect.quote.encode() not in before
 
 
-def cut_again(block: Block, start: int, dialect: Dialect) -> Cut:
+def cut_again(block: Block, start: int) -> Cut:
     """Cut a range whose first record begins at byte `start`."""
-    return _cut(block, start, _Text(block.file, start, block.stop + _AHEAD), dialect)
+    return _cut(block, start, _Text(block.file, start, block.stop + _AHEAD))
 
 
 def decide(
@@ -169,18 +169,19 @@ class _Text:
         first, last = (place - self._start for place in cut)
         return Found(self._bytes[first:last], cut.start)
 
-    def is_plain(self, start: int, stop: int, dialect: Dialect) -> bool:
+    def is_plain(self, start: int, stop: int) -> bool:
         """Tell whether each line end from `start - 1` to `stop` is one, if they are not quoted."""
         first, last = start - self._start, stop - self._start
+        dialect = self._file.dialect
         marks = (dialect.quote, first), (dialect.escape, 0)
         return not any(
             mark and self._bytes.find(mark.encode(), place, last) >= 0 for mark, place in marks
         )
 
-    def first_ends(self, start: int, stop: int, dialect: Dialect) -> tuple[int | None, int | None]:
+    def first_ends(self, start: int, stop: int) -> tuple[int | None, int | None]:
         """Like `marks.first_ends`, but as bytes of the file; looks from `start` to `stop`."""
         text = self._bytes[start - self._start : stop - self._start]
-        outside, inside = first_ends(text, dialect)
+        outside, inside = first_ends(text, self._file.dialect)
         return (
             None if outside is None else start + outside,
             None if inside is None else start + inside,
@@ -206,12 +207,12 @@ class _Text:
         return self._start + end if max(lf, cr) >= 0 else start
 
 
-def _cut(block: Block, start: int, text: _Text, dialect: Dialect, known: int | None = None) -> Cut:
+def _cut(block: Block, start: int, text: _Text, known: int | None = None) -> Cut:
     """Cut a range whose first record begins at `start`; another one may begin at `known`."""
     if block.stop == block.file.size:
         return Cut(start, block.stop)
     begin = start if known is None else known
-    ahead = _AHEAD
+    ahead, dialect = _AHEAD, block.file.dialect
     while True:
         found = next_record(text.behind(begin), block.stop - begin, text.at_end, dialect)
         if found is not None:

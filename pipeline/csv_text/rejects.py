@@ -23,6 +23,8 @@ from pipeline.kernels.scan import (
     UNDECODABLE,
 )
 
+# What is wrong with a record that `scan.scan_records` finds good.
+REPEATED = TOO_MANY + 1
 # Of Arrow tables of rejects; `raw` is bytes in the encoding of the file.
 SCHEMA = pa.schema(
     {
@@ -82,10 +84,16 @@ class Rejects(Sequence[Reject]):
         """The size of the `raw` of each, in bytes (int64)."""
         return np.minimum(self._faults[:, 1], self._max_size)
 
+    @property
+    def reasons(self) -> list[str]:
+        """The reason of each."""
+        names = self._reasons()
+        return [names[code] for code in self._faults[:, 3].tolist()]
+
     def table(self) -> pa.Table:
         """Return them as an Arrow table (see `SCHEMA`)."""
         offset, length, line, reason, detail = self._faults.T
-        parts = [reason == code for code in range(TOO_MANY + 1)]
+        parts = [reason == code for code in range(REPEATED + 1)]
         texts = pa.array(self._reasons(), TEXT).take(pa.array(reason))
         return pa.table(
             [line, offset, length, texts, self._details(parts, offset, detail), self._raw()],
@@ -101,8 +109,9 @@ class Rejects(Sequence[Reject]):
             UNDECODABLE: f"not {self._encoding.upper()}",
             TOO_FEW: "too few fields",
             TOO_MANY: "too many fields",
+            REPEATED: "the header again",
         }
-        return [names.get(code, "") for code in range(TOO_MANY + 1)]
+        return [names.get(code, "") for code in range(REPEATED + 1)]
 
     def _details(
         self, of_reason: list[np.ndarray], offset: np.ndarray, detail: np.ndarray

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import fsspec
 from fsspec.asyn import sync
+from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
 from pipeline.csv_text.remote_errors import remote_error
 from pipeline.csv_text.versions import Version, changed, ends_early, read_on
@@ -53,7 +54,7 @@ def file_system(path: str) -> tuple[Any, str]:
     Raises UsageError if the package that it needs is missing, or nothing can open the URL.
     """
     if not is_remote(path):
-        return fsspec.url_to_fs(path)
+        return LocalFileSystem(), make_path_posix(path).rstrip("/") or "/"
     try:
         # Without a cache: a worker lives for many runs, and files change.
         system, inner = fsspec.url_to_fs(path, use_listings_cache=False, **_limits(path))

@@ -7,7 +7,6 @@ from threading import Lock
 from pipeline.csv_text.files import TextFile
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.sources import SourceFile, UnpackedBlock
-from pipeline.settings import Dialect
 
 _AHEAD = 1 << 12  # bytes read past a block, for the end of its last record
 
@@ -19,8 +18,8 @@ class BlockStream:
     same blocks, wherever it is read from.
     """
 
-    def __init__(self, file: SourceFile, size: int, dialect: Dialect) -> None:
-        self._file, self._size, self._dialect = file, size, dialect
+    def __init__(self, file: SourceFile, size: int) -> None:
+        self._file, self._size = file, size
         self._text: TextFile | None = None
         self._lock = Lock()
         self._is_ended = False
@@ -79,7 +78,7 @@ class BlockStream:
 
     def _read_next(self) -> UnpackedBlock:
         text = self._read_on(self._left, self._size + _AHEAD)
-        ahead, dialect = _AHEAD, self._dialect
+        ahead, dialect = _AHEAD, self._file.dialect
         while (
             found := next_record(text, min(self._size, len(text)), self._at_end, dialect)
         ) is None:
@@ -110,13 +109,14 @@ class BlockStream:
         if self._at_end or len(text) >= size:
             return text
         if self._text is None:
-            self._text = TextFile(self._file.path, self._dialect, version=self._file.version)
-            self._text.read(self._file.start)
+            file = self._file
+            self._text = TextFile(file.path, file.dialect, version=file.version)
+            self._text.read(file.start)
         more = self._text.read(size - len(text))
         self._at_end = len(text) + len(more) < size
         return text + more
 
 
-def nth_block(file: SourceFile, index: int, size: int, dialect: Dialect) -> UnpackedBlock:
+def nth_block(file: SourceFile, index: int, size: int) -> UnpackedBlock:
     """Return the block of a file with this index, from 0 (see `BlockStream`)."""
-    return BlockStream(file, size, dialect).block(index)
+    return BlockStream(file, size).block(index)

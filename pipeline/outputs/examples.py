@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -11,7 +12,8 @@ from pipeline.columns.decimals import is_too_long, suggest_signs
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger, Number
 from pipeline.outputs.run_totals import blocks_of, by_file
-from pipeline.settings import Dialect
+from pipeline.outputs.trials import suggest_dialect, suggest_ids
+from pipeline.settings import Columns
 from pipeline.steps.join import Paired
 from pipeline.steps.read import BlockRead, Example, place_of
 
@@ -19,6 +21,7 @@ from pipeline.steps.read import BlockRead, Example, place_of
 # it, and the purchase's row there.
 LineOf: TypeAlias = Callable[[int, BlockRead, int], int]
 
+_YEAR = re.compile(r"(18|19|20)\d\d")
 SUCH_AS = "such as: "  # begins a case that may not be the first
 _SHOWN = 80  # characters of a bad record
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
@@ -30,9 +33,9 @@ _TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 be
 class Examples:
     """The entries so far of both tables, to look for first cases in."""
 
-    sources: Sequence[Source]
+    sources: tuple[Source, Source]
+    columns: Columns
     ledger: Ledger
-    dialect: Dialect
     line_of: LineOf
 
     def of(self, kind: str, table: str) -> str:
@@ -41,9 +44,10 @@ class Examples:
         if kind == "rejected":
             found = self._rejected(source)
         elif kind == "unusable":
-            found = self._value(source, _EXAMPLES) + self._hint(source)
+            first = self._value(source, _EXAMPLES)
+            found = first + self._hint(source) if first else self._out_of_range(source)
         elif kind == "out_of_range":
-            found = self._value(source, _RANGE_EXAMPLES)
+            found = self._out_of_range(source)
         else:
             found = self._purchase(source, kind)
         return f" ({found})" if found else ""
@@ -57,7 +61,9 @@ class Examples:
                 detail = f" ({reject.detail})" if reject.detail else ""
                 raw = reject.raw[: 4 * _SHOWN].decode(file.encoding, "backslashreplace")
                 text = raw.rstrip("\r\n")[:_SHOWN]
-                return f"{where}: {reject.reason}{detail}: {text!r}"
+                none_left = not any(block.records for block in blocks_of(self.ledger, source))
+                hint = suggest_dialect(source.name, file, block.rejected, none_left)
+                return f"{where}: {reject.reason}{detail}: {text!r}{hint}"
         return ""
 
     def _value(self, source: Source, examples: _Examples) -> str:
@@ -65,8 +71,16 @@ class Examples:
             if found := examples(block):
                 first = found[0]
                 where = _where(file, line and line + first.line, lead=f"{first.value!r}, ")
-                return where + (_TOO_LONG if is_too_long(first.value, self.dialect) else "")
+                return where + (_TOO_LONG if is_too_long(first.value, file.dialect) else "")
         return ""
+
+    def _out_of_range(self, source: Source) -> str:
+        first = self._value(source, _RANGE_EXAMPLES)
+        blocks = blocks_of(self.ledger, source)
+        values = [example.value.strip() for block in blocks for example in block.range_examples]
+        years = sum(_YEAR.fullmatch(value) is not None for value in values)
+        tried = f"{years:,} of {len(values):,} that were looked at"
+        return f"{first}; {tried} look like years of birth, not ages" if years else first
 
     def _hint(self, source: Source) -> str:
         """Return the signs within numbers that would make some of the values usable."""
@@ -76,7 +90,9 @@ class Examples:
         unusable = sum(block.unusable for block in blocks)
         present = sum(block.records - block.missing for block in blocks)
         # Another decimal point would spoil the numbers that can be read as they are.
-        signs = suggest_signs(values, usable, self.dialect, 2 * unusable > present)
+        signs = suggest_signs(
+            source.name, values, usable, source.files[0].dialect, 2 * unusable > present
+        )
         return f"; {signs}" if signs else ""
 
     def _purchase(self, source: Source, kind: str) -> str:
@@ -102,7 +118,8 @@ class Examples:
         """Return an id that customers have, for comparison."""
         for block in blocks_of(self.ledger, self.sources[0]):
             if block.first_id is not None:
-                return f"; customers have ids such as {block.first_id!r}"
+                tried = suggest_ids(*self.sources, self.columns)
+                return f"; customers have ids such as {block.first_id!r}{tried}"
         return "; no customer has an id"
 
     def _blocks(self, source: Source) -> Iterator[tuple[SourceFile, int | None, int, BlockRead]]:

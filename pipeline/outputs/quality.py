@@ -269,7 +269,7 @@ class Quality:
 
     @property
     def _examples(self) -> Examples:
-        return Examples(self.sources, self.ledger, self.settings.dialect, self.line_of)
+        return Examples(self.sources, self.settings.columns, self.ledger, self.line_of)
 
     def _limit(self, fault: Fault) -> Limit:
         limit: Limit = getattr(getattr(self.settings.limits, fault.table), fault.kind)

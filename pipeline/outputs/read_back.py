@@ -73,9 +73,12 @@ class Recount:
     def of(
         cls, customers: Source, purchases: Source, columns: Columns, dialect: Dialect
     ) -> Recount:
-        """Return how to recount a table of these columns (see `render.layout`)."""
+        """Return how to recount a table of these columns (see `render.layout`).
+
+        The `dialect` is that of purchases.
+        """
         of_customers = [name for name in customers.columns if name != columns.id]
-        of_purchases = [name for name in purchases.columns if name != columns.id]
+        of_purchases = [name for name in purchases.columns if name != columns.id_of_purchases]
         group = len(of_customers) + 2  # behind the id and the full name
         amount = group + 1 + of_purchases.index(columns.amount)
         names = tuple(map(str, range(group + 1 + len(of_purchases))))

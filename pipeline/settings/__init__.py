@@ -18,6 +18,9 @@ from pipeline.settings.paths import clean_inputs, clean_output, clean_path, clea
 UNKNOWN = "Unknown"
 MAX_AGE = 130
 
+# Those that a file may have unless one is set.
+DELIMITERS = ",;\t|"
+
 _GIB = 1 << 30
 _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
 _DASHBOARD = re.compile(r"[^\s:/,\[\]]*:(\d{1,5})")
@@ -85,13 +88,23 @@ class AgeGroups:
 
 @dataclass(frozen=True)
 class Columns:
-    """The names, in the headers of both tables, of the five columns the job uses."""
+    """The names, in the headers of both tables, of the five columns the job uses.
+
+    `id` is the customer's id in both tables, or in customers if `purchase_id` names that of
+    purchases.
+    """
 
     id: str = "customer_id"
     amount: str = "price"
     age: str = "age"
     first_name: str = "first_name"
     last_name: str = "last_name"
+    purchase_id: str | None = None
+
+    @property
+    def id_of_purchases(self) -> str:
+        """The name of the customer's id in purchases."""
+        return self.id if self.purchase_id is None else self.purchase_id
 
     @property
     def of_customers(self) -> dict[str, str]:
@@ -106,7 +119,7 @@ class Columns:
     @property
     def of_purchases(self) -> dict[str, str]:
         """The columns required in purchases, each with the option that renames it."""
-        return {self.id: "--id-column", self.amount: "--amount-column"}
+        return {self.id_of_purchases: "--id-column", self.amount: "--amount-column"}
 
     def __post_init__(self) -> None:
         if len(self.of_customers) < 4 or len(self.of_purchases) < 2:
@@ -120,12 +133,14 @@ class Columns:
 class Dialect:
     """The format of the input files.
 
-    `encoding` is that of files without a byte order mark, `decimal` the decimal point of numbers,
-    `thousands` their other sign. Longer records than `max_record_size` bytes are rejected. `quote`
-    is around quoted fields, what follows `escape` is text, a field that is `null` is missing.
+    `delimiter` is one of `DELIMITERS` if it is empty: that under which a file's header has the
+    columns. The header is behind `skip_lines` lines; `column_names` stand for one. `encoding` is
+    that of files without a byte order mark, `decimal` the decimal point of numbers, `thousands`
+    their other sign. Longer records than `max_record_size` bytes are rejected. `quote` is around
+    quoted fields, what follows `escape` is text, a field that is `null` is missing.
     """
 
-    delimiter: str = ","
+    delimiter: str = ""
     encoding: str = "utf-8"
     decimal: str = "."
     thousands: str = ""
@@ -133,10 +148,12 @@ class Dialect:
     quote: str = '"'
     escape: str = ""
     null: str = ""
+    skip_lines: int = 0
+    column_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         marks = {"delimiter": self.delimiter, "quote": self.quote, "escape": self.escape}
-        used = [mark for what, mark in marks.items() if mark or what == "delimiter"]
+        used = [mark for mark in marks.values() if mark]
         for mark in used:
             if not re.fullmatch("[^\r\n\0\x80-\U0010ffff]", mark) or used.count(mark) > 1:
                 raise UsageError(f"{', '.join(marks)}: each one ASCII character, not {mark!r}")
@@ -159,6 +176,9 @@ class Dialect:
             raise UsageError(f"a sign within numbers cannot be one of {taken.strip()!r}")
         if not self.null.isascii() or set(self.null) & {self.delimiter, *self.quote, *"\r\n\0"}:
             raise UsageError(f"a text for missing fields has no such characters: {self.null!r}")
+        if self.skip_lines < 0:
+            raise UsageError(f"the lines to skip are 0 or more, not {self.skip_lines}")
+        object.__setattr__(self, "column_names", tuple(self.column_names))
         if not 2 <= self.max_record_size <= _GIB // 4:
             raise UsageError("the largest size of a record is at least 2 bytes, at most 256 MiB")
 
@@ -176,6 +196,7 @@ class Settings:
     output_dir: str = "outputs"
     columns: Columns = field(default_factory=Columns)
     dialect: Dialect = field(default_factory=Dialect)
+    purchases_dialect: Dialect | None = None  # if it is another one
     age_groups: AgeGroups = field(default_factory=AgeGroups)
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
     block_size: int | None = None  # bytes; None: chosen by input size
@@ -184,6 +205,11 @@ class Settings:
     fsync: bool = True
     verify: bool = False
     performance_report: str | None = None  # a local file for Dask's report; None: no report
+
+    def dialect_of(self, table: str) -> Dialect:
+        """Return the dialect of `customers` or `purchases`."""
+        own = self.purchases_dialect if table == "purchases" else None
+        return own or self.dialect
 
     def __post_init__(self) -> None:
         customers, purchases = clean_inputs(self.customers, self.purchases)

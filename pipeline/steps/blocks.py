@@ -21,7 +21,6 @@ from pipeline.csv_text.sources import Block, Source
 from pipeline.engine.compute import compute_entries, ledger_of
 from pipeline.engine.ledger import NO_ENTRIES, Entry, Number, entry_with
 from pipeline.engine.partitions import from_blocks, schema
-from pipeline.settings import Dialect
 from pipeline.steps.read import BlockRead
 from pipeline.steps.unpack import Unpacking
 
@@ -52,7 +51,6 @@ class Blocks:
 
     client: Client
     block_size: int
-    dialect: Dialect
     note: Callable[[Entry], None]
 
     def run(self, table: Source, read: Read, *steps: Step) -> None:
@@ -99,7 +97,7 @@ class Blocks:
                 found.append(_found(entry[Number].block, read))
             self.note(entry)
 
-        with Unpacking(self.client, packed, self.block_size, self.dialect, through) as unpacking:
+        with Unpacking(self.client, packed, self.block_size, through) as unpacking:
             compute_entries(self.client, in_turn(), note, more=unpacking.more, kept=kept)
         undecided = {one.block for one in found if not isinstance(one.cut, Cut)}
         left = [block for block in self._decide(plain, found) if block.number in undecided]
@@ -114,7 +112,7 @@ class Blocks:
         def note(entry: Entry) -> None:
             found.append(entry[_Found])
 
-        ledger = from_blocks(_look, table.blocks, self.dialect, meta=NO_ENTRIES, step="cut")
+        ledger = from_blocks(_look, table.blocks, meta=NO_ENTRIES, step="cut")
         compute_entries(self.client, [ledger], note)
         return replace(table, blocks=tuple(self._decide(table, found)) or table.blocks[:1])
 
@@ -124,7 +122,7 @@ class Blocks:
 
     def _cut_again(self, block: Block, start: int) -> Cut:
         entries: list[Entry] = []
-        ledger = from_blocks(_look_again, [block], start, self.dialect, meta=NO_ENTRIES, step="cut")
+        ledger = from_blocks(_look_again, [block], start, meta=NO_ENTRIES, step="cut")
         compute_entries(self.client, [ledger], entries.append)
         cut = entries[0][_Found].cut
         assert isinstance(cut, Cut)
@@ -154,11 +152,11 @@ def _found(number: int, read: BlockRead) -> _Found:
     return _Found(number, read.undecided)
 
 
-def _look(block: Block, dialect: Dialect) -> pd.DataFrame:
-    text, start, undecided = find_records(block, dialect)
+def _look(block: Block) -> pd.DataFrame:
+    text, start, undecided = find_records(block)
     cut = Cut(start, start + len(text)) if undecided is None else undecided
     return entry_with(_Found(block.number, cut))
 
 
-def _look_again(block: Block, start: int, dialect: Dialect) -> pd.DataFrame:
-    return entry_with(_Found(block.number, cut_again(block, start, dialect)))
+def _look_again(block: Block, start: int) -> pd.DataFrame:
+    return entry_with(_Found(block.number, cut_again(block, start)))

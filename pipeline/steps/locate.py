@@ -14,7 +14,6 @@ from pipeline.csv_text.unpacked import nth_block
 from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, Entry, entry_with
 from pipeline.engine.partitions import from_blocks
-from pipeline.settings import Dialect
 from pipeline.steps.read import BlockRead
 
 
@@ -25,7 +24,6 @@ class Lines:
     client: Client
     source: Source
     block_size: int
-    dialect: Dialect
 
     def __call__(self, number: int, read: BlockRead, row: int) -> int:
         """Return the line of a record, from 0 at the start of its block; reads the block again.
@@ -39,9 +37,8 @@ class Lines:
             block = replace(block, start=read.start, stop=read.start + read.bytes, exact=True)
         found: list[Entry] = []
         index = number - block.number
-        task = from_blocks(
-            _find, [block], index, self.block_size, self.dialect, row, meta=NO_ENTRIES, step="line"
-        )
+        how = index, self.block_size, row
+        task = from_blocks(_find, [block], *how, meta=NO_ENTRIES, step="line")
         compute_entries(self.client, [task], found.append)
         return found[0][_Line].line
 
@@ -51,9 +48,11 @@ class _Line:
     line: int
 
 
-def _find(block: Block, index: int, size: int, dialect: Dialect, row: int) -> pd.DataFrame:
+def _find(block: Block, index: int, size: int, row: int) -> pd.DataFrame:
     if not block.file.is_plain:
-        block = nth_block(block.file, index, size, dialect)
-    text, *_ = find_records(block, dialect)
-    (line,) = parse(text, block.file.columns, block.file.encoding, dialect).lines_of([row])
+        block = nth_block(block.file, index, size)
+    text, *_ = find_records(block)
+    file = block.file
+    parsed = parse(text, file.columns, file.encoding, file.dialect, file.header)
+    (line,) = parsed.lines_of([row])
     return entry_with(_Line(line))

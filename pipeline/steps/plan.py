@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 from distributed import Client
 
+from pipeline.csv_text.finding import Files, find_files
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.names import printable
 from pipeline.csv_text.ranges import cut_into_ranges
-from pipeline.csv_text.sources import Source, find_files, open_source
+from pipeline.csv_text.sources import Source
 from pipeline.csv_text.words import counted
 from pipeline.engine.cluster import thread_memory, worker_memory
 from pipeline.engine.places import Place
@@ -25,10 +27,10 @@ _TIMES = 16
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of both tables, in input order: absolute paths, or URLs."""
+    """The files of both tables."""
 
-    customers: tuple[str, ...]
-    purchases: tuple[str, ...]
+    customers: Files
+    purchases: Files
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,17 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
 
     Raises UsageError (a column).
     """
-    columns, dialect = settings.columns, settings.dialect
-    customers = open_source("customers", inputs.customers, columns.of_customers, dialect)
-    purchases = open_source("purchases", inputs.purchases, columns.of_purchases, dialect)
+    columns = settings.columns
+    customers, purchases = (
+        replace(
+            open_source(table, files, required, settings.dialect_of(table)),
+            left_out=files.left_out,
+        )
+        for table, files, required in (
+            ("customers", inputs.customers, columns.of_customers),
+            ("purchases", inputs.purchases, columns.of_purchases),
+        )
+    )
     total = customers.plain_size + purchases.plain_size
     return Plan(
         customers,

@@ -152,7 +152,7 @@ def wanted_of_customers(columns: Columns, escape: bool) -> Wanted:
 
 def wanted_of_purchases(columns: Columns, escape: bool) -> Wanted:
     """Return the columns to read from purchases."""
-    return Wanted(columns.id, NumberColumn(columns.amount), escape=escape)
+    return Wanted(columns.id_of_purchases, NumberColumn(columns.amount), escape=escape)
 
 
 def is_undecided(entry: Entry) -> bool:
@@ -161,16 +161,15 @@ def is_undecided(entry: Entry) -> bool:
     return read is not None and read.undecided is not None
 
 
-def read(
-    source: Source, wanted: Wanted, dialect: Dialect, rejects: Place | None = None
-) -> dd.DataFrame:
+def read(source: Source, wanted: Wanted, rejects: Place | None = None) -> dd.DataFrame:
     """Return the records of a table, lazy, one partition per block (see `read_block`).
 
     If a block has many `rejected` records, its worker writes them into the place `rejects` (see
     `kept_rejects`), and only the first ones, up to `MAX_EXAMPLES`, are in its totals.
     """
-    none = parse(b"", source.columns, dialect.encoding, dialect).fields
-    numbers, *_ = wanted.number.parse(none.column(wanted.number.name), dialect)
+    first = source.files[0]
+    none = parse(b"", source.columns, first.encoding, first.dialect).fields
+    numbers, *_ = wanted.number.parse(none.column(wanted.number.name), first.dialect)
     meta = _records(none, source.columns, wanted, numbers, np.empty(0, np.uint64), 0)
     return from_blocks(
         _read,
@@ -178,7 +177,6 @@ def read(
         source.name,
         source.columns,
         wanted,
-        dialect,
         rejects,
         meta=meta,
         step="read",
@@ -239,9 +237,7 @@ def _name_of_rejects(table: str, block: int) -> str:
     return f"{table}-{block}.arrow"
 
 
-def read_block(
-    block: Block, table: str, names: tuple[str, ...], wanted: Wanted, dialect: Dialect
-) -> pd.DataFrame:
+def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted) -> pd.DataFrame:
     """Read one block of a `table` whose columns are `names`, in output order.
 
     Columns: `customer_id` and those of `wanted.texts` (text, unchanged), `parsed` (the numeric
@@ -251,11 +247,12 @@ def read_block(
 
     Totals: `BlockRead`, and the block's `Number`.
     """
-    text, start, undecided = find_records(block, dialect)
-    parsed = parse(text, block.file.columns, block.file.encoding, dialect)
+    file = block.file
+    text, start, undecided = find_records(block)
+    parsed = parse(text, file.columns, file.encoding, file.dialect, file.header)
     fields = parsed.fields
     values = fields.column(wanted.number.name)
-    numbers, places, beyond = wanted.number.parse(values, dialect)
+    numbers, places, beyond = wanted.number.parse(values, file.dialect)
     unusable = _rows_of(pc.and_(numbers.is_null(), values.is_valid()))
     unusable = np.setdiff1d(unusable, beyond, assume_unique=True) if len(beyond) else unusable
     ids = fields.column(wanted.id)
@@ -263,7 +260,7 @@ def read_block(
     records = _records(fields, names, wanted, numbers, keys, block.number)
     read = BlockRead(
         table=table,
-        path=block.file.path,
+        path=file.path,
         start=start,
         bytes=len(text),
         lines=parsed.lines,

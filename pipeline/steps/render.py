@@ -56,7 +56,7 @@ def layout(
     `quoting.quote`. Raises UsageError if two columns of the result would have the same name.
     """
     of_customers = [name for name in customers if name != columns.id]
-    of_purchases = [name for name in purchases if name != columns.id]
+    of_purchases = [name for name in purchases if name != columns.id_of_purchases]
     names = [columns.id, *of_customers, FULL_NAME, AGE_GROUP]
     names += [name + PURCHASE_SUFFIX if name in names else name for name in of_purchases]
     twice = [name for name in names if names.count(name) > 1]

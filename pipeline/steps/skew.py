@@ -20,7 +20,6 @@ from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, Entry, entry_with
 from pipeline.engine.partitions import on_partitions
 from pipeline.engine.team import submit
-from pipeline.settings import Dialect
 from pipeline.steps.read import ID
 
 _SAMPLE = 8  # blocks
@@ -38,7 +37,6 @@ def find_hot(
     client: Client,
     purchases: Source,
     block_size: int,
-    dialect: Dialect,
     read: Callable[[Source], dd.DataFrame],
     partitions: int,
 ) -> tuple[str, ...]:
@@ -54,7 +52,7 @@ def find_hot(
     some = tuple(
         block
         if block.file.is_plain
-        else submit(client, nth_block, block.file, 0, block_size, dialect, name="sample")
+        else submit(client, nth_block, block.file, 0, block_size, name="sample")
         for block in blocks
     )
     counted = on_partitions(

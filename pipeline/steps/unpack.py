@@ -26,7 +26,6 @@ from pipeline.engine.portable import Portable
 from pipeline.engine.shared import forget, shared
 from pipeline.engine.team import submit
 from pipeline.errors import UsageError
-from pipeline.settings import Dialect
 from pipeline.steps.read import BlockRead
 
 _REFUSALS = 10
@@ -54,12 +53,11 @@ class Unpacking:
         client: Client,
         source: Source,
         size: int,
-        dialect: Dialect,
         steps: Callable[[Source], dd.DataFrame],
     ) -> None:
         self._client, self._source, self._steps = client, source, steps
         self._run = uuid4().hex
-        self._args = size, dialect, self._run
+        self._args = size, self._run
         self._waiting = deque(_Next(whole, whole.number, None) for whole in source.blocks)
         self._unpacking: dict[int, tuple[Block, Future]] = {}
         self._unfinished: dict[int, Future] = {}  # unpacked blocks
@@ -140,8 +138,8 @@ class _Noted:
 class _Reader:
     """The stream of blocks of a file in this process."""
 
-    def __init__(self, whole: Block, size: int, dialect: Dialect) -> None:
-        self.stream = BlockStream(whole.file, size, dialect)
+    def __init__(self, whole: Block, size: int) -> None:
+        self.stream = BlockStream(whole.file, size)
         self._refused = Counter[int]()
 
     def close(self) -> None:
@@ -160,9 +158,9 @@ class _Reader:
         return self._refused[index] <= _REFUSALS
 
 
-def _unpack(whole: Block, number: int, size: int, dialect: Dialect, run: str) -> _Unpacked:
+def _unpack(whole: Block, number: int, size: int, run: str) -> _Unpacked:
     name = run, whole.number
-    reader = shared(name, lambda: _Reader(whole, size, dialect), kind=_KIND, kept=_OPEN_FILES)
+    reader = shared(name, lambda: _Reader(whole, size), kind=_KIND, kept=_OPEN_FILES)
     index = number - whole.number
     if reader.refuses(index):
         raise Reschedule

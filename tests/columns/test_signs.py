@@ -40,22 +40,22 @@ def test_decimal_places_behind_a_comma(thousands: str) -> None:
     ("values", "usable", "now", "any_point", "hint"),
     [
         (["12,50", "1.234,50", "7,00"], [], "", True,
-         "3 of 3 that were tried would be numbers with --decimal , --thousands ."),
+         "3 of 3 that were tried would be numbers with --decimal p=, --thousands p=."),
         (["12,50", "abc"], ["7"], "", True,
-         "1 of 2 that were tried would be numbers with --decimal ,"),
+         "1 of 2 that were tried would be numbers with --decimal p=,"),
         (["12,50"], [], "", False, ""),
         (["12,50", "8,25", "x"], ["7", "9.90"], "", True, ""),
         (["1,234.50", "$5"], ["9.90"], "", False,
-         "1 of 2 that were tried would be numbers with --thousands ,"),
+         "1 of 2 that were tried would be numbers with --thousands p=,"),
         (["1'234.50"], [], "", False,
-         "1 of 1 that were tried would be numbers with --thousands ''\"'\"''"),
+         "1 of 1 that were tried would be numbers with --thousands 'p='\"'\"''"),
         # What another sign has made usable, the next hint does not give up.
         (["1.234,50"], ["1,234.50"], ",", True, ""),
         (["12,5"], ["1,234.50"], ",", True, ""),
         (["12,50"], ["7"], ",", True,
-         "1 of 1 that were tried would be numbers with --decimal , --thousands ''"),
+         "1 of 1 that were tried would be numbers with --decimal p=, --thousands p="),
         (["x"] * 50 + ["1,234"], ["9.90"], "", False,
-         "1 of 51 that were tried would be numbers with --thousands ,"),
+         "1 of 51 that were tried would be numbers with --thousands p=,"),
         (["abc", "(5)"], [], "", True, ""),
         ([], [], "", True, ""),
     ],
@@ -63,4 +63,4 @@ def test_decimal_places_behind_a_comma(thousands: str) -> None:
 def test_signs_are_suggested_that_were_tried(
     values: list[str], usable: list[str], now: str, any_point: bool, hint: str
 ) -> None:
-    assert suggest_signs(values, usable, Dialect(thousands=now), any_point) == hint
+    assert suggest_signs("p", values, usable, Dialect(thousands=now), any_point) == hint

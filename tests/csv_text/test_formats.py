@@ -19,7 +19,7 @@ import pytest
 from pyarrow import feather, orc, parquet
 
 from pipeline.csv_text.files import TextFile
-from pipeline.csv_text.sources import open_source
+from pipeline.csv_text.headers import open_source
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
 

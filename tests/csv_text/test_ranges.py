@@ -13,9 +13,11 @@ from support.reference import spans
 
 from pipeline.csv_text import ranges
 from pipeline.csv_text.files import read_bytes
+from pipeline.csv_text.finding import find_files
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.marks import first_ends
 from pipeline.csv_text.ranges import cut_into_ranges, decide, find_records
-from pipeline.csv_text.sources import Block, Source, find_files, open_source
+from pipeline.csv_text.sources import Block, Source
 from pipeline.csv_text.versions import Version
 from pipeline.errors import DataError, InputChangedError
 from pipeline.settings import Dialect
@@ -35,7 +37,7 @@ def check(folder: Path, body: bytes, dialect: Dialect, block_size: int) -> None:
     found = spans(body, b",", dialect.max_record_size)
     borders = {len(HEADER) + span.start for span in found} | {len(HEADER) + len(body)}
 
-    blocks = exactly(source, dialect, block_size)
+    blocks = exactly(source, block_size)
 
     assert blocks[0].start == len(HEADER)
     assert blocks[-1].stop == len(HEADER) + len(body)
@@ -110,7 +112,7 @@ def test_without_quotes_nothing_is_undecided_and_nothing_is_read_twice(
     source = cut_into_ranges(opened(tmp_path, b"1,2\n" * 20_000, dialect), 8000)
     monkeypatch.setattr(ranges, "read_bytes", counted)
 
-    found = [find_records(block, dialect) for block in source.blocks]
+    found = [find_records(block) for block in source.blocks]
 
     assert all(one.undecided is None for one in found)
     assert b"".join(one.text for one in found) == b"1,2\n" * 20_000
@@ -123,9 +125,7 @@ def test_a_quote_leaves_only_its_own_range_undecided(tmp_path: Path) -> None:
     source = cut_into_ranges(opened(tmp_path, body, dialect), 100)
 
     undecided = [
-        block.number
-        for block in source.blocks
-        if find_records(block, dialect).undecided is not None
+        block.number for block in source.blocks if find_records(block).undecided is not None
     ]
 
     assert undecided == [4]
@@ -135,7 +135,7 @@ def test_a_range_that_may_begin_in_quotes_can_be_cut_in_two_ways(tmp_path: Path)
     body = b'1,"a\n","b\n"\n' * 20
     source = cut_into_ranges(opened(tmp_path, body), 40)
 
-    undecided = [find_records(block, Dialect()).undecided for block in source.blocks[1:-1]]
+    undecided = [find_records(block).undecided for block in source.blocks[1:-1]]
 
     assert all(cuts is not None and len(cuts) == 2 for cuts in undecided)
 
@@ -154,16 +154,16 @@ def test_blocks_that_do_not_meet_are_a_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 5, 300, 301, 799])
 def test_a_file_that_was_cut_is_not_searched_for_ever(tmp_path: Path, size: int) -> None:
     dialect = Dialect(max_record_size=100)
-    source = cut_into_ranges(opened(tmp_path, b'1,"2"\n' * 133), 100)
+    source = cut_into_ranges(opened(tmp_path, b'1,"2"\n' * 133, dialect), 100)
     with (tmp_path / "t.csv").open("r+b") as file:
         file.truncate(size)
 
     early = r"t\.csv: changed while it was read: it ends before byte \d+; nothing"
     for block in source.blocks:
         with pytest.raises(InputChangedError, match=early):
-            find_records(block, dialect)
+            find_records(block)
         with pytest.raises(InputChangedError, match=early):
-            ranges.cut_again(block, block.start, dialect)
+            ranges.cut_again(block, block.start)
 
 
 def test_a_table_without_records_has_one_empty_block(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_table_without_records_has_one_empty_block(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(HEADER)
     source = open_source("sales", find_files("sales", [str(tmp_path)]), {}, Dialect())
 
-    (block,) = cut(source, Dialect(), 1024).blocks
+    (block,) = cut(source, 1024).blocks
 
     assert (block.start, block.stop, block.number) == (5, 5, 0)
 
@@ -193,7 +193,7 @@ def test_ranges_follow_one_another_and_are_numbered_through(tmp_path: Path) -> N
 def test_a_record_longer_than_a_range_is_in_one_block(tmp_path: Path) -> None:
     source = opened(tmp_path, b"1,2\n" + LONG + b"3,4\n" * 99)
 
-    blocks = exactly(source, Dialect(), 16)
+    blocks = exactly(source, 16)
 
     holding = [block for block in blocks if block.start <= 9 < block.stop]
     assert len(holding) == 1

@@ -9,7 +9,9 @@ import fsspec
 import pytest
 from support.cutting import exactly
 
-from pipeline.csv_text.sources import Source, find_files, open_source
+from pipeline.csv_text.finding import find_files
+from pipeline.csv_text.headers import open_source
+from pipeline.csv_text.sources import Source
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
 
@@ -68,7 +70,7 @@ def test_a_url_is_read_as_a_path_is(tmp_path: Path) -> None:
     source = opened("memory://sales/*.csv")
 
     assert [file.path for file in source.files] == ["memory:///sales/t.csv"]
-    blocks = exactly(source, Dialect(), 4)
+    blocks = exactly(source, 4)
     assert [(block.start, block.stop) for block in blocks] == [(5, 9), (9, 13)]
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from support.reference import spans
 
 from pipeline.csv_text.files import TextFile
-from pipeline.csv_text.sources import SourceFile, open_source
+from pipeline.csv_text.headers import open_source
+from pipeline.csv_text.sources import SourceFile
 from pipeline.csv_text.unpacked import BlockStream
 from pipeline.csv_text.versions import Version
 from pipeline.errors import InputChangedError, StorageError, UsageError
@@ -43,7 +44,7 @@ def test_blocks_are_whole_records_and_the_same_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, body: bytes, size: int, data: st.DataObject
 ) -> None:
     file = opened(tmp_path_factory.mktemp("stream"), body)
-    stream = BlockStream(file, size, Dialect())
+    stream = BlockStream(file, size)
     blocks = [stream.block(0)]
     while not blocks[-1].is_last:
         assert stream.next == len(blocks)
@@ -64,7 +65,7 @@ def test_blocks_are_whole_records_and_the_same_in_any_order(
 
 
 def test_after_the_last_block_come_empty_ones(tmp_path: Path) -> None:
-    stream = BlockStream(opened(tmp_path, b"1,2\n"), 100, Dialect())
+    stream = BlockStream(opened(tmp_path, b"1,2\n"), 100)
 
     assert [stream.block(index).text for index in range(3)] == [b"1,2\n", b"", b""]
 
@@ -79,7 +80,7 @@ def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             super().__init__(path, dialect, version=version)
 
     monkeypatch.setattr("pipeline.csv_text.unpacked.TextFile", Counted)
-    stream = BlockStream(file, 100, Dialect())
+    stream = BlockStream(file, 100)
     while not stream.block(stream.next).is_last:
         pass
 
@@ -92,7 +93,7 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     Path(file.path).write_bytes(whole[: len(whole) // 2].ljust(len(whole), b"\0"))
 
     with pytest.raises(UsageError, match=r"t\.csv\.gz: cannot be read: "):
-        BlockStream(file, 1 << 20, Dialect()).block(0)
+        BlockStream(file, 1 << 20).block(0)
 
 
 def test_a_file_that_ends_before_its_planned_end_has_changed(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_a_file_that_ends_before_its_planned_end_has_changed(tmp_path: Path) -> 
     for size in (len(whole) // 2, 0):
         Path(file.path).write_bytes(whole[:size])
         with pytest.raises(InputChangedError, match=r"t\.csv\.gz: changed while it was read"):
-            BlockStream(file, 1 << 20, Dialect()).block(0)
+            BlockStream(file, 1 << 20).block(0)
 
 
 def test_what_is_appended_is_not_read(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_what_is_appended_is_not_read(tmp_path: Path) -> None:
     with Path(file.path).open("ab") as more:
         more.write(gzip.compress(b"3,4\n"))
 
-    assert BlockStream(file, 1 << 20, Dialect()).block(0).text == b"1,2\n"
+    assert BlockStream(file, 1 << 20).block(0).text == b"1,2\n"
 
 
 def test_a_file_that_is_gone_could_be_read_before(tmp_path: Path) -> None:
@@ -117,12 +118,12 @@ def test_a_file_that_is_gone_could_be_read_before(tmp_path: Path) -> None:
     Path(file.path).unlink()
 
     with pytest.raises(StorageError, match=r"t\.csv\.gz: cannot be read: No such file"):
-        BlockStream(file, 1 << 20, Dialect()).block(0)
+        BlockStream(file, 1 << 20).block(0)
 
 
 def test_a_stream_that_is_closed_has_no_file_open(tmp_path: Path) -> None:
     file = opened(tmp_path, b"1,2\n" * 1000)
-    stream = BlockStream(file, 100, Dialect())
+    stream = BlockStream(file, 100)
     first = stream.block(0)
     assert files_open(tmp_path) == [file.path]
 
@@ -146,7 +147,7 @@ def test_to_close_a_stream_does_not_wait_for_the_block_that_is_read(
             return super().read(size)
 
     monkeypatch.setattr("pipeline.csv_text.unpacked.TextFile", Slow)
-    stream = BlockStream(file, 100, Dialect())
+    stream = BlockStream(file, 100)
     with ThreadPoolExecutor(1) as pool:
         block = pool.submit(stream.block, 0)
         assert reading.wait(60)

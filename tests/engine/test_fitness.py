@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from distributed import Reschedule
 
-from pipeline.csv_text.sources import open_source
+from pipeline.csv_text.headers import open_source
 from pipeline.engine import shared
 from pipeline.engine.fitness import Fitness, installed, other_versions
 from pipeline.engine.places import Folder

@@ -66,7 +66,8 @@ def report_of(settings: Settings, name: str = REPORT) -> dict[str, Any]:
             {"purchases": "customer_id,price\n1001.0,5\n,6\n1002.0,7\n"},
             {"unmatched": ["100%"]},
             "no purchase matches a customer: 2 of 3 have an id that no customer has, and 1 has "
-            "none (first: '1001.0', {0}/purchases.csv line 2; customers have ids such as '1001')",
+            "none (first: '1001.0', {0}/purchases.csv line 2; customers have ids such as '1001'; "
+            "2 of 2 ids that were tried would match without '.0' at their ends)",
         ),
         (
             {"customers": "customer_id,first_name,last_name,age\n"},
@@ -113,13 +114,13 @@ def report_of(settings: Settings, name: str = REPORT) -> dict[str, Any]:
             {"purchases": PURCHASES.replace("0\n", "0,\n")},
             {"rejected": ["purchases=100%"]},
             "none of the 2 purchases could be read (first: {0}/purchases.csv line 2: too many "
-            "fields (4 where the header has 3): '1001,Lamp,19.90,')",
+            "fields (4 where the header has 3): '1001,Lamp,19.90,'",
         ),
         (
             {"customers": CUSTOMERS.replace("\n1", '\n"a"1')},
             {"rejected": ["customers=100%"], "unmatched": ["100%"]},
             "none of the 2 customers could be read (first: {0}/customers.csv line 2: text after a "
-            "closing quote: '\"a\"1001,Ada,Byron,36')",
+            "closing quote: '\"a\"1001,Ada,Byron,36'",
         ),
     ],
 )

@@ -15,7 +15,8 @@ from support.cutting import cut
 from support.frames import rows_of
 
 from pipeline.csv_text.files import TextFile
-from pipeline.csv_text.sources import Block, open_source
+from pipeline.csv_text.headers import open_source
+from pipeline.csv_text.sources import Block
 from pipeline.engine.ledger import Entry, Ledger, Number, entry_of
 from pipeline.engine.places import Folder
 from pipeline.errors import UsageError
@@ -43,7 +44,6 @@ class Reader:
 
     def __init__(self, case: Case, folder: Path, client: Client) -> None:
         self._folder, self._client = folder, client
-        self._dialect = case.dialect
         for name, content in case.contents.items():
             (folder / name).write_bytes(content)
         paths = [str(folder / name) for name in case.contents]
@@ -52,7 +52,7 @@ class Reader:
 
     def read(self, block_size: int) -> Result:
         """Cut the files and read every block, with the checks that hold for any file."""
-        source = cut(self.source, self._dialect, block_size)
+        source = cut(self.source, block_size)
         blocks = [self._block(block, source.columns) for block in source.blocks]
         frame = pd.concat(blocks)
         pairs = zip(blocks, source.blocks, strict=True)
@@ -73,7 +73,7 @@ class Reader:
     def _block(self, block: Block, columns: tuple[str, ...]) -> pd.DataFrame:
         key = (block.file.name, block.start, block.stop)
         if key not in self._known:
-            self._known[key] = read_block(block, "purchases", columns, WANTED, self._dialect)
+            self._known[key] = read_block(block, "purchases", columns, WANTED)
         return self._known[key]
 
 
@@ -141,14 +141,13 @@ def test_a_case_goes_through_the_whole_job(case: Case, client: Client, tmp_path:
     for name, content in case.contents.items():
         (tmp_path / name).write_bytes(content)
     customers = tmp_path / "customers"
-    sign = case.dialect.delimiter
-    customers.write_text(f"a{sign}first_name{sign}last_name{sign}age\n")
+    customers.write_text("a,first_name,last_name,age\n")
     settings = Settings(
         customers=(str(customers),),
         purchases=tuple(str(tmp_path / name) for name in case.contents),
         output_dir=str(tmp_path / "outputs"),
         columns=COLUMNS,
-        dialect=case.dialect,
+        purchases_dialect=case.dialect,
         block_size=1024,
         fsync=False,
         # No customer has these ids, and some cases have nothing that can be read.

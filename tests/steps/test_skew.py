@@ -9,8 +9,9 @@ import dask.dataframe as dd
 import pytest
 from distributed import Client
 
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.ranges import cut_into_ranges
-from pipeline.csv_text.sources import Source, open_source
+from pipeline.csv_text.sources import Source
 from pipeline.settings import Columns, Dialect
 from pipeline.steps.read import read, wanted_of_purchases
 from pipeline.steps.skew import find_hot
@@ -28,9 +29,9 @@ def source(path: Path, ids: list[str], block_size: int = 1024) -> Source:
 
 def hot_ids(client: Client, table: Source, partitions: int) -> tuple[str, ...]:
     def purchases(some: Source) -> dd.DataFrame:
-        return read(some, wanted_of_purchases(COLUMNS, escape=False), Dialect())
+        return read(some, wanted_of_purchases(COLUMNS, escape=False))
 
-    return find_hot(client, table, 8192, Dialect(), purchases, partitions)
+    return find_hot(client, table, 8192, purchases, partitions)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pipeline.csv_text.ranges import Cut, cut_again, cut_into_ranges, decide, find_records
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.csv_text.unpacked import BlockStream
-from pipeline.settings import Dialect
 
 
-def cut(source: Source, dialect: Dialect, block_size: int) -> Source:
+def cut(source: Source, block_size: int) -> Source:
     """Return a table with blocks of whole records, some of which may be undecided ranges before.
 
     A range that was decided is left as it is, so that it is read as in a run.
@@ -19,37 +18,37 @@ def cut(source: Source, dialect: Dialect, block_size: int) -> Source:
     plain = replace(ranges, blocks=tuple(b for b in ranges.blocks if b.file.is_plain))
     found: dict[int, Cut | tuple[Cut, ...]] = {}
     for block in plain.blocks:
-        text, start, undecided = find_records(block, dialect)
+        text, start, undecided = find_records(block)
         assert undecided is None or not text
         found[block.number] = Cut(start, start + len(text)) if undecided is None else undecided
 
     def again(block: Block, start: int) -> Cut:
-        return cut_again(block, start, dialect)
+        return cut_again(block, start)
 
     exact = {block.number: block for block in decide(plain, found, again)}
     blocks: list[Block] = []
     for block in ranges.blocks:
         if not block.file.is_plain:
-            blocks += unpacked(block, block_size, dialect)
+            blocks += unpacked(block, block_size)
         elif block.number in exact:
             is_cut = isinstance(found[block.number], Cut)
             blocks.append(block if is_cut else exact[block.number])
     return replace(ranges, blocks=tuple(blocks) or ranges.blocks[:1])
 
 
-def unpacked(whole: Block, block_size: int, dialect: Dialect) -> list[UnpackedBlock]:
+def unpacked(whole: Block, block_size: int) -> list[UnpackedBlock]:
     """Return all blocks of a file that can only be read from its front."""
-    stream = BlockStream(whole.file, block_size, dialect)
+    stream = BlockStream(whole.file, block_size)
     blocks = [stream.block(0)]
     while not blocks[-1].is_last:
         blocks.append(stream.block(len(blocks)))
     return [replace(block, number=whole.number + block.number) for block in blocks]
 
 
-def exactly(source: Source, dialect: Dialect, block_size: int) -> list[Block]:
+def exactly(source: Source, block_size: int) -> list[Block]:
     """Return the exact blocks of a table."""
     blocks = []
-    for block in cut(source, dialect, block_size).blocks:
-        text, start, _ = find_records(block, dialect)
+    for block in cut(source, block_size).blocks:
+        text, start, _ = find_records(block)
         blocks.append(replace(block, start=start, stop=start + len(text), exact=True))
     return blocks

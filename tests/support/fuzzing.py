@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import time
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -24,10 +25,11 @@ from hypothesis import strategies as st
 
 from pipeline.columns.arrow import text_bytes, to_arrow
 from pipeline.columns.totals import text_total
+from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.parse import parse
 from pipeline.csv_text.rejects import Reject
-from pipeline.csv_text.sources import Source, open_source
+from pipeline.csv_text.sources import Source
 from pipeline.engine.cluster import connect
 from pipeline.engine.ledger import Ledger, entry_of
 from pipeline.engine.places import Folder
@@ -131,7 +133,7 @@ def check(text: Text, folder: Path, client: Client) -> Counter[str]:
         return Counter(unpacked=1)
     good = [span for span in found if span.fields and not _fault(span, text, text.body)]
     for block_size in (text.block_size, LARGEST):
-        check_read(cut(source, dialect, block_size), dialect, text, found, good, client)
+        check_read(cut(source, block_size), text, found, good, client)
     rejected = sum(1 for span in found if _fault(span, text, text.body))
     if not rejected and text.encoding == "utf-8":
         check_against_python(text, good)
@@ -169,7 +171,6 @@ def check_cuts(body: bytes, found: list[Span], dialect: Dialect) -> None:
 
 def check_read(
     source: Source,
-    dialect: Dialect,
     text: Text,
     found: list[Span],
     good: list[Span],
@@ -177,8 +178,7 @@ def check_read(
 ) -> None:
     """Read all blocks: records, rejects, examples and sums must be those of the spans."""
     blocks = [
-        read.read_block(block, source.name, source.columns, WANTED, dialect)
-        for block in source.blocks
+        read.read_block(block, source.name, source.columns, WANTED) for block in source.blocks
     ]
     records = pd.concat(blocks)
     ledger = Ledger([entry_of(block) for block in blocks])
@@ -243,7 +243,8 @@ def _fault(span: Span, text: Text, body: bytes) -> str:
     except UnicodeDecodeError:
         return f"not {text.encoding.upper()}"
     if len(span.fields) == 2:
-        return ""
+        again = raw.rstrip(b"\r\n").removeprefix(BOM_UTF8) == b"a%bb" % text.delimiter.encode()
+        return "the header again" if again else ""
     return "too few fields" if len(span.fields) < 2 else "too many fields"
 
 

@@ -11,6 +11,7 @@ from pipeline.csv_text.versions import Version
 from pipeline.engine.ledger import Entry, Ledger, Number
 from pipeline.outputs.checks import Check
 from pipeline.outputs.run_totals import RunTotals, TableTotals
+from pipeline.settings import Dialect
 from pipeline.steps.read import BlockRead
 
 CUSTOMERS = TableTotals(
@@ -70,6 +71,7 @@ def source(name: str, **header_lines: int) -> Source:
             version=Version(500),
             encoding="utf-8",
             is_plain=True,
+            dialect=Dialect(),
         )
         for file, lines in header_lines.items()
     )

@@ -1,0 +1,205 @@
+"""Turns paths, globs, folders and URLs into files, in order; opens none."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.csv_text.compression import COMPRESSIONS
+from pipeline.csv_text.files import shown
+from pipeline.csv_text.names import told_names
+from pipeline.csv_text.remote import file_system, is_remote, is_web, told
+from pipeline.errors import StorageError, UsageError, is_storage_fault
+
+_PACKED = f"(?:{'|'.join(map(re.escape, COMPRESSIONS))})"
+_TABLE = re.compile(rf"(?P<form>\.[ct]sv{_PACKED}?)$", re.IGNORECASE)
+_FORM = re.compile(rf"(?P<form>\.[ct]sv{_PACKED}?|{_PACKED})$", re.IGNORECASE)
+_MAGIC = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a table, in input order: absolute paths, or URLs.
+
+    `left_out` are names in the table's folders that are not read, those of folders with a slash.
+    """
+
+    paths: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+
+def find_files(table: str, paths: Iterable[str]) -> Files:
+    """Return the files of one table.
+
+    `paths` are files, globs or folders (all `*.csv` and `*.tsv` in them, in any case, compressed
+    ones too), local or fsspec URLs. Files of a glob or folder are in order of their names; hidden
+    ones and those that begin with `_` are only taken where a glob says so. Raises UsageError naming
+    the path at which no file is, or the file that is found twice, in any form, and StorageError if
+    a file system fails.
+    """
+    files: list[str] = []
+    left_out: list[str] = []
+    for path in paths:
+        found = _find(table, path)
+        files += found
+        left_out += found.left_out
+    places = Counter(file if is_remote(file) else os.path.realpath(file) for file in files)
+    if twice := [place for place, times in places.items() if times > 1]:
+        raise UsageError(
+            f"{table}: '{shown(min(twice))}' is named twice; its records would count twice"
+        )
+    return Files(tuple(files), tuple(left_out))
+
+
+def _find(table: str, path: str) -> Files:
+    if is_web(path):  # a web server has no folders; to look for one would fetch the file
+        return Files((path,))
+    try:
+        with told(path):
+            return _find_in(table, *file_system(path), path)
+    except OSError as error:
+        kind = StorageError if is_storage_fault(error) else UsageError
+        raise kind(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
+
+
+def _find_in(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str) -> Files:
+    left_out: list[str] = []
+    if system.isdir(inner):
+        found, left_out = _in_folder(system, inner, path)
+        above = path.rstrip("/")
+    elif system.isfile(inner):  # first: a file's name may hold the characters of a glob
+        return Files((_with_protocol(path, system, inner),))
+    else:
+        found = _glob(system, inner)
+        above = path.rpartition("/")[0]
+        if not found:
+            _refuse(table, system, inner, path)
+    _refuse_two_forms(found, path, above)
+    files = [_with_protocol(path, system, file) for file in sorted(found)]
+    return Files(tuple(files), tuple(left_out))
+
+
+def _in_folder(
+    system: fsspec.AbstractFileSystem, inner: str, path: str
+) -> tuple[list[str], list[str]]:
+    """Return the tables in a folder, and the names of what is left out."""
+    found, left_out = [], []
+    for entry in system.ls(inner, detail=True):
+        file = entry["name"].rstrip("/")
+        name = file.rpartition("/")[2]
+        if file == inner.rstrip("/") or _is_hidden(name):
+            continue
+        is_folder = entry["type"] == "directory" or (
+            isinstance(system, LocalFileSystem) and os.path.isdir(file)
+        )
+        if _TABLE.search(name) and not is_folder:
+            found.append(file)
+        else:
+            left_out.append(f"{name}{'/' if is_folder else ''}")
+    below, names = shown(f"{path.rstrip('/')}/"), sorted(left_out)
+    if found:
+        return found, [f"{below}{name}" for name in names]
+    has = f"; it has {told_names(names)}" if names else ""
+    endings = Counter(os.path.splitext(name)[1] for name in names if not name.endswith("/"))
+    if endings:
+        has += f"; '{below}*{endings.most_common(1)[0][0]}' takes files of that name"
+    elif _glob(system, f"{inner}/**/*.csv"):
+        has += f"; '{below}**/*.csv' takes the files below it"
+    raise UsageError(f"no *.csv file in the folder '{shown(path)}'{has}")
+
+
+def _glob(system: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
+    """Return the files that match; hidden ones only if the glob writes out what hides them."""
+    fixed = _count_fixed(pattern)
+    written_out = tuple(part[0] for part in pattern.split("/")[fixed:] if _is_hidden(part))
+    return [
+        file
+        for file in system.glob(pattern)
+        if not any(
+            _is_hidden(part) and not part.startswith(written_out)
+            for part in file.split("/")[fixed:]
+        )
+        and system.isfile(file)
+    ]
+
+
+def _count_fixed(pattern: str) -> int:
+    """Return how many parts of a path come before the first that is a glob."""
+    parts = pattern.split("/")
+    return next((place for place, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+
+
+def _is_hidden(name: str) -> bool:
+    """Tell whether a file is hidden, or the lock of an open document, as `~$a.csv`, or a mark."""
+    return name.startswith((".", "_", "~$"))
+
+
+def _refuse(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str) -> None:
+    """Raise UsageError that says why there is no file at a path."""
+    if isinstance(system, LocalFileSystem):
+        if path == "-" or os.path.exists(inner):
+            raise UsageError(
+                f"{table}: '{shown(path)}' is a pipe or a device, which cannot be read in parts; "
+                f"write its text into a file first: COMMAND > {table}.csv, then --{table} "
+                f"{table}.csv"
+            )
+        _check_readable(inner)
+    what = "name a file, a glob or a folder of CSV"
+    escaped = inner.replace("[", "[[]")
+    if "[" in inner and (system.exists(inner.partition("*")[0]) or system.glob(escaped)):
+        written = shown(path.replace("[", "[[]"))
+        what = f"[ begins a set of characters there: write '{written}'"
+    elif _MAGIC.search(inner) and any(map(system.isdir, system.glob(inner))):
+        what = f"it matches folders only: write '{shown(path)}/*.csv'"
+    raise UsageError(f"{table}: no file at '{shown(path)}'; {what}")
+
+
+def _check_readable(inner: str) -> None:
+    """Raise PermissionError where nobody can tell whether a file is there."""
+    fixed = _count_fixed(inner)
+    parts = inner.split("/")
+    try:
+        if fixed < len(parts):
+            os.listdir("/".join(parts[:fixed]) or "/")
+        else:
+            os.stat(inner)
+    except PermissionError:
+        raise
+    except OSError:
+        return
+
+
+def _refuse_two_forms(found: Iterable[str], path: str, above: str) -> None:
+    """Raise UsageError if a folder or glob has a file in two forms: its records twice."""
+    forms: dict[str, str] = {}
+    for file in sorted(found):
+        form = _FORM.search(file)
+        ending = form["form"] if form else ""
+        is_table = _TABLE.search(file) is not None
+        stem = file.removesuffix(ending) + (".csv" if is_table else "")
+        other = forms.setdefault(stem, file)
+        if other != file:
+            one, two = (shown(each.rpartition("/")[2]) for each in (other, file))
+            first = other.removeprefix(stem.removesuffix(".csv") if is_table else stem)
+            glob = shown(f"{above}/*{first}" if above else f"*{first}")
+            raise UsageError(
+                f"'{shown(path)}' has both '{one}' and '{two}', whose records would count twice; "
+                f"name a glob that takes one of them, such as '{glob}', or each file to take both"
+            )
+
+
+def _with_protocol(path: str, system: fsspec.AbstractFileSystem, inner: str) -> str:
+    if isinstance(system, LocalFileSystem) or not is_remote(path):  # also at file://
+        return inner
+    found: str = system.unstrip_protocol(inner)
+    # A chain of URLs, such as simplecache::file://, may end at a local file as well.
+    return found.removeprefix("file://")

@@ -1,0 +1,206 @@
+"""Each table is read as it is written: what holds for one of them does not for the other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pandas as pd
+import pytest
+from support.warm import run_command
+
+from pipeline import Settings
+from pipeline.errors import UsageError
+from pipeline.outputs.names import COMBINED, REPORT
+from pipeline.settings import Dialect
+
+CUSTOMERS = 'customer_id,first_name,last_name,age\n1,Ada,"Byron, Lady",36.5\n2,Zoë,Chu,20\n'
+GERMAN = "customer_id;CustomerID;price\n7;1;1.234,50\n8;2;0,25\n9;'3;3';x\n"
+
+
+def run(folder: Path, *options: str, purchases: str = "p.csv") -> CompletedProcess[str]:
+    return run_command(
+        *(folder, "--customers", "c.csv", "--purchases", purchases, "--output-dir", "out"), *options
+    )
+
+
+def test_an_option_holds_for_one_table_with_its_name_before_it(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_bytes(CUSTOMERS.encode("cp1252"))
+    (tmp_path / "p.csv").write_text(GERMAN)
+
+    ended = run(
+        *(tmp_path, "--verify", "--encoding", "customers=cp1252", "--delimiter", "purchases=;"),
+        *("--decimal", "purchases=,", "--thousands", "purchases=.", "--quote", "purchases='"),
+        *("--null", "purchases=x", "--id-column", "purchases=CustomerID"),
+    )
+
+    assert (ended.returncode, ended.stderr.count("warning")) == (0, 1), ended.stderr
+    combined = pd.read_csv(tmp_path / "out" / COMBINED, dtype=str, keep_default_na=False)
+    assert list(combined) == [
+        *("customer_id", "first_name", "last_name", "age", "full_name", "age_group"),
+        *("customer_id_purchase", "price"),
+    ]
+    assert combined.to_numpy().tolist() == [
+        ["1", "Ada", "Byron, Lady", "36.5", "Ada Byron, Lady", "Middle-aged", "7", "1.234,50"],
+        ["2", "Zoë", "Chu", "20", "Zoë Chu", "Young", "8", "0,25"],
+        ["3;3", "", "", "", "", "Unknown", "9", ""],
+    ]
+    settings = json.loads((tmp_path / "out" / REPORT).read_text())["settings"]
+    assert (settings["dialect"]["encoding"], settings["dialect"]["decimal"]) == ("cp1252", ".")
+    assert settings["purchases_dialect"]["decimal"] == ","
+    assert settings["columns"]["purchase_id"] == "CustomerID"
+
+
+def test_a_value_for_one_table_goes_before_that_for_both(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS.replace(",", ";").replace('"Byron; Lady"', "B"))
+    (tmp_path / "p.csv").write_text("customer_id|price\n1|2.5\n")
+
+    ended = run(tmp_path, "--delimiter", ";", "--delimiter", "purchases=|")
+
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_an_option_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    ended = run(tmp_path, "--quote", "customers='", "--quote", "customers=none")
+
+    assert ended.returncode == 2
+    assert ended.stderr == ("error: --quote is given twice; give it once, or once for each table\n")
+
+
+def test_the_hint_for_an_id_column_names_the_table(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text("Customer_ID,price\n1,2.5\n")
+
+    assert "give --id-column purchases=Customer_ID" in run(tmp_path).stderr
+    assert run(tmp_path, "--id-column", "purchases=Customer_ID").returncode == 0
+
+
+def test_the_hint_for_signs_holds_for_one_table(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text("customer_id;price\n1;2.000,50\n2;1,0\n")
+
+    hint = (
+        "2 of 2 that were tried would be numbers with --decimal purchases=, --thousands purchases=."
+    )
+    refused = run(tmp_path, "--delimiter", "purchases=;")
+    assert (refused.returncode, hint in refused.stderr) == (1, True), refused.stderr
+    assert (
+        run(tmp_path, "--delimiter", "purchases=;", *hint.split(" with ")[1].split()).returncode
+        == 0
+    )
+
+
+def test_a_dialect_of_purchases_may_be_set_in_python() -> None:
+    settings = Settings(dialect=Dialect(decimal=","), purchases_dialect=Dialect("|"))
+
+    assert settings.dialect_of("customers") == Dialect(decimal=",")
+    assert settings.dialect_of("purchases") == Dialect("|")
+    assert Settings(dialect=Dialect("|")).dialect_of("purchases") == Dialect("|")
+    with pytest.raises(UsageError):
+        Dialect(delimiter=",,")
+
+
+@pytest.mark.parametrize(
+    ("customers", "purchases", "options"),
+    [
+        ("{}", "{}", []),
+        ("{}", "sep=;\n{;}", []),
+        ("{\t}", "{|}", []),
+        ("{;}", "{,}", ["--delimiter", "customers=;"]),
+        ("{\x01}", "{,}", ["--delimiter", r"customers=\x01"]),
+        ("{\x01}", "{\x01}", ["--delimiter", r"\001"]),
+        ("{}", "Sales\n\n{}", ["--skip-lines", "purchases=2"]),
+    ],
+)
+def test_the_delimiter_is_that_of_each_file(
+    tmp_path: Path, customers: str, purchases: str, options: list[str]
+) -> None:
+    of_customers = "customer_id,first_name,last_name,age\n1,Ada,B,36\n"
+    of_purchases = "customer_id,product,price\n1,Lamp,2.5\n"
+    for name, written, text in (
+        ("c.csv", customers, of_customers),
+        ("p.csv", purchases, of_purchases),
+    ):
+        sign = written[written.index("{") + 1].replace("}", ",")
+        place = written[written.index("{") : written.index("}") + 1]
+        (tmp_path / name).write_text(written.replace(place, text.replace(",", sign)))
+
+    ended = run(tmp_path, *options)
+
+    assert (ended.returncode, "warning" in ended.stderr) == (0, False), ended.stderr
+    assert (tmp_path / "out" / COMBINED).read_text() == (
+        "customer_id,first_name,last_name,age,full_name,age_group,product,price\n"
+        "1,Ada,B,36,Ada B,Middle-aged,Lamp,2.5\n"
+    )
+
+
+def test_files_of_one_table_may_differ_in_their_delimiters(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p2.csv").write_text("price;x, y;customer_id\n5;a, b;2\n")
+    (tmp_path / "p1.csv").write_text('customer_id,price,"x, y"\n1,2.5,\n')
+
+    ended = run(tmp_path, "--verify", purchases="p*.csv")
+
+    assert ended.returncode == 0, ended.stderr
+    found = pd.read_csv(tmp_path / "out" / COMBINED, dtype=str, keep_default_na=False)
+    assert found[["customer_id", "price", "x, y"]].to_numpy().tolist() == [
+        ["1", "2.5", ""],
+        ["2", "5", "a, b"],
+    ]
+
+
+def test_a_file_without_a_header_is_read_with_names(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text("1;Lamp;2.5\n2;Cup;5\n")
+
+    assert "--column-names purchases=NAME,NAME,NAME" in run(tmp_path).stderr
+    ended = run(tmp_path, "--column-names", "purchases=customer_id,product,price")
+
+    assert ended.returncode == 0, ended.stderr
+    assert 'Ada,"Byron, Lady",36.5' in (tmp_path / "out" / COMBINED).read_text()
+
+
+def test_the_hint_for_lines_before_the_header_works(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text("# shop 3.1\n#\ncustomer_id;price\n1;2.5\n")
+
+    ended = run(tmp_path)
+    assert ended.stderr.endswith("the columns are on line 3: --skip-lines purchases=2\n")
+    assert run(tmp_path, *ended.stderr.split(": ")[-1].split()).returncode == 0
+
+
+def test_a_header_in_the_midst_of_records_is_no_customer(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS + CUSTOMERS.replace("1,Ada", "3,Eve"))
+    (tmp_path / "p.csv").write_text("customer_id,price\n1,2.5\n")
+
+    ended = run(tmp_path)
+
+    assert ended.returncode == 0
+    assert "1 of 5 customers could not be read (first: c.csv line 4: the header again" in (
+        ended.stderr
+    )
+
+
+def test_a_run_says_what_it_leaves_out_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "d").mkdir()
+    for name in ("a.csv", "B.TSV", "e.txt", "f.txt", "g.txt", "h.txt", "_SUCCESS"):
+        (tmp_path / "d" / name).write_text("customer_id,price\n1,2.5\n")
+    (tmp_path / "d" / "empty.csv").touch()
+
+    ended = run(tmp_path, "--verify", purchases="d")
+    planned = run(tmp_path, "--dry-run", purchases="d")
+
+    said = "purchases: 3 files, 0.0 MB; not read: d/e.txt, d/f.txt, d/g.txt and 1 more\n"
+    assert (ended.returncode, said in ended.stderr) == (0, True), ended.stderr
+    assert (planned.returncode, said in planned.stdout) == (0, True), planned.stdout
+    totals = json.loads((tmp_path / "out" / REPORT).read_text())["totals"]
+    assert totals["purchases"]["records"] == 2
+
+
+def test_a_glob_that_the_shell_has_spread_is_recognized(tmp_path: Path) -> None:
+    ended = run(tmp_path, "q.csv")
+
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("is it from a glob? write that in quotes: 'part-*.csv'\n")

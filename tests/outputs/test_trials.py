@@ -1,0 +1,115 @@
+"""What a warning suggests was tried, and works if it is obeyed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from support.warm import run_command
+
+CUSTOMERS = "customer_id,first_name,last_name,age\n007,Ada,B,36\n1001,Bo,C,20\nC-1,Cy,D,50\n"
+
+
+def run(folder: Path, purchases: str | bytes, *options: str) -> CompletedProcess[str]:
+    text = purchases.encode() if isinstance(purchases, str) else purchases
+    (folder / "p.csv").write_bytes(text)
+    (folder / "c.csv").write_text(CUSTOMERS)
+    files = "--customers", "c.csv", "--purchases", "p.csv"
+    return run_command(folder, *files, "--output-dir", "out", *options)
+
+
+@pytest.mark.parametrize(
+    ("purchases", "options"),
+    [
+        (
+            'customer_id,note,price\n1001,"a ""b""",1\n1001,"x \\"y\\", z",2\n1001,"\\"",3\n',
+            r"--escape 'purchases=\'",
+        ),
+        (
+            'customer_id\tnote\tprice\n1001\t24" x\t1\n1001\t"Best" chair\t2\n1001\t"Deluxe\t3\n',
+            "--quote purchases=none",
+        ),
+        (
+            'customer_id,note,price\n1001,a\\,b,1\n1001,"x\\,y,2\n1001,5,3\n',
+            r"--quote purchases=none --escape 'purchases=\'",
+        ),
+        (
+            "\ncustomer_id;price\n1001;1;\n1001;2;\n",
+            "--skip-lines purchases=2 --column-names purchases=customer_id,price,column_3",
+        ),
+        (
+            'customer_id;price\n"1";1001;1\n"2";1001;2\n',
+            "--skip-lines purchases=1 --column-names purchases=column_3,customer_id,price",
+        ),
+        ("customer_id,Größe,price\n1001,1,1\n".encode() + b"1001,\xfc,2\n", None),
+    ],
+)
+def test_options_are_suggested_for_rejected_records(
+    tmp_path: Path, purchases: str | bytes, options: str | None
+) -> None:
+    said = run(tmp_path, purchases).stderr
+
+    if options is None:
+        assert "; with --encoding purchases=cp1252, that is '1001,ü,2')" in said
+        return
+    assert re.search(rf"; \d of \d that were tried can be read with {re.escape(options)}\)", said)
+    again = run(tmp_path, purchases, *shlex.split(options))
+    assert (again.returncode, "could not be read" in again.stderr) == (0, False), again.stderr
+
+
+@pytest.mark.parametrize(
+    "purchases",
+    [
+        'customer_id,note,price\n1001,x,1\n"1001","N,"10.00"\n',  # ids would stay in quotes
+        'customer_id,note,price\n1001,"x, y",1\n1001,"N"x,10.00\n',  # so would good fields
+        "customer_id,product,price\n1001,mouse,1,5\n",  # the field too many holds something
+        "customer_id,price\n1001,1\nend\n",
+    ],
+)
+def test_nothing_is_suggested_that_would_not_work(tmp_path: Path, purchases: str) -> None:
+    said = run(tmp_path, purchases).stderr
+
+    assert "could be read" in said or "could not be read" in said
+    assert "that were tried" not in said
+
+
+@pytest.mark.parametrize(
+    ("ids", "hint"),
+    [
+        ("1001.0 9", "1 of 2 ids that were tried would match without '.0' at their ends"),
+        ("7 01001", "2 of 2 ids that were tried would match without zeros before them"),
+        ("c-1", "1 of 1 ids that were tried would match in the same case"),
+        ("'1001", "1 of 1 ids that were tried would match without an apostrophe before them"),
+        ("1001\u200b", "1 of 1 ids that were tried would match without characters that do not"),
+        ("5 6", None),
+    ],
+)
+def test_what_keeps_ids_apart_is_said(tmp_path: Path, ids: str, hint: str | None) -> None:
+    records = "".join(f"{id},1\n" for id in ids.split())
+    said = run(tmp_path, f"customer_id,price\n1001,1\n{records}").stderr
+
+    assert "an id that no customer has" in said
+    assert (f"; {hint}" if hint else "") in said
+    assert ("that were tried" in said) == (hint is not None)
+
+
+@pytest.mark.parametrize(
+    ("ages", "said"),
+    [
+        ("1988 2001", "(first: '1988', c.csv line 2; 2 of 2"),
+        ("36 1988 900", "(first: '1988', c.csv line 3; 1 of 2"),
+    ],
+)
+def test_years_of_birth_are_recognized(tmp_path: Path, ages: str, said: str) -> None:
+    customers = "".join(f"{id},A,B,{age}\n" for id, age in enumerate(ages.split()))
+    (tmp_path / "c.csv").write_text(f"customer_id,first_name,last_name,age\n{customers}")
+    (tmp_path / "p.csv").write_text("customer_id,price\n0,1\n")
+
+    ended = run_command(
+        *(tmp_path, "--customers", "c.csv", "--purchases", "p.csv", "--output-dir", "out")
+    )
+
+    assert f"{said} that were looked at look like years of birth, not ages)" in ended.stderr
