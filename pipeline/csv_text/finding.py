@@ -74,7 +74,7 @@ def _find(table: str, path: str) -> Files:
 def _find_in(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str) -> Files:
     left_out: list[str] = []
     if system.isdir(inner):
-        found, left_out = _in_folder(system, inner, path)
+        found, left_out = _in_folder(table, system, inner, path)
         above = path.rstrip("/")
     elif system.isfile(inner):  # first: a file's name may hold the characters of a glob
         return Files((_with_protocol(path, system, inner),))
@@ -89,7 +89,7 @@ def _find_in(table: str, system: fsspec.AbstractFileSystem, inner: str, path: st
 
 
 def _in_folder(
-    system: fsspec.AbstractFileSystem, inner: str, path: str
+    table: str, system: fsspec.AbstractFileSystem, inner: str, path: str
 ) -> tuple[list[str], list[str]]:
     """Return the tables in a folder, and the names of what is left out."""
     found, left_out = [], []
@@ -102,6 +102,8 @@ def _in_folder(
             isinstance(system, LocalFileSystem) and os.path.isdir(file)
         )
         if _TABLE.search(name) and not is_folder:
+            if isinstance(system, LocalFileSystem):
+                _refuse_pipe(table, file, file)
             found.append(file)
         else:
             left_out.append(f"{name}{'/' if is_folder else ''}")
@@ -146,12 +148,7 @@ def _is_hidden(name: str) -> bool:
 def _refuse(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str) -> None:
     """Raise UsageError that says why there is no file at a path."""
     if isinstance(system, LocalFileSystem):
-        if path == "-" or os.path.exists(inner):
-            raise UsageError(
-                f"{table}: '{shown(path)}' is a pipe or a device, which cannot be read in parts; "
-                f"write its text into a file first: COMMAND > {table}.csv, then --{table} "
-                f"{table}.csv"
-            )
+        _refuse_pipe(table, path, inner)
         _check_readable(inner)
     what = "name a file, a glob or a folder of CSV"
     escaped = inner.replace("[", "[[]")
@@ -161,6 +158,15 @@ def _refuse(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str
     elif _MAGIC.search(inner) and any(map(system.isdir, system.glob(inner))):
         what = f"it matches folders only: write '{shown(path)}/*.csv'"
     raise UsageError(f"{table}: no file at '{shown(path)}'; {what}")
+
+
+def _refuse_pipe(table: str, path: str, inner: str) -> None:
+    """Raise UsageError for what is no file, but may be opened: that may wait for ever."""
+    if path == "-" or (os.path.exists(inner) and not os.path.isfile(inner)):
+        raise UsageError(
+            f"{table}: '{shown(path)}' is a pipe or a device, which cannot be read in parts; write "
+            f"its text into a file first: COMMAND > {table}.csv, then --{table} {table}.csv"
+        )
 
 
 def _check_readable(inner: str) -> None:

@@ -25,6 +25,7 @@ _HEADER = 1 << 12  # bytes; most headers fit
 _SEARCHED = 20  # lines, for a header that does not stand on the first
 _RARE_DELIMITERS = " ^~:\x01\x1f"  # looked for where the header has no column
 _CONTROL = re.compile("[\x01-\x08\x0e-\x1f]")
+_HAS_LETTER = re.compile(r"\w")
 _LINE_END = re.compile(rb"\r\n?|\n")
 # Excel obeys this line, and other tools that write for it put it in quotes.
 _SEP = re.compile(rb'"?sep=([^\r\n])"?\1*(\r\n?|\n|$)', re.IGNORECASE)
@@ -149,6 +150,7 @@ class _Table:
         if not self._has_all(header):
             hint = self._tried_hint(head, header, encoding)
             if header.fault:
+                hint = hint or self._hint_of_utf16(header.raw)
                 what, _, otherwise = header.fault.partition("; ")
                 raise UsageError(
                     f"{name}: its first line is no CSV header in {encoding}: {what}; "
@@ -170,7 +172,7 @@ class _Table:
             if not _may_delimit(delimiter, self.dialect):
                 continue
             other = self._read(head, replace(self.dialect, delimiter=delimiter), encoding)
-            if self._has_all(other):
+            if self._has_all(other) and all(map(_HAS_LETTER.search, other.columns)):
                 given = self._given("--delimiter", other.dialect.delimiter)
                 return f"its columns are found with {given}"
         # Names that differ in case or blanks are named by the next hint.
@@ -204,8 +206,19 @@ class _Table:
             for other, option in self.required.items()
             if other not in (column, *columns)
         )
+        if len(columns) == 1 or columns[0].startswith("#"):
+            skip = self._given("--skip-lines", "N")
+            more += f"; or skip what stands before the names of the columns: {skip}"
         is_id = option == "--id-column"
         return f"name it with {self._given(option, 'NAME') if is_id else option}{more}"
+
+    def _hint_of_utf16(self, raw: bytes) -> str:
+        """Return the encoding of a header of two bytes a character; "" if it has none."""
+        for encoding, zeros in (("utf-16-le", raw[1::2]), ("utf-16-be", raw[::2])):
+            text = raw.decode(encoding, "replace")
+            if not any(zeros) and all(column in text for column in self.required):
+                return f"its columns are found with {self._given('--encoding', encoding)}"
+        return ""
 
     def _given(self, option: str, value: str) -> str:
         """Return what to write for a value of an option; those of both tables hold for this one."""

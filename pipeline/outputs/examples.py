@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from shlex import quote
 from typing import TypeAlias
 
 from pipeline.columns.decimals import is_too_long, suggest_signs
@@ -23,6 +25,7 @@ LineOf: TypeAlias = Callable[[int, BlockRead, int], int]
 
 _YEAR = re.compile(r"(18|19|20)\d\d")
 SUCH_AS = "such as: "  # begins a case that may not be the first
+_MISSING = {"null", r"\n", "na", "n/a", "nan", "none", "nil", "#n/a"}  # as exports write it
 _SHOWN = 80  # characters of a bad record
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
 _EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
@@ -83,7 +86,7 @@ class Examples:
         return f"{first}; {tried} look like years of birth, not ages" if years else first
 
     def _hint(self, source: Source) -> str:
-        """Return the signs within numbers that would make some of the values usable."""
+        """Return what would make some of the values usable, or missing; "" if nothing does."""
         blocks = blocks_of(self.ledger, source)
         values = [example.value for block in blocks for example in block.examples]
         usable = [value for block in blocks for value in block.usable_examples]
@@ -93,7 +96,13 @@ class Examples:
         signs = suggest_signs(
             source.name, values, usable, source.files[0].dialect, 2 * unusable > present
         )
-        return f"; {signs}" if signs else ""
+        if signs or source.files[0].dialect.null:
+            return f"; {signs}" if signs else ""
+        word, count = Counter(values).most_common(1)[0]
+        if word.casefold() not in _MISSING:
+            return ""
+        null = quote(f"{source.name}={word}")
+        return f"; {count:,} of {len(values):,} that were tried count as missing with --null {null}"
 
     def _purchase(self, source: Source, kind: str) -> str:
         """Return the first purchase that is `unmatched`, or `without_id`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 
 from pipeline.errors import UsageError
 
@@ -108,13 +109,15 @@ def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
     """Return the value of an option for each table that has one.
 
     Each text is a value for both tables, or for one: `purchases=VALUE`. Raises UsageError if two
-    are for the same.
+    are for the same, or one looks as if the name of a table were misspelled.
     """
     found: dict[str, str] = {}
     own: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         is_own = bool(equals) and name in TABLES
+        if equals and not is_own and get_close_matches(name.casefold(), TABLES, cutoff=0.85):
+            raise UsageError(f"{option}: no table is '{name}'; they are {' and '.join(TABLES)}")
         target = own if is_own else found
         for table in (name,) if is_own else TABLES:
             if table in target:

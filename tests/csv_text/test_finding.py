@@ -118,6 +118,14 @@ def test_a_pipe_is_refused_with_a_way_that_works(tmp_path: Path) -> None:
     assert way in refusal("/dev/null")
 
 
+def test_a_pipe_in_a_folder_is_refused_too(tmp_path: Path) -> None:
+    """To open it may wait for ever."""
+    os.mkfifo(tmp_path / "a.csv")
+
+    with pytest.raises(UsageError, match=r"a\.csv' is a pipe or a device"):
+        find_files("purchases", [str(tmp_path)])
+
+
 def test_brackets_in_a_path_are_explained(tmp_path: Path) -> None:
     make(tmp_path, "sales [2024]/a.csv")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -66,6 +67,51 @@ def test_an_option_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 
     assert ended.returncode == 2
     assert ended.stderr == ("error: --quote is given twice; give it once, or once for each table\n")
+
+
+@pytest.mark.parametrize("option", ["--delimiter", "--null", "--column-names", "--encoding"])
+@pytest.mark.parametrize("name", ["purchase", "Purchases", "customer"])
+def test_a_misspelled_table_is_no_value(tmp_path: Path, option: str, name: str) -> None:
+    ended = run(tmp_path, option, f"{name}=;")
+
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        f"error: {option}: no table is '{name}'; they are customers and purchases\n",
+    )
+
+
+@pytest.mark.parametrize("word", ["NULL", r"\N", "NA"])
+def test_words_for_missing_numbers_are_recognized(tmp_path: Path, word: str) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text(f"customer_id,price\n1,2.5\n2,{word}\n")
+
+    ended = run(tmp_path)
+
+    hint = shlex.quote(f"purchases={word}")
+    assert f"1 of 1 that were tried count as missing with --null {hint})" in ended.stderr
+    ended = run(tmp_path, "--null", f"purchases={word}")
+    assert (ended.returncode, "warning" in ended.stderr) == (0, False), ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_two_bytes_a_character_without_a_mark_are_recognized(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text("customer_id,price\r\n1,2.5\r\n", encoding, newline="")
+
+    ended = run(tmp_path)
+
+    hint = f"--encoding purchases={encoding}"
+    assert ended.stderr.endswith(f"; its columns are found with {hint}\n")
+    assert run(tmp_path, *hint.split()).returncode == 0
+
+
+def test_a_table_with_blanks_around_its_bars_has_no_blank_as_delimiter(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text(" customer_id | price\n---+---\n 1 | 2.5\n")
+
+    ended = run(tmp_path)
+
+    assert "names count to the letter: rename ' customer_id '" in ended.stderr
 
 
 def test_the_hint_for_an_id_column_names_the_table(tmp_path: Path) -> None:

@@ -405,7 +405,7 @@ HEADERS = [
          "is that a record? then name its 2 columns: --column-names purchases=NAME,NAME"),
     Case("Headers", "UTF-16 without a mark", "a,b\n1,2\n".encode("utf-16-le"),
          error="t.csv: its first line is no CSV header in utf-8: NUL byte; "
-         "is it text, in another encoding such as utf-16? see --encoding"),
+         "its columns are found with --encoding purchases=utf-16-le"),
     Case("Headers", "in another encoding", "a,b,größe\n1,2,3\n".encode("latin-1"),
          error="t.csv: its first line is no CSV header in utf-8: invalid start byte "
          "at byte 6; see --encoding; as cp1252 it is 'a,b,größe'"),
