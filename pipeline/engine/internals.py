@@ -13,6 +13,7 @@ from functools import cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from shutil import rmtree
 from tempfile import gettempdir
 from typing import Any
 
@@ -28,6 +29,7 @@ from pipeline.engine.package import source_digest
 from pipeline.engine.portable import OPEN_TASK
 
 _PACKAGE = b"pipeline"
+_ATTEMPTS = 10  # to delete a folder
 _OPEN = Task(None, pickle.loads, OPEN_TASK)
 _source = cache(source_digest)
 
@@ -115,9 +117,15 @@ def spill_folder(client: Client) -> Iterator[Path]:
     folders = [Path(worker["local_directory"]).parent for worker in workers]
     space = WorkSpace(str(next(iter(folders), Path(gettempdir(), "dask-scratch-space"))))
     folder = space.new_work_dir(prefix="pieces-")
+    path = Path(folder.dir_path)
     try:
-        yield Path(folder.dir_path)
+        yield path
     finally:
+        # Tasks of a run that failed may still write into it; once it is gone, they cannot.
+        for _ in range(_ATTEMPTS):
+            rmtree(path, ignore_errors=True)
+            if not path.exists():
+                break
         folder.release()
 
 
