@@ -229,7 +229,7 @@ def _dialects(given: dict[str, Sequence[str]]) -> Iterator[Dialect]:
     found = {name: by_table(texts, _named(name)) for name, texts in given.items()}
     for table in TABLES:
         yield Dialect(
-            **{name: _meant(name, of[table]) for name, of in found.items() if table in of}
+            **{name: _convert(name, of[table]) for name, of in found.items() if table in of}
         )
 
 
@@ -237,8 +237,8 @@ def _named(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def _meant(field: str, text: str) -> Any:
-    """Return the value of a field of a dialect that a text stands for."""
+def _convert(field: str, text: str) -> Any:
+    """Convert the text of an option to the value of its field in a dialect."""
     if field == "quote" and text == "none":
         return ""
     if field == "delimiter":
@@ -248,7 +248,7 @@ def _meant(field: str, text: str) -> Any:
         return tuple(next(csv.reader([text])))
     if field == "skip_lines":
         if not (text.isascii() and text.isdigit()):
-            raise UsageError(f"--skip-lines: '{text}' is no number of lines; write it as 3")
+            raise UsageError(f"--skip-lines: '{text}' is not a number of lines, such as 3")
         return int(text)
     return text
 

@@ -33,7 +33,8 @@ class DamageError(ValueError):
     """A compressed file is cut off or damaged, or holds other data too; the message says where."""
 
 
-# What decompressors raise. An OSError that has a number comes from the file system.
+# What decompressors raise: zipfile says NotImplementedError of methods that it does not know. An
+# OSError that has a number comes from the file system.
 _DAMAGE: tuple[Any, ...] = (
     *(igzip_lib.IsalError, lzma.LZMAError, OSError, ValueError),
     *(zlib.error, zipfile.BadZipFile, NotImplementedError),

@@ -13,8 +13,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.csv_text.compression import COMPRESSIONS
 from pipeline.csv_text.files import shown
-from pipeline.csv_text.names import told_names
-from pipeline.csv_text.remote import file_system, is_remote, is_web, told
+from pipeline.csv_text.names import list_names
+from pipeline.csv_text.remote import explained, file_system, is_remote, is_web
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 
 _PACKED = f"(?:{'|'.join(map(re.escape, COMPRESSIONS))})"
@@ -64,7 +64,7 @@ def _find(table: str, path: str) -> Files:
     if is_web(path):  # a web server has no folders; to look for one would fetch the file
         return Files((path,))
     try:
-        with told(path):
+        with explained(path):
             return _find_in(table, *file_system(path), path)
     except OSError as error:
         kind = StorageError if is_storage_fault(error) else UsageError
@@ -110,7 +110,7 @@ def _in_folder(
     below, names = shown(f"{path.rstrip('/')}/"), sorted(left_out)
     if found:
         return found, [f"{below}{name}" for name in names]
-    has = f"; it has {told_names(names)}" if names else ""
+    has = f"; it has {list_names(names)}" if names else ""
     endings = Counter(os.path.splitext(name)[1] for name in names if not name.endswith("/"))
     if endings:
         has += f"; '{below}*{endings.most_common(1)[0][0]}' takes files of that name"

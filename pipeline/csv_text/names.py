@@ -31,7 +31,7 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(PRINTABLE, _escaped)
 
 
-def told_names(names: Iterable[str]) -> str:
+def list_names(names: Iterable[str]) -> str:
     """Return the first few names, and how many more there are."""
     listed = list(names)
     more = f" and {len(listed) - _NAMED:,} more" if len(listed) > _NAMED else ""

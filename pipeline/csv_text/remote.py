@@ -82,7 +82,7 @@ def _limits(path: str) -> dict[str, Any]:
 
 
 @contextmanager
-def told(path: str) -> Iterator[None]:
+def explained(path: str) -> Iterator[None]:
     """Raise what a server says as an OSError about the URL `path`."""
     try:
         yield
@@ -103,7 +103,7 @@ def again(path: str, action: Callable[[], T]) -> T:
     end = time.monotonic() + _PATIENCE
     for wait in (*_WAITS, None):
         try:
-            with told(path):
+            with explained(path):
                 return action()
         except OSError as error:
             if wait is None or time.monotonic() > end or error.errno not in _PASSING:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.csv_text.names import told_names
+from pipeline.csv_text.names import list_names
 from pipeline.csv_text.versions import Version
 from pipeline.settings import Dialect
 
@@ -129,5 +129,5 @@ class Source:
     def __str__(self) -> str:
         """Describe what there is to read."""
         files = self.files[0].name if len(self.files) == 1 else f"{len(self.files)} files"
-        left_out = f"; not read: {told_names(self.left_out)}" if self.left_out else ""
+        left_out = f"; not read: {list_names(self.left_out)}" if self.left_out else ""
         return f"{self.name}: {files}, {self.size / 1e6:,.1f} MB{left_out}"

@@ -1,4 +1,4 @@
-"""Objects and tasks that reach any process, also one that lacks this package or has another.
+"""Objects and tasks that any process can receive, even one with another version or none.
 
 Dask unpickles what a task needs in the streams between processes. One object that cannot be
 unpickled there stops the worker for good (dask/distributed#6705), whoever else uses it.
