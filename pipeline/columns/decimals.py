@@ -78,10 +78,11 @@ def suggest_signs(
 ) -> str:
     """Return the options with which most of a table's unusable values are numbers; "" if none is.
 
-    All of the `usable` values are numbers with them, too. With `any_point`, another decimal point
-    may be suggested.
+    All of the `usable` values are numbers with them, too. Another decimal point may be suggested
+    with `any_point`, or if that of usable values may as well be their other sign: `1.234`.
     """
     text, numeric, best, most = pa.array(values, TEXT), pa.array(usable, TEXT), "", 0
+    any_point |= any(dialect.decimal in value for value in usable)
     for point, comma in _SIGNS:
         if point == dialect.decimal or any_point:
             tried = replace(dialect, decimal=point, thousands=comma)

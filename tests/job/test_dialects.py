@@ -137,6 +137,19 @@ def test_the_hint_for_signs_holds_for_one_table(tmp_path: Path) -> None:
     )
 
 
+def test_points_between_thousands_are_recognized_by_one_number_that_has_two(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text("customer_id;price\n1;1.234\n2;2.500\n1;1.234.567\n")
+
+    ended = run(tmp_path)
+
+    hint = "--decimal purchases=, --thousands purchases=."
+    assert f"1 of 1 that were tried would be numbers with {hint})" in ended.stderr
+    ended = run(tmp_path, *hint.split())
+    assert "warning" not in ended.stderr
+    assert "1,235,801" in ended.stdout
+
+
 def test_a_dialect_of_purchases_may_be_set_in_python() -> None:
     settings = Settings(dialect=Dialect(decimal=","), purchases_dialect=Dialect("|"))
 
