@@ -186,7 +186,7 @@ def test_the_rooms_are_those_that_there_are() -> None:
 def test_the_front_pages_figures_are_those_of_the_benchmark() -> None:
     table = FRONT[FRONT.index("## How fast it is") : FRONT.index("## Approach")]
     figures = re.findall(r"\d+\.\d+ (?:s|GB)\b", table)
-    assert len(figures) > 10
+    assert len(figures) >= 10
     assert set(figures) <= set(
         re.findall(r"\d+\.\d+ (?:s|GB)\b", READMES["scripts/bench/README.md"])
     )
