@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.kernels.jit import Bytes, Int64, Int64s, Int64sOut, UInt64s, UInt64sOut, inner, kernel
+from pipeline.kernels.jit import (
+    Bytes,
+    BytesOut,
+    Int64,
+    Int64s,
+    Int64sOut,
+    UInt64s,
+    UInt64sOut,
+    inner,
+    kernel,
+)
 from pipeline.kernels.machine import fold, load_half, load_word, prefetch
 
 U = np.uint64
@@ -257,3 +267,41 @@ def find_ids(
                     rows[row] = other
                     break
             at = (at + U(2)) & (U(2) * mask)
+
+
+@kernel
+def enter_keys(keys: UInt64s, table: UInt64sOut, later: BytesOut) -> Int64:
+    """Enter hashes of ids into an empty table; return how many are there already.
+
+    `table` is zeros, a power of two many, and more than the keys; 0 is a missing id and is not
+    entered. The bytes of `later`, one for each key, become 1 where an earlier key is the same.
+    """
+    mask = U(table.size - 1)
+    count = 0
+    for row in range(keys.size):
+        if row + AHEAD < keys.size:
+            prefetch(table, keys[row + AHEAD] & mask)
+        key = keys[row]
+        at = key & mask
+        while table[at] != U(0) and table[at] != key:
+            at = (at + U(1)) & mask
+        later[row] = key != U(0) and table[at] == key
+        count += later[row]
+        if key != U(0):
+            table[at] = key
+    return count
+
+
+@kernel
+def count_known(keys: UInt64s, table: UInt64s) -> Int64:
+    """Return how many of some hashes of ids are in a table (see `enter_keys`)."""
+    mask = U(table.size - 1)
+    count = 0
+    for row in range(keys.size):
+        if row + AHEAD < keys.size:
+            prefetch(table, keys[row + AHEAD] & mask)
+        at = keys[row] & mask
+        while table[at] != U(0) and table[at] != keys[row]:
+            at = (at + U(1)) & mask
+        count += keys[row] != U(0) and table[at] == keys[row]
+    return count

@@ -275,7 +275,7 @@ def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.Data
         records=len(rows),
         pairs=pairing(purchases[ORDER].to_numpy(), keys),
         groups=_groups(to_arrow(purchases[PARSED]), rows, lookup),
-        overlooked=int(np.count_nonzero(lookup.has(keys[unknown]))),
+        overlooked=lookup.count_known(keys[unknown]),
         not_first=lookup.not_first(rows),
         unmatched=len(unmatched),
         without_id=len(without_id),

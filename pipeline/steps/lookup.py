@@ -12,10 +12,13 @@ from pipeline.columns.arrow import TEXT, bounds, chunks, join_texts, to_text
 from pipeline.columns.flat import Flat
 from pipeline.columns.id_index import IdIndex
 from pipeline.engine.portable import Portable
+from pipeline.kernels.ids import count_known, enter_keys
 from pipeline.settings import UNKNOWN
 from pipeline.steps.read import ID, KEY, ORDER
 from pipeline.steps.render import CUSTOMER, totals_of
 from pipeline.steps.transform import AGE_GROUP
+
+_ROOM = 1.25  # places in the table of hashes for each customer, at least
 
 
 class Lookup(Portable, Flat):
@@ -73,9 +76,9 @@ class Lookup(Portable, Flat):
         """Return the row of each id's first customer, or `len(self)` if it has none (int64)."""
         return self._index.rows(ids)
 
-    def has(self, keys: np.ndarray) -> np.ndarray:
-        """Tell of each hash of an id (uint64) whether a customer has it, without the index."""
-        return self._known.has(keys)
+    def count_known(self, keys: np.ndarray) -> int:
+        """Return how many hashes of ids (uint64) are those of customers, without the index."""
+        return self._known.count(keys)
 
     def not_first(self, rows: np.ndarray) -> int:
         """Return how many of these rows are of a customer whose id an earlier one has.
@@ -94,36 +97,18 @@ class Lookup(Portable, Flat):
 class _KnownKeys(Flat):
     """The hashes of the customers' ids; 0 stands for a missing one.
 
-    It proves the index, so it shares nothing with it: other hashes, sorted, searched by NumPy.
+    It proves the index, so it shares nothing with it: other hashes, in a table of their own.
     `later` tells which rows, but the last, have a hash that an earlier row has; None if none has.
     """
 
     def __init__(self, keys: np.ndarray) -> None:
-        self._keys = np.sort(keys)
-        # Whether any key begins with some bits: for most keys of nobody, this is enough.
-        bits = min(max(len(keys), 1).bit_length() + 3, 32)
-        self._shift = 64 - bits
-        begins = np.zeros(1 << bits, bool)
-        begins[self._first_bits(self._keys)] = True
-        self._begins = np.packbits(begins, bitorder="little")
-        self.later = None
-        if (self._keys[1:] == self._keys[:-1])[self._keys[1:] != 0].any():
-            later = pd.Series(keys).duplicated().to_numpy() & (keys != 0)
-            self.later = np.append(later, False)
+        self._table = np.zeros(1 << int(_ROOM * len(keys)).bit_length(), np.uint64)
+        later = np.zeros(len(keys) + 1, bool)
+        self.later = later if enter_keys(keys, self._table, later[:-1].view(np.uint8)) else None
 
-    def has(self, keys: np.ndarray) -> np.ndarray:
-        """Tell which of some hashes are among these (bool)."""
-        first_bits = self._first_bits(keys)
-        bit_of_byte = (first_bits & np.uint64(7)).astype(np.uint8)
-        found = (self._begins[first_bits >> np.uint64(3)] >> bit_of_byte & 1).astype(bool)
-        found &= keys != 0
-        if found.any():
-            places = np.searchsorted(self._keys, keys[found])
-            found[found] = self._keys.take(places, mode="clip") == keys[found]
-        return found
-
-    def _first_bits(self, keys: np.ndarray) -> np.ndarray:
-        return keys >> np.uint64(self._shift)
+    def count(self, keys: np.ndarray) -> int:
+        """Return how many of some hashes are among these."""
+        return int(count_known(keys, self._table))
 
 
 def _frame(

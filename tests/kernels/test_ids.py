@@ -16,7 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import config
 
-from pipeline.kernels.ids import find_ids, hash_ids, index_ids, trim_ids
+from pipeline.kernels.ids import (
+    count_known,
+    enter_keys,
+    find_ids,
+    hash_ids,
+    index_ids,
+    trim_ids,
+)
 
 NO_BITS = np.empty(0, np.uint8)
 SEEDS = np.array([3, 5, 7, 11], np.uint64) * np.uint64(0x9E3779B97F4A7C15 >> 4)
@@ -232,3 +239,19 @@ def test_every_id_is_found_among_any_number(count: int) -> None:
     hashes = dict(zip(wanted, hashes_of(wanted).tolist(), strict=True))
 
     assert rows_found(ids, wanted, hashes) == [*range(count), *[count] * count]
+
+
+# Most end in the same bits, so they collide in a table of 16; 0 is a missing id.
+KEYS = st.lists(st.sampled_from([0, 1, 17, 33, 15, 31, 1 << 63, (1 << 64) - 1, 5]), max_size=15)
+
+
+@given(KEYS, KEYS)
+def test_hashes_of_ids_are_known_once_entered(keys: list[int], others: list[int]) -> None:
+    table, later = np.zeros(16, np.uint64), np.ones(len(keys), np.uint8)
+
+    count = enter_keys(np.array(keys, np.uint64), table, later)
+
+    assert later.tolist() == [key != 0 and key in keys[:place] for place, key in enumerate(keys)]
+    assert count == sum(later)
+    known = set(keys) - {0}
+    assert count_known(np.array(others, np.uint64), table) == sum(one in known for one in others)

@@ -26,7 +26,7 @@ from pipeline.kernels.encodings import find_no_utf8, find_undefined, recode_byte
 from pipeline.kernels.gather import (
     gather_fields, gather_ranges, join_fields, measure_columns, sum_gaps
 )
-from pipeline.kernels.ids import find_ids, hash_ids, index_ids, trim_ids
+from pipeline.kernels.ids import enter_keys, find_ids, hash_ids, index_ids, trim_ids
 from pipeline.kernels.jit import inner
 from pipeline.kernels.lines import write_lines
 from pipeline.kernels.machine import (
@@ -126,6 +126,7 @@ CALLS = [
     lambda: hash_ids(text, inside[:-1], inside[1:], seeds[:3], hashes),
     lambda: index_ids(hashes, text, edges[:1], edges[1:], np.zeros(4, np.uint64)),
     lambda: find_ids(entry[:1], text, *whole, text, *whole, entry, room[:1]),
+    lambda: enter_keys(hashes, some(4, np.uint64), none),
     lambda: read_numbers(text, edges, none, 0, 46, 0, room, places),
     lambda: read_numbers(text, inside + 1, none, 0, 46, 0, room, places),
     lambda: read_numbers(text, inside, none, 0, 46, 0, room[:1], places),
