@@ -17,6 +17,7 @@ from isal.isal_zlib import crc32, crc32_combine
 
 from pipeline.columns.arrow import bitmap, bounds, text_bytes
 from pipeline.kernels.sums import (
+    COUNTED,
     LIMBS,
     WORDS,
     count_by_code,
@@ -119,16 +120,19 @@ def count_by_group(column: pa.Array, codes: np.ndarray, count: int) -> list[int]
     return counts.tolist()
 
 
-def exact_sums(numbers: pa.Array, codes: np.ndarray, count: int) -> list[Decimal]:
-    """Return what `sum_by_group` returns, found in another way: to check it."""
-    sums = np.zeros(count * WORDS, np.uint64)
+def recount_groups(
+    numbers: pa.Array, codes: np.ndarray, count: int
+) -> tuple[list[Decimal], list[int]]:
+    """Return what `sum_by_group` returns, found in another way, and how many have each code."""
+    sums = np.zeros(count * COUNTED, np.uint64)
     if len(numbers):
         sum_with_carries(*_numbers_by_code(numbers, codes), sums)
-    data, size = sums.tobytes(), WORDS * sums.itemsize
-    parts = (data[start : start + size] for start in range(0, len(data), size))
+    table = sums.reshape(count, COUNTED)
+    parts = (row.tobytes() for row in table[:, :WORDS])
     totals = [int.from_bytes(part, sys.byteorder, signed=True) for part in parts]
     with localcontext(EXACT):
-        return [Decimal(total).scaleb(-numbers.type.scale) for total in totals]
+        exact = [Decimal(total).scaleb(-numbers.type.scale) for total in totals]
+    return exact, table[:, WORDS].tolist()
 
 
 def _numbers_by_code(

@@ -23,7 +23,8 @@ from pipeline.kernels.jit import (
 )
 
 LIMBS = 4  # of a sum: 32 bits of each number, so no 2**31 numbers overflow one
-WORDS = 3  # of a sum with carries: 64 bits more than a number, so no 2**63 numbers overflow it
+# Of a sum with carries: 64 bits more than a number, so no 2**63 numbers overflow it; and a count.
+WORDS, COUNTED = 3, 4
 
 _HALF, _LOW, _SIGN = 32, np.int64(0xFFFFFFFF), 63
 # An odd constant of a multiplicative hash (of SplitMix64).
@@ -58,14 +59,16 @@ def sum_with_carries(
 ) -> None:
     """Do what `sum_by_code` does in another way, to check it: by long addition.
 
-    `sums` has `WORDS` for each code, the lowest first: a number in two's complement.
+    `sums` has `COUNTED` for each code: the `WORDS` of a number in two's complement, the lowest
+    first, and how many rows have the code, valid or not.
     """
     for row in range(codes.size):
         bit = first_bit + row
+        place = np.int64(codes[row]) * COUNTED
+        sums[place + WORDS] += np.uint64(1)
         if valid.size > 0 and not (valid[bit >> 3] >> (bit & 7)) & 1:
             continue
         low, high = np.uint64(words[2 * row]), np.uint64(words[2 * row + 1])
-        place = np.int64(codes[row]) * WORDS
         sums[place] += low
         middle = high + np.uint64(sums[place] < low)
         carry = np.uint64(middle < high)

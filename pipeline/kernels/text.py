@@ -22,7 +22,8 @@ def weight_of(byte: Any) -> Any:
         & (byte != np.uint8(0x0A))
         & (byte != np.uint8(0x0D))
     )
-    return byte if counts else np.uint8(0)
+    # As a product, it stays in vectors of bytes: a choice takes half as long again.
+    return np.uint8(byte * np.uint8(counts))
 
 
 @kernel

@@ -33,7 +33,7 @@ from pipeline.columns.arrow import (
     to_text,
 )
 from pipeline.columns.keys import key_hashes
-from pipeline.columns.totals import exact_sums, pairing, text_total, total_of
+from pipeline.columns.totals import pairing, recount_groups, text_total, total_of
 from pipeline.engine.compute import compute_result
 from pipeline.engine.ledger import Ledger, Number, entry_of, with_totals
 from pipeline.engine.partitions import from_blocks, on_partitions, schema
@@ -328,8 +328,6 @@ def _customer_text(rows: np.ndarray, lookup: Lookup) -> CustomerText:
 def _groups(amounts: pa.Array, rows: np.ndarray, lookup: Lookup) -> dict[str, tuple[Decimal, int]]:
     """Return the sum and the number of purchases of each age group, by the lookup's own groups."""
     labels = lookup.age_group.categories
-    codes = lookup.age_group.codes.take(rows)
-    sums = exact_sums(amounts, codes, len(labels))
-    counts = np.bincount(codes, minlength=len(labels)).tolist()
+    sums, counts = recount_groups(amounts, lookup.age_group.codes.take(rows), len(labels))
     found = zip(labels, sums, counts, strict=True)
     return {label: (amount, count) for label, amount, count in found if count}

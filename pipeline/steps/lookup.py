@@ -86,7 +86,7 @@ class Lookup(Portable, Flat):
         Does not use the index.
         """
         later = self._known.later
-        return 0 if later is None else int(np.count_nonzero(later[rows]))
+        return 0 if later is None else int(np.count_nonzero(later.take(rows)))
 
     def part(self, start: int, stop: int) -> pd.DataFrame:
         """Return the customers in some rows, with the columns they were built of."""

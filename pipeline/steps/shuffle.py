@@ -271,12 +271,12 @@ def _join(number: int, purchases: _Cells, customers: _Cells, shuffle: Shuffle) -
     # Of the customers of a hot id, the first has purchases for certain, here or elsewhere.
     buyers = lookup.rows(pa.array(shuffle.hot, TEXT))
     joined = join_all(table, lookup, buyers, copies)
-    own = lookup.part(0, len(lookup))[~copies]
+    copied = lookup.part(0, len(lookup))[copies]
     received = Received(
         purchases=_total(purchases, number),
         customers=_total(customers, number),
-        text=totals_of(own).text,
-        misplaced=_misplaced(own, joined.iloc[: len(table)], lookup, number, shuffle),
+        text=lookup.totals.text - totals_of(copied).text,
+        misplaced=_misplaced(copies, joined.iloc[: len(table)], lookup, number, shuffle),
     )
     return with_totals(joined, Number(number, number + 1), received, before=joined)
 
@@ -315,11 +315,15 @@ def _table(cells: Sequence[pa.Array]) -> pd.DataFrame:
 
 
 def _misplaced(
-    customers: pd.DataFrame, purchases: pd.DataFrame, lookup: Lookup, number: int, shuffle: Shuffle
+    copies: np.ndarray, purchases: pd.DataFrame, lookup: Lookup, number: int, shuffle: Shuffle
 ) -> int:
-    """Return how many customers, and purchases that found none, belong into another partition."""
+    """Return how many customers, and purchases that found none, belong into another partition.
+
+    `copies` tells which customers count elsewhere (bool).
+    """
     rows = to_arrow(purchases[CUSTOMER]).indices.to_numpy()
-    ids = to_arrow(customers[ID]), to_arrow(purchases[ID][rows == len(lookup)])
+    own = lookup.ids.filter(pa.array(~copies)) if copies.any() else lookup.ids
+    ids = own, to_arrow(purchases[ID][rows == len(lookup)])
     places = shuffle.count, number
     return sum(
         misplaced(some, is_hot(some, shuffle.hot).to_numpy(zero_copy_only=False), *places)

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.columns.arrow import raw_text
-from pipeline.columns.keys import key_hashes
-from pipeline.columns.totals import mixed, total_of
-from pipeline.kernels.ids import hash_ids
+from pipeline.columns.keys import TrimmedIds
+from pipeline.columns.totals import Checksum, mixed, total_of
 from pipeline.steps.pieces import partition_numbers
-
-_SEEDS = np.array(
-    [0x2B992DDFA23249D6, 0x9E3779B97F4A7C15, 0xE7037ED1A0B428DB, 0x589965CC75374CC3], np.uint64
-)
 
 
 def total_of_cells(
     cells: Iterable[pa.Array], blocks: Sequence[int], partitions: Sequence[int]
 ) -> int:
     """Return a total of the bytes of cells, each with the numbers of its block and partition."""
-    values = np.concatenate([_hashes(array) for array in cells] or [np.empty(0, np.uint64)])
+    sums = [checksum.value for array in cells for checksum in _checksums(array)]
     places = np.array(blocks, np.uint64) << np.uint64(32) | np.array(partitions, np.uint64)
-    return total_of(mixed(mixed(places + np.uint64(1)) ^ values))
+    return total_of(mixed(mixed(places + np.uint64(1)) ^ np.array(sums, np.uint64)))
 
 
-def _hashes(cells: pa.Array) -> np.ndarray:
+def _checksums(cells: pa.Array) -> Iterator[Checksum]:
     text, bounds, _ = raw_text(cells)
-    found = np.empty(len(cells), np.uint64)
-    hash_ids(text, bounds[:-1], bounds[1:], _SEEDS, found)
-    return found
+    for start, stop in pairwise(bounds.tolist()):
+        yield Checksum.of(text[start:stop])
 
 
 def misplaced(ids: pa.Array, spread: np.ndarray, count: int, number: int) -> int:
@@ -40,4 +35,4 @@ def misplaced(ids: pa.Array, spread: np.ndarray, count: int, number: int) -> int
     Those that are missing, or `spread` over all (bool), may be anywhere.
     """
     elsewhere = (partition_numbers(ids, count) != number) & ~spread
-    return int(np.count_nonzero(elsewhere & (key_hashes(ids) != 0)))
+    return int(np.count_nonzero(elsewhere & ~TrimmedIds(ids).are_missing()))

@@ -135,9 +135,9 @@ CALLS = [
     lambda: write_decimals(room[:1], places, 2, np.empty(4, np.int64), none),
     lambda: sum_by_code(room, none, 0, codes, np.zeros(4, np.int64)),
     lambda: sum_by_code(np.empty(4, np.int64), none, 0, codes + np.int16(1), np.zeros(7, np.int64)),
-    lambda: sum_with_carries(room, none, 0, codes, np.zeros(3, np.uint64)),
+    lambda: sum_with_carries(room, none, 0, codes, np.zeros(4, np.uint64)),
     lambda: sum_with_carries(
-        np.empty(4, np.int64), none, 0, codes + np.int16(1), np.zeros(5, np.uint64)
+        np.empty(4, np.int64), none, 0, codes + np.int16(1), np.zeros(7, np.uint64)
     ),
     lambda: count_by_code(none, 0, codes + np.int16(2), room),
     lambda: count_by_code(text[:1], 7, codes, room),

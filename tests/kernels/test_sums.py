@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.kernels.sums import (
+    COUNTED,
     LIMBS,
     WORDS,
     count_by_code,
@@ -36,7 +37,7 @@ def test_numbers_are_summed_and_counted_by_code(
         (as_bits(first_bit, [valid for _, valid, _ in rows]), [valid for _, valid, _ in rows]),
     ):
         sums, counts = np.zeros(3 * LIMBS, np.int64), np.zeros(3, np.int64)
-        long_sums = np.zeros(3 * WORDS, np.uint64)
+        long_sums = np.zeros(3 * COUNTED, np.uint64)
 
         sum_by_code(words, bits, first_bit, codes, sums)
         sum_with_carries(words, bits, first_bit, codes, long_sums)
@@ -50,8 +51,9 @@ def test_numbers_are_summed_and_counted_by_code(
                 if other == code and counts_too
             ]
             assert sum(limb << 32 * place for place, limb in enumerate(limbs)) == sum(chosen)
-            long = long_sums[code * WORDS :][:WORDS].tobytes()
-            assert int.from_bytes(long, "little", signed=True) == sum(chosen)
+            *_, count = long = long_sums[code * COUNTED :][:COUNTED]
+            assert int.from_bytes(long[:WORDS].tobytes(), "little", signed=True) == sum(chosen)
+            assert count == np.count_nonzero(codes == code)
             assert counts[code] == len(chosen)
 
 
