@@ -323,7 +323,8 @@ def _misplaced(
     """
     rows = to_arrow(purchases[CUSTOMER]).indices.to_numpy()
     own = lookup.ids.filter(pa.array(~copies)) if copies.any() else lookup.ids
-    ids = own, to_arrow(purchases[ID][rows == len(lookup)])
+    alone = pa.array(np.flatnonzero(rows == len(lookup)))
+    ids = own, to_arrow(purchases[ID]).take(alone)
     places = shuffle.count, number
     return sum(
         misplaced(some, is_hot(some, shuffle.hot).to_numpy(zero_copy_only=False), *places)
