@@ -11,6 +11,7 @@ from distributed import Client, Future
 
 from pipeline.csv_text.sources import Source
 from pipeline.engine.cluster import worker_memory
+from pipeline.engine.compute import keep_copies
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.partitions import schema
 from pipeline.engine.places import Place
@@ -108,7 +109,8 @@ class Job(Blocks):
         nobody = Lookup.build(self._customers_schema(), self.plan.layout.no_customer)
         # Most customers have purchases, and the lines of the others are short.
         slices = -(-len(self.ledger.all(Rendered)) // 4)
-        return Broadcast(lookup, nobody, self.place.below("matched"), slices)
+        copies = keep_copies(self.client, lookup)
+        return Broadcast(lookup, copies, nobody, self.place.below("matched"), slices)
 
     def shuffle(self) -> Shuffle:
         """Return the shuffle join; looks for hot ids in a sample of purchases first."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import dask.dataframe as dd
 from distributed import Client, Future, KilledWorker, as_completed
@@ -70,6 +71,20 @@ def compute_result(client: Client, function: Callable[..., Any], *args: Any, nam
     with _explained(client), _Computing(client, (), None) as computing:
         computing.wait_for(future)
     return future
+
+
+def keep_copies(client: Client, result: Future) -> list[Future]:
+    """Have each worker keep its copy of a result until the returned futures are released.
+
+    Dask's active memory manager leaves as many copies as tasks wait for a result, and sends it anew
+    to the next one. These tasks wait for it, and never run: no worker has what they ask for.
+    """
+    key = f"keep-copy-{uuid4().hex}"
+    nothing_has = {key: 1}
+    return [
+        client.submit(bool, result, key=f"{key}-{number}", resources=nothing_has)
+        for number in range(len(client.nthreads()))
+    ]
 
 
 @contextmanager

@@ -119,6 +119,7 @@ class Kept:
 class Broadcast:
     """A broadcast hash join: every task gets the lookup of all customers, a result of Dask's.
 
+    `copies` are futures that keep its copies on the workers (see `compute.keep_copies`).
     `marks` is where the tasks of a block of purchases leave which customers they matched, `slices`
     is in how many partitions the customers without purchases come.
 
@@ -134,6 +135,7 @@ class Broadcast:
     """
 
     lookup: Future
+    copies: Sequence[Future]
     schema: Lookup
     marks: Place
     slices: int

@@ -17,7 +17,7 @@ from support.processes import Processes, wait_until
 
 from pipeline.engine import cluster
 from pipeline.engine.cluster import ask, connect
-from pipeline.engine.compute import compute_entries, compute_result, ledger_of
+from pipeline.engine.compute import compute_entries, compute_result, keep_copies, ledger_of
 from pipeline.engine.ledger import Entry, Number, with_totals
 from pipeline.engine.partitions import on_partitions
 from pipeline.errors import ClusterError, StorageError
@@ -259,3 +259,20 @@ def test_a_scheduler_that_was_lost_before_is_not_waited_for() -> None:
         assert client.status == "connecting"  # Dask gives up later
     finally:
         client.close()
+
+
+def test_copies_of_a_result_are_kept_until_their_futures_are_released() -> None:
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as two, Client(two) as client:
+        result = compute_result(client, bytes, 1000, name="zeros")
+        for worker in client.nthreads():
+            assert client.submit(len, result, workers=[worker], pure=False).result() == 1000
+
+        def copies_left() -> int:
+            client.amm.run_once()
+            return len(client.who_has([result])[result.key])
+
+        copies = keep_copies(client, result)
+        assert [copies_left() for _ in range(3)] == [2, 2, 2]
+        del copies
+        wait_until(lambda: copies_left() == 1)
+        assert len(result.result()) == 1000

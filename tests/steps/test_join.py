@@ -117,7 +117,7 @@ def broadcast(
     ledger.add(Entry(BlockRead("customers", "", records=count)))
     lookup = build_lookup(client, kept, "nobody")
     nobody = Lookup.build(schema(customers), "nobody")
-    join = Broadcast(lookup, nobody, Folder(str(scratch)), slices=2)
+    join = Broadcast(lookup, [], nobody, Folder(str(scratch)), slices=2)
     yield join.join(purchases)
     matched = join.find_matched(client, ledger)
     yield join.without_purchases(matched, purchases.npartitions)
