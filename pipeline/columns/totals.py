@@ -22,8 +22,8 @@ from pipeline.kernels.sums import (
     WORDS,
     count_by_code,
     sum_by_code,
+    sum_joined,
     sum_pairs,
-    sum_with_carries,
 )
 from pipeline.kernels.text import sum_text
 
@@ -106,7 +106,7 @@ def sum_by_group(numbers: pa.Array, codes: np.ndarray, count: int) -> list[Decim
     """Return the exact sum of the decimal128 numbers with each code from 0 to `count` - 1."""
     sums = np.zeros(count * LIMBS, np.int64)
     if len(numbers):
-        sum_by_code(*_numbers_by_code(numbers, codes), sums)
+        sum_by_code(*_words(numbers), codes.astype(np.int16, copy=False), sums)
     parts = sums.reshape(count, LIMBS).tolist()
     totals = (sum(part << 32 * place for place, part in enumerate(one)) for one in parts)
     with localcontext(EXACT):
@@ -120,25 +120,49 @@ def count_by_group(column: pa.Array, codes: np.ndarray, count: int) -> list[int]
     return counts.tolist()
 
 
-def recount_groups(
-    numbers: pa.Array, codes: np.ndarray, count: int
-) -> tuple[list[Decimal], list[int]]:
-    """Return what `sum_by_group` returns, found in another way, and how many have each code."""
-    sums = np.zeros(count * COUNTED, np.uint64)
+@dataclass(frozen=True)
+class Joined:
+    """Totals of joined purchases, all from the customers' side.
+
+    `pairs` are as `pairing` returns them. `not_first` is the number of purchases whose customer has
+    the id of an earlier one. `sums` and `counts` are those of each group, the sums found in another
+    way than by `sum_by_group`.
+    """
+
+    pairs: int
+    not_first: int
+    sums: list[Decimal]
+    counts: list[int]
+
+
+def total_joined(
+    rows: np.ndarray,
+    order: np.ndarray,
+    numbers: pa.Array,
+    *,
+    keys: np.ndarray,
+    traits: np.ndarray,
+    groups: int,
+) -> Joined:
+    """Return the totals of purchases with some `order` (int64) and decimal128 `numbers`.
+
+    The customer of each is in its row (int64) of `keys` (uint64) and of `traits` (int32; see
+    `kernels.sums.sum_joined`), whose codes are below `groups`.
+    """
+    sums, totals = np.zeros(groups * COUNTED, np.uint64), np.zeros(2, np.uint64)
     if len(numbers):
-        sum_with_carries(*_numbers_by_code(numbers, codes), sums)
-    table = sums.reshape(count, COUNTED)
+        sum_joined(rows, order, keys, traits, *_words(numbers), sums, totals)
+    table = sums.reshape(groups, COUNTED)
     parts = (row.tobytes() for row in table[:, :WORDS])
-    totals = [int.from_bytes(part, sys.byteorder, signed=True) for part in parts]
+    numerators = [int.from_bytes(part, sys.byteorder, signed=True) for part in parts]
     with localcontext(EXACT):
-        exact = [Decimal(total).scaleb(-numbers.type.scale) for total in totals]
-    return exact, table[:, WORDS].tolist()
+        exact = [Decimal(total).scaleb(-numbers.type.scale) for total in numerators]
+    pairs, not_first = totals.tolist()
+    return Joined(pairs, not_first, exact, table[:, WORDS].tolist())
 
 
-def _numbers_by_code(
-    numbers: pa.Array, codes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
-    """Return decimals as kernels take them: their words, which are valid, and their codes."""
+def _words(numbers: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return decimals as kernels take them: their words, and which are valid from which bit on."""
     start, stop = 2 * numbers.offset, 2 * (numbers.offset + len(numbers))
     words = np.frombuffer(numbers.buffers()[1], np.int64)[start:stop]
-    return words, bitmap(numbers), numbers.offset, codes.astype(np.int16, copy=False)
+    return words, bitmap(numbers), numbers.offset

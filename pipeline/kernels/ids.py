@@ -22,10 +22,9 @@ from pipeline.kernels.jit import (
     inner,
     kernel,
 )
-from pipeline.kernels.machine import fold, load_half, load_word, prefetch
+from pipeline.kernels.machine import AHEAD, fold, load_half, load_word, prefetch
 
 U = np.uint64
-AHEAD = 24  # rows: by then, what was prefetched is there
 NO_ROW = 0  # of an entry of an index: row numbers there begin with 1
 SHORT = 8  # bytes of an id that is all in its entry
 ROW_BITS = U(48)  # of an entry's second number; above them is the kind
@@ -270,14 +269,13 @@ def find_ids(
 
 
 @kernel
-def enter_keys(keys: UInt64s, table: UInt64sOut, later: BytesOut) -> Int64:
-    """Enter hashes of ids into an empty table; return how many are there already.
+def enter_keys(keys: UInt64s, table: UInt64sOut, later: BytesOut) -> None:
+    """Enter hashes of ids into an empty table.
 
     `table` is zeros, a power of two many, and more than the keys; 0 is a missing id and is not
-    entered. The bytes of `later`, one for each key, become 1 where an earlier key is the same.
+    entered. In `later`, zeros too, the byte of a key becomes 1 if an earlier key is the same.
     """
     mask = U(table.size - 1)
-    count = 0
     for row in range(keys.size):
         if row + AHEAD < keys.size:
             prefetch(table, keys[row + AHEAD] & mask)
@@ -285,11 +283,9 @@ def enter_keys(keys: UInt64s, table: UInt64sOut, later: BytesOut) -> Int64:
         at = key & mask
         while table[at] != U(0) and table[at] != key:
             at = (at + U(1)) & mask
-        later[row] = key != U(0) and table[at] == key
-        count += later[row]
         if key != U(0):
+            later[row] = table[at] == key
             table[at] = key
-    return count
 
 
 @kernel

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.kernels.jit import Bytes, BytesOut, Int64, Int64s, Int64sOut, kernel
-from pipeline.kernels.machine import copy, prefetch
+from pipeline.kernels.machine import AHEAD, copy, prefetch
 
-AHEAD = 24  # rows: by then, what was prefetched is there
 _CACHE_LINE = 64  # bytes
 _QUOTE, _COMMA, _CR, _LF = (np.uint8(mark) for mark in b'",\r\n')
 

@@ -17,6 +17,8 @@ from numba.extending import intrinsic
 
 from pipeline.kernels.jit import inner
 
+AHEAD = 24  # steps of a loop: by then, what was prefetched is there
+
 
 def _loader(kind: Any) -> Any:
     """Return an intrinsic that reads an integer of this type from any byte of an array on."""

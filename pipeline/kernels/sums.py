@@ -13,17 +13,20 @@ import numpy as np
 from pipeline.kernels.jit import (
     Bytes,
     Int16s,
+    Int32s,
     Int64,
     Int64s,
     Int64sOut,
     UInt64,
     UInt64s,
     UInt64sOut,
+    inner,
     kernel,
 )
+from pipeline.kernels.machine import AHEAD, prefetch
 
 LIMBS = 4  # of a sum: 32 bits of each number, so no 2**31 numbers overflow one
-# Of a sum with carries: 64 bits more than a number, so no 2**63 numbers overflow it; and a count.
+# Of a sum by long addition: 64 bits more than a number, so no 2**63 overflow it; and a count.
 WORDS, COUNTED = 3, 4
 
 _HALF, _LOW, _SIGN = 32, np.int64(0xFFFFFFFF), 63
@@ -54,17 +57,34 @@ def sum_by_code(
 
 
 @kernel
-def sum_with_carries(
-    words: Int64s, valid: Bytes, first_bit: Int64, codes: Int16s, sums: UInt64sOut
+def sum_joined(
+    rows: Int64s,
+    order: Int64s,
+    keys: UInt64s,
+    traits: Int32s,
+    words: Int64s,
+    valid: Bytes,
+    first_bit: Int64,
+    sums: UInt64sOut,
+    totals: UInt64sOut,
 ) -> None:
-    """Do what `sum_by_code` does in another way, to check it: by long addition.
+    """Sum joined purchases by what their customers are, to check what is found in other ways.
 
-    `sums` has `COUNTED` for each code: the `WORDS` of a number in two's complement, the lowest
-    first, and how many rows have the code, valid or not.
+    The customer of purchase `r` is in row `rows[r]` of `keys` and of `traits`, which are twice a
+    code, and one more if an earlier customer has the same id. `words` are as in `sum_by_code`.
+
+    `sums` has `COUNTED` for each code: the `WORDS` of the sum of its numbers in two's complement,
+    found by long addition, the lowest first, and how many purchases have the code. `totals` gets
+    what `sum_pairs` returns for their keys, and how many have such a later customer.
     """
-    for row in range(codes.size):
-        bit = first_bit + row
-        place = np.int64(codes[row]) * COUNTED
+    for row in range(rows.size):
+        if row + AHEAD < rows.size:
+            prefetch(keys, rows[row + AHEAD])
+            prefetch(traits, rows[row + AHEAD])
+        customer, bit = rows[row], first_bit + row
+        totals[0] += weight_of(order[row]) * keys[customer]
+        totals[1] += np.uint64(traits[customer] & 1)
+        place = np.int64(traits[customer] >> 1) * COUNTED
         sums[place + WORDS] += np.uint64(1)
         if valid.size > 0 and not (valid[bit >> 3] >> (bit & 7)) & 1:
             continue
@@ -86,11 +106,17 @@ def count_by_code(valid: Bytes, first_bit: Int64, codes: Int16s, counts: Int64sO
             counts[np.int64(codes[row])] += 1
 
 
+@inner
+def weight_of(order: Any) -> Any:
+    """Return a hash of a record's `order`."""
+    weight = np.uint64(order + 1) * _FACTOR
+    return weight ^ (weight >> np.uint64(_HALF))
+
+
 @kernel
 def sum_pairs(order: Int64s, keys: UInt64s) -> UInt64:
     """Return the sum modulo 2**64 of `keys`, each times a hash of its record's `order`."""
     total: Any = np.uint64(0)
     for row in range(keys.size):
-        weight = np.uint64(order[row] + 1) * _FACTOR
-        total += (weight ^ (weight >> np.uint64(_HALF))) * keys[row]
+        total += weight_of(order[row]) * keys[row]
     return total

@@ -33,7 +33,7 @@ from pipeline.columns.arrow import (
     to_text,
 )
 from pipeline.columns.keys import key_hashes
-from pipeline.columns.totals import pairing, recount_groups, text_total, total_of
+from pipeline.columns.totals import Joined, modulo, pairing, text_total, total_of
 from pipeline.engine.compute import compute_result
 from pipeline.engine.ledger import Ledger, Number, entry_of, with_totals
 from pipeline.engine.partitions import from_blocks, on_partitions, schema
@@ -258,10 +258,11 @@ def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.Data
 
     Totals: `Paired` and `CustomerText`.
     """
-    keys = lookup.keys.take(rows)
+    order = purchases[ORDER].to_numpy()
+    joined = lookup.total(rows, order, to_arrow(purchases[PARSED]))
     unknown = np.flatnonzero(rows == len(lookup))
-    keys[unknown] = key_hashes(to_arrow(purchases[ID]).take(pa.array(unknown)))
-    has_id = keys[unknown] != 0
+    keys = key_hashes(to_arrow(purchases[ID]).take(pa.array(unknown)))
+    has_id = keys != 0
     unmatched, without_id = unknown[has_id], unknown[~has_id]
     combined = pd.DataFrame(
         {
@@ -270,15 +271,15 @@ def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.Data
             AGE_GROUP: lookup.age_group.take(rows),
             PURCHASE: purchases[REST].array,
             AMOUNT: purchases[PARSED].array,
-            ORDER: purchases[ORDER].to_numpy(),
+            ORDER: order,
         }
     )
     totals = Paired(
         records=len(rows),
-        pairs=pairing(purchases[ORDER].to_numpy(), keys),
-        groups=_groups(to_arrow(purchases[PARSED]), rows, lookup),
-        overlooked=lookup.count_known(keys[unknown]),
-        not_first=lookup.not_first(rows),
+        pairs=modulo(joined.pairs + pairing(order[unknown], keys)),
+        groups=_by_label(joined, lookup),
+        overlooked=lookup.count_known(keys),
+        not_first=joined.not_first,
         unmatched=len(unmatched),
         without_id=len(without_id),
         first_unmatched=_first_order(purchases, unmatched),
@@ -327,9 +328,7 @@ def _customer_text(rows: np.ndarray, lookup: Lookup) -> CustomerText:
     return CustomerText(int(lookup.sizes.take(rows).sum()))
 
 
-def _groups(amounts: pa.Array, rows: np.ndarray, lookup: Lookup) -> dict[str, tuple[Decimal, int]]:
-    """Return the sum and the number of purchases of each age group, by the lookup's own groups."""
-    labels = lookup.age_group.categories
-    sums, counts = recount_groups(amounts, lookup.age_group.codes.take(rows), len(labels))
-    found = zip(labels, sums, counts, strict=True)
+def _by_label(joined: Joined, lookup: Lookup) -> dict[str, tuple[Decimal, int]]:
+    """Return the sum and the number of purchases of each age group that has some."""
+    found = zip(lookup.age_group.categories, joined.sums, joined.counts, strict=True)
     return {label: (amount, count) for label, amount, count in found if count}

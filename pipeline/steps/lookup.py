@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipeline.columns.arrow import TEXT, bounds, chunks, join_texts, to_text
 from pipeline.columns.flat import Flat
 from pipeline.columns.id_index import IdIndex
+from pipeline.columns.totals import Joined, total_joined
 from pipeline.engine.portable import Portable
 from pipeline.kernels.ids import count_known, enter_keys
 from pipeline.settings import UNKNOWN
@@ -40,7 +41,7 @@ class Lookup(Portable, Flat):
         self.keys = keys
         # The whole job waits for this, so other cores are idle.
         with ThreadPoolExecutor(2) as pool:
-            known = pool.submit(_KnownKeys, keys[:-1])
+            known = pool.submit(_Known, keys[:-1], age_group.codes)
             index = pool.submit(IdIndex, ids)
             self.sizes = _sizes(customer)
             self.totals = totals_of(_frame(ids, customer[:-1], age_group[:-1], keys[:-1]))
@@ -80,13 +81,10 @@ class Lookup(Portable, Flat):
         """Return how many hashes of ids (uint64) are those of customers, without the index."""
         return self._known.count(keys)
 
-    def not_first(self, rows: np.ndarray) -> int:
-        """Return how many of these rows are of a customer whose id an earlier one has.
-
-        Does not use the index.
-        """
-        later = self._known.later
-        return 0 if later is None else int(np.count_nonzero(later.take(rows)))
+    def total(self, rows: np.ndarray, order: np.ndarray, amounts: pa.Array) -> Joined:
+        """Return the totals of purchases whose customers are in these rows, without the index."""
+        traits, groups = self._known.traits, len(self.age_group.categories)
+        return total_joined(rows, order, amounts, keys=self.keys, traits=traits, groups=groups)
 
     def part(self, start: int, stop: int) -> pd.DataFrame:
         """Return the customers in some rows, with the columns they were built of."""
@@ -94,17 +92,19 @@ class Lookup(Portable, Flat):
         return _frame(self.ids[rows], self.customer[rows], self.age_group[rows], self.keys[rows])
 
 
-class _KnownKeys(Flat):
-    """The hashes of the customers' ids; 0 stands for a missing one.
+class _Known(Flat):
+    """What is known of the customers' ids without the index, to prove it.
 
-    It proves the index, so it shares nothing with it: other hashes, in a table of their own.
-    `later` tells which rows, but the last, have a hash that an earlier row has; None if none has.
+    It shares nothing with the index: other hashes, in a table of their own; 0 stands for a missing
+    id. `traits` are, for each row of the lookup, twice the code of the age group, and one more if
+    an earlier row has the same hash (int32).
     """
 
-    def __init__(self, keys: np.ndarray) -> None:
+    def __init__(self, keys: np.ndarray, codes: np.ndarray) -> None:
         self._table = np.zeros(1 << int(_ROOM * len(keys)).bit_length(), np.uint64)
-        later = np.zeros(len(keys) + 1, bool)
-        self.later = later if enter_keys(keys, self._table, later[:-1].view(np.uint8)) else None
+        later = np.zeros(len(codes), np.uint8)
+        enter_keys(keys, self._table, later)
+        self.traits = 2 * codes.astype(np.int32) + later
 
     def count(self, keys: np.ndarray) -> int:
         """Return how many of some hashes are among these."""

@@ -19,9 +19,9 @@ from pipeline.columns.totals import (
     exact_sum,
     mixed,
     pairing,
-    recount_groups,
     sum_by_group,
     text_total,
+    total_joined,
 )
 from pipeline.csv_text.quoting import end_lines, join_fields
 
@@ -134,8 +134,21 @@ def test_sums_by_code_are_exact(rows: list[tuple[int, Decimal | None]], start: i
             for one in range(3)
         ]
     assert sum_by_group(numbers, codes, 3) == expected
+    # Purchases have the customers of rows 2, 1, 0: those of a group have its code, and odd ones
+    # are of an id that an earlier one has.
+    found = total_joined(
+        2 - codes.astype(np.int64),
+        np.arange(len(rows)),
+        numbers,
+        keys=np.array([7, 5, 3], np.uint64),
+        traits=np.array([5, 2, 1], np.int32),
+        groups=3,
+    )
     counts = [sum(code == one for code, _ in rows) for one in range(3)]
-    assert recount_groups(numbers, codes, 3) == (expected, counts)
+    assert (found.sums, found.counts) == (expected, counts)
+    assert found.not_first == counts[2] + counts[0]
+    keys = np.array([3, 5, 7], np.uint64)[codes]
+    assert found.pairs == pairing(np.arange(len(rows)), keys)
     assert count_by_group(numbers, codes, 3) == [
         sum(number is not None for code, number in rows if code == one) for one in range(3)
     ]
@@ -144,6 +157,5 @@ def test_sums_by_code_are_exact(rows: list[tuple[int, Decimal | None]], start: i
 def test_sums_by_code_of_short_numbers_are_exact_too() -> None:
     numbers = pa.array([Decimal("19.90"), None, Decimal("-0.01")], pa.decimal128(19, 2))
 
-    expected, codes = [Decimal("-0.01"), Decimal("19.90")], np.array([1, 1, 0])
-    assert sum_by_group(numbers, codes, 2) == expected
-    assert recount_groups(numbers, codes, 2) == (expected, [1, 2])
+    codes = np.array([1, 1, 0])
+    assert sum_by_group(numbers, codes, 2) == [Decimal("-0.01"), Decimal("19.90")]

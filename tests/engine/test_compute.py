@@ -262,8 +262,12 @@ def test_a_scheduler_that_was_lost_before_is_not_waited_for() -> None:
 
 
 def test_copies_of_a_result_are_kept_until_their_futures_are_released() -> None:
-    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as two, Client(two) as client:
+    with (
+        LocalCluster(2, threads_per_worker=1, dashboard_address=None) as two,
+        Client(two) as client,
+    ):
         result = compute_result(client, bytes, 1000, name="zeros")
+        copies = keep_copies(client, result)
         for worker in client.nthreads():
             assert client.submit(len, result, workers=[worker], pure=False).result() == 1000
 
@@ -271,7 +275,6 @@ def test_copies_of_a_result_are_kept_until_their_futures_are_released() -> None:
             client.amm.run_once()
             return len(client.who_has([result])[result.key])
 
-        copies = keep_copies(client, result)
         assert [copies_left() for _ in range(3)] == [2, 2, 2]
         del copies
         wait_until(lambda: copies_left() == 1)

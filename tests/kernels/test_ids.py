@@ -247,11 +247,10 @@ KEYS = st.lists(st.sampled_from([0, 1, 17, 33, 15, 31, 1 << 63, (1 << 64) - 1, 5
 
 @given(KEYS, KEYS)
 def test_hashes_of_ids_are_known_once_entered(keys: list[int], others: list[int]) -> None:
-    table, later = np.zeros(16, np.uint64), np.ones(len(keys), np.uint8)
+    table, later = np.zeros(16, np.uint64), np.zeros(len(keys), np.uint8)
 
-    count = enter_keys(np.array(keys, np.uint64), table, later)
+    enter_keys(np.array(keys, np.uint64), table, later)
 
     assert later.tolist() == [key != 0 and key in keys[:place] for place, key in enumerate(keys)]
-    assert count == sum(later)
     known = set(keys) - {0}
     assert count_known(np.array(others, np.uint64), table) == sum(one in known for one in others)

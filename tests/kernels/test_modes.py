@@ -36,7 +36,7 @@ from pipeline.kernels.marks import count_lines_before, find_line_ends, mark_byte
 from pipeline.kernels.moves import move_texts, place_rows, sum_sizes
 from pipeline.kernels.numbers import read_numbers, write_decimals
 from pipeline.kernels.scan import find_record, scan_records
-from pipeline.kernels.sums import count_by_code, sum_by_code, sum_pairs, sum_with_carries
+from pipeline.kernels.sums import count_by_code, sum_by_code, sum_joined, sum_pairs
 
 @inner
 def copied(to, at, source, start, size):
@@ -84,6 +84,13 @@ rows, out, stops32 = np.array([0, 2]), np.empty(99, np.uint8), np.array([0, 8, 1
 def write(ids=inside, rows=rows[:1], customers=inside, rests=inside, valid=none):
     write_lines(text, ids, rows, text, customers, text, rests, valid, 8, text, 0, out, size)
 
+def joined(
+    order=room, keys=hashes, traits=np.array([0, 2], np.int32), words=np.empty(4, np.int64),
+    valid=none, sums=some(8, np.uint64), totals=some(2, np.uint64),
+):
+    sum_joined(np.array([0, 1]), order, keys, traits, words, valid, 7, sums, totals)
+
+joined()
 CALLS = [
     lambda: copied_short(np.zeros(20, np.uint8), 15, text, 0, 6),
     lambda: copied_short(np.zeros(20, np.uint8), 0, text, 12, 5),
@@ -135,10 +142,13 @@ CALLS = [
     lambda: write_decimals(room[:1], places, 2, np.empty(4, np.int64), none),
     lambda: sum_by_code(room, none, 0, codes, np.zeros(4, np.int64)),
     lambda: sum_by_code(np.empty(4, np.int64), none, 0, codes + np.int16(1), np.zeros(7, np.int64)),
-    lambda: sum_with_carries(room, none, 0, codes, np.zeros(4, np.uint64)),
-    lambda: sum_with_carries(
-        np.empty(4, np.int64), none, 0, codes + np.int16(1), np.zeros(7, np.uint64)
-    ),
+    lambda: joined(order=room[:1]),
+    lambda: joined(keys=hashes[:1]),
+    lambda: joined(traits=some(1, np.int32)),
+    lambda: joined(words=room),
+    lambda: joined(valid=text[:1]),
+    lambda: joined(sums=some(7, np.uint64)),
+    lambda: joined(totals=some(1, np.uint64)),
     lambda: count_by_code(none, 0, codes + np.int16(2), room),
     lambda: count_by_code(text[:1], 7, codes, room),
     lambda: sum_pairs(room[:1], hashes),

@@ -12,8 +12,8 @@ from pipeline.kernels.sums import (
     WORDS,
     count_by_code,
     sum_by_code,
+    sum_joined,
     sum_pairs,
-    sum_with_carries,
 )
 
 NUMBERS = st.integers(-(2**127), 2**127 - 1) | st.integers(-5, 5)
@@ -32,15 +32,18 @@ def test_numbers_are_summed_and_counted_by_code(
 ) -> None:
     data = b"".join(number.to_bytes(16, "little", signed=True) for *_, number in rows)
     words, codes = np.frombuffer(data, np.int64), np.array([code for code, *_ in rows], np.int16)
+    # The customers of the three codes are in rows 2, 1 and 0; the last two are not the first.
+    keys, traits = np.array([7, 5, 2**64 - 1], np.uint64), np.array([5, 3, 0], np.int32)
+    joined = 2 - codes.astype(np.int64), np.arange(len(codes)), keys, traits
     for bits, valid in (
         (NO_BITS, [True] * len(rows)),
         (as_bits(first_bit, [valid for _, valid, _ in rows]), [valid for _, valid, _ in rows]),
     ):
         sums, counts = np.zeros(3 * LIMBS, np.int64), np.zeros(3, np.int64)
-        long_sums = np.zeros(3 * COUNTED, np.uint64)
+        long_sums, totals = np.zeros(3 * COUNTED, np.uint64), np.zeros(2, np.uint64)
 
         sum_by_code(words, bits, first_bit, codes, sums)
-        sum_with_carries(words, bits, first_bit, codes, long_sums)
+        sum_joined(*joined, words, bits, first_bit, long_sums, totals)
         count_by_code(bits, first_bit, codes, counts)
 
         for code in range(3):
@@ -55,6 +58,8 @@ def test_numbers_are_summed_and_counted_by_code(
             assert int.from_bytes(long[:WORDS].tobytes(), "little", signed=True) == sum(chosen)
             assert count == np.count_nonzero(codes == code)
             assert counts[code] == len(chosen)
+        assert totals[0] == sum_pairs(joined[1], keys[joined[0]])
+        assert totals[1] == np.count_nonzero(codes > 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**62), st.integers(0, 2**64 - 1)), max_size=9))
