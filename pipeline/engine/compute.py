@@ -72,6 +72,18 @@ def compute_result(client: Client, function: Callable[..., Any], *args: Any, nam
     return future
 
 
+def compute_answer(
+    client: Client, function: Callable[..., Answer], *args: Any, name: str
+) -> Answer:
+    """Compute what a function returns, and fetch it; `name` names its task.
+
+    Raises what `compute_entries` raises.
+    """
+    with _explained(client), _Computing(client, (), None) as computing:
+        answer: Answer = computing.fetch(submit(client, function, *args, name=name))
+    return answer
+
+
 @contextmanager
 def _explained(client: Client) -> Iterator[None]:
     """Turn what Dask raises when machines are lost into a ClusterError or a StorageError."""
@@ -206,7 +218,16 @@ class _Computing:
                 self._queue.extend(self._parts(frame))
             if self._queue:
                 self._start(self._queue.popleft())
-        return [] if self._done.is_empty() else self._client.sync(self._race, self._next_batch)
+        if self._done.is_empty():
+            return []
+        batch = self._client.sync(self._race, self._next_results)
+        return [entry for rows in batch for entry in entries_in(rows)]
+
+    def fetch(self, future: Future) -> Any:
+        """Return a result."""
+        self._done.add(future)
+        (result,) = self._client.sync(self._race, self._next_results)
+        return result
 
     def wait_for(self, future: Future) -> None:
         """Wait until a result is on the cluster."""
@@ -252,9 +273,10 @@ class _Computing:
         self._lost.result()  # raises what has gone wrong there
         raise _WorkersLostError
 
-    async def _next_batch(self) -> list[Entry]:
-        futures = [await self._done.__anext__(), *self._done.next_batch(block=False)]
-        return [entry for rows in await self._results(futures) for entry in entries_in(rows)]
+    async def _next_results(self) -> list[Any]:
+        return await self._results(
+            [await self._done.__anext__(), *self._done.next_batch(block=False)]
+        )
 
     async def _next_result(self) -> None:
         future = await self._done.__anext__()
