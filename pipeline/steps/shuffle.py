@@ -55,27 +55,6 @@ _CUSTOMERS = {
 }
 _Cells = tuple[list[int], list[pa.Array]]  # the block of each cell, and the cells
 
-_LEAST_PARTITION, _LARGEST_PARTITION = 8 << 20, 128 << 20  # bytes of input
-_TIMES = 24
-
-
-def choose_partitions(total: int, thread_memory: int | None) -> int:
-    """Return how many partitions a shuffle of `total` bytes has: a prime number.
-
-    A thread needs up to ten times the input of its partition. With what the process needs besides,
-    it has to keep below the four fifths of its limit at which Dask pauses a worker, so more than
-    twice as much must fit into `thread_memory` (bytes; None: no limit).
-
-    Integers are spread by their remainder: with a prime number, also those that are all multiples
-    of a smaller one.
-    """
-    fits = _LARGEST_PARTITION if thread_memory is None else thread_memory // _TIMES
-    size = max(_LEAST_PARTITION, min(fits, _LARGEST_PARTITION))
-    count = max(1, -(-total // size))
-    while any(count % factor == 0 for factor in range(2, int(count**0.5) + 1)):
-        count += 1
-    return count
-
 
 @dataclass(frozen=True)
 class Sent:

@@ -18,28 +18,8 @@ from pipeline.engine.ledger import Ledger, entries_in
 from pipeline.engine.partitions import schema
 from pipeline.steps.pieces import CELL, partition_numbers
 from pipeline.steps.render import totals_of
-from pipeline.steps.shuffle import Received, Sent, Shuffle, choose_partitions
+from pipeline.steps.shuffle import Received, Sent, Shuffle
 from pipeline.steps.transport import misplaced, total_of_cells
-
-MIB = 1 << 20
-
-
-@pytest.mark.parametrize(
-    ("total", "memory", "count"),
-    [
-        (0, None, 1),
-        (1, None, 1),
-        (128 * MIB, None, 1),
-        (129 * MIB, None, 2),
-        (1280 * MIB, None, 11),  # primes only
-        (640 * MIB, 24 * 32 * MIB, 23),
-        (640 * MIB, 1 * MIB, 83),
-    ],
-)
-def test_partitions_follow_from_bytes_and_memory(
-    total: int, memory: int | None, count: int
-) -> None:
-    assert choose_partitions(total, memory) == count
 
 
 @given(st.permutations(range(4)))
