@@ -18,7 +18,6 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from dask.dataframe.shuffle import partitioning_index
 
 from pipeline.columns.arrow import NUMBER, TEXT, chunks, to_arrow, to_number, to_text
 from pipeline.engine.ledger import Number, entry_of, with_totals
@@ -43,7 +42,7 @@ from pipeline.steps.transform import AGE_GROUP
 from pipeline.steps.transport import misplaced, total_of_cells
 
 _COPY = "copy"
-_LABEL, _BLOCK, _PIECE = "label", "block", "piece"
+_PARTITION, _BLOCK, _PIECE = "partition", "block", "piece"
 # The columns of pieces, and their types where there is no piece.
 _PURCHASES = {ID: TEXT, PARSED: NUMBER, REST: TEXT, ORDER: pa.int64()}
 _CUSTOMERS = {
@@ -98,7 +97,7 @@ class Shuffle:
 
         Totals: `Sent`.
         """
-        return on_partitions(_split, table, self, None, step="split", meta=_CELLS.iloc[:0])
+        return on_partitions(_split, table, self, None, step="split", meta=_CELLS)
 
     def into(self, folder: Path) -> PiecesFolder:
         """Return a new folder that keeps the pieces of a table."""
@@ -124,10 +123,11 @@ class Shuffle:
         order, then its customers without purchases in input order. Totals: `Received`, and those of
         `join.join_all`.
         """
+        bounds = list(range(self.count + 1))
         return on_partitions(
             _join_cells,
             from_blocks(_number, range(self.count), meta=_number(0), step="partition"),
-            *(table.shuffle(on=_LABEL, npartitions=self.count) for table in (purchases, customers)),
+            *(table.set_index(_PARTITION, divisions=bounds) for table in (purchases, customers)),
             self,
             meta=self._combined,
             step="join",
@@ -147,7 +147,7 @@ class PiecesFolder:
 
     def split(self, table: dd.DataFrame) -> dd.DataFrame:
         """Do what `Shuffle.split` does, and keep the pieces: the result has no rows."""
-        how = {"step": "split", "meta": _CELLS.iloc[:0]}
+        how = {"step": "split", "meta": _CELLS}
         return on_partitions(_split, table, self.shuffle, self.path, **how)
 
 
@@ -155,27 +155,20 @@ def _number(number: int) -> pd.DataFrame:
     return pd.DataFrame({"number": [number]})
 
 
-def _cells(labels: np.ndarray, block: int, pieces: pa.Array) -> pd.DataFrame:
+def _cells(block: int, pieces: pa.Array) -> pd.DataFrame:
+    """Return the pieces of a block as a frame: a row for each partition, in their order."""
     cells = pd.array(pieces, dtype=pd.ArrowDtype(CELL))
-    return pd.DataFrame({_LABEL: labels, _BLOCK: np.int64(block), _PIECE: cells})
+    partitions = np.arange(len(pieces))
+    return pd.DataFrame({_PARTITION: partitions, _BLOCK: np.int64(block), _PIECE: cells})
 
 
-_CELLS = _cells(np.zeros(1), 0, pa.array([b""], CELL))
-
-
-def _labels(count: int) -> np.ndarray:
-    """Return a number for each partition that Dask's hash takes to that partition."""
-    candidates = np.arange(64.0 * count)  # Dask turns integers into floats before it hashes them
-    places = partitioning_index(pd.DataFrame({_LABEL: candidates}), count)
-    found, first = np.unique(places, return_index=True)
-    assert len(found) == count, "Dask's hash is uneven"
-    return candidates[first]
+_CELLS = _cells(0, pa.array([], CELL))
 
 
 def _split(table: pd.DataFrame, shuffle: Shuffle, folder: str | None) -> pd.DataFrame:
     entry = entry_of(table)
     if is_undecided(entry):  # a second pass splits it
-        return with_totals(_CELLS.iloc[:0], before=table)
+        return with_totals(_CELLS.copy(), before=table)
     is_purchases = PARSED in table
     columns, numbers = (_purchases if is_purchases else _customers)(table, shuffle)
     cells = split(columns, numbers, shuffle.count)
@@ -183,9 +176,9 @@ def _split(table: pd.DataFrame, shuffle: Shuffle, folder: str | None) -> pd.Data
     total = total_of_cells([cells], [block] * shuffle.count, partitions)
     sent = Sent(total, 0) if is_purchases else Sent(0, total)
     if folder is None:
-        return with_totals(_cells(_labels(shuffle.count), block, cells), sent, before=table)
+        return with_totals(_cells(block, cells), sent, before=table)
     write_cells(cells, Path(folder), block)
-    return with_totals(_CELLS.iloc[:0], sent, before=table)
+    return with_totals(_CELLS.copy(), sent, before=table)
 
 
 def _purchases(purchases: pd.DataFrame, shuffle: Shuffle) -> tuple[dict[str, pa.Array], np.ndarray]:
