@@ -10,7 +10,7 @@ copies of its customers go to each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.columns.arrow import NUMBER, TEXT, chunks, to_arrow, to_number, to_text
+from pipeline.columns.arrow import NUMBER, TEXT, chunks, raw_text, to_arrow, to_number, to_text
+from pipeline.columns.keys import key_hashes
+from pipeline.columns.totals import mixed, total_of
 from pipeline.engine.ledger import Number, entry_of, with_totals
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks, on_partitions
+from pipeline.kernels.ids import hash_ids
 from pipeline.steps.join import combined_schema, join_all
 from pipeline.steps.lookup import Lookup
 from pipeline.steps.pieces import (
@@ -39,7 +42,6 @@ from pipeline.steps.read import ID, KEY, ORDER, PARSED, REST, is_undecided
 from pipeline.steps.render import CUSTOMER, totals_of
 from pipeline.steps.skew import is_hot
 from pipeline.steps.transform import AGE_GROUP
-from pipeline.steps.transport import misplaced, total_of_cells
 
 _COPY = "copy"
 _PARTITION, _BLOCK, _PIECE = "partition", "block", "piece"
@@ -53,11 +55,15 @@ _CUSTOMERS = {
     _COPY: pa.bool_(),
 }
 _Cells = tuple[list[int], list[pa.Array]]  # the block of each cell, and the cells
+# Of the hashes of cells.
+_SEEDS = np.array(
+    [0x2B992DDFA23249D6, 0x9E3779B97F4A7C15, 0xE7037ED1A0B428DB, 0x589965CC75374CC3], np.uint64
+)
 
 
 @dataclass(frozen=True)
 class Sent:
-    """The totals of the pieces that a block sends (see `transport.total_of_cells`), by table."""
+    """The totals of the pieces that a block sends (see `total_of_cells`), by table."""
 
     purchases: int
     customers: int
@@ -244,11 +250,15 @@ def _join(number: int, purchases: _Cells, customers: _Cells, shuffle: Shuffle) -
     buyers = lookup.rows(pa.array(shuffle.hot, TEXT))
     joined = join_all(table, lookup, buyers, copies)
     own = lookup.part(0, len(lookup))[~copies]
+    found = to_arrow(joined[CUSTOMER][: len(table)]).indices.to_numpy()
+    unmatched = table[ID][found == len(lookup)]
     received = Received(
         purchases=_total(purchases, number),
         customers=_total(customers, number),
         text=totals_of(own).text,
-        misplaced=_misplaced(own, joined.iloc[: len(table)], lookup, number, shuffle),
+        misplaced=sum(
+            count_misplaced(to_arrow(ids), number, shuffle) for ids in (own[ID], unmatched)
+        ),
     )
     return with_totals(joined, Number(number, number + 1), received, before=joined)
 
@@ -286,14 +296,27 @@ def _table(cells: Sequence[pa.Array]) -> pd.DataFrame:
     )
 
 
-def _misplaced(
-    customers: pd.DataFrame, purchases: pd.DataFrame, lookup: Lookup, number: int, shuffle: Shuffle
+def total_of_cells(
+    cells: Iterable[pa.Array], blocks: Sequence[int], partitions: Sequence[int]
 ) -> int:
-    """Return how many customers, and purchases that found none, belong into another partition."""
-    rows = to_arrow(purchases[CUSTOMER]).indices.to_numpy()
-    ids = to_arrow(customers[ID]), to_arrow(purchases[ID][rows == len(lookup)])
-    places = shuffle.count, number
-    return sum(
-        misplaced(some, is_hot(some, shuffle.hot).to_numpy(zero_copy_only=False), *places)
-        for some in ids
-    )
+    """Return a total of the bytes of cells, each with the numbers of its block and partition."""
+    hashes = np.concatenate([_hashes(array) for array in cells] or [np.empty(0, np.uint64)])
+    places = np.array(blocks, np.uint64) << np.uint64(32) | np.array(partitions, np.uint64)
+    return total_of(mixed(mixed(places + np.uint64(1)) ^ hashes))
+
+
+def _hashes(cells: pa.Array) -> np.ndarray:
+    text, bounds, _ = raw_text(cells)
+    hashes = np.empty(len(cells), np.uint64)
+    hash_ids(text, bounds[:-1], bounds[1:], _SEEDS, hashes)
+    return hashes
+
+
+def count_misplaced(ids: pa.Array, number: int, shuffle: Shuffle) -> int:
+    """Return how many ids belong into another partition than this `number`.
+
+    Those that are missing or hot may be anywhere.
+    """
+    elsewhere = partition_numbers(ids, shuffle.count) != number
+    elsewhere[_which_hot(ids, shuffle)] = False
+    return int(np.count_nonzero(elsewhere & (key_hashes(ids) != 0)))
