@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
-from pipeline.engine.progress import Progress, Work
+from pipeline.engine.progress import Progress
 from pipeline.errors import ClusterError
 from pipeline.outputs.names import FAILED
 from pipeline.settings import ClusterSettings
@@ -79,8 +79,8 @@ def test_a_broadcast_that_does_not_fit_ends_before_purchases_are_read(
     read: set[str] = set()
 
     class Watching(Progress):
-        def advance(self, work: Work) -> None:
-            read.add(work.table)
+        def advance(self, table: str, size: int, records: int) -> None:
+            read.add(table)
 
     with connect(cluster) as client, pytest.raises(ClusterError) as caught:
         run(Settings(output_dir=str(tmp_path), join="broadcast"), client, Watching())
