@@ -240,7 +240,8 @@ class _Computing:
         if not is_kept:
             frame = ledger_of(frame)
         frame = frame.optimize()  # here, so that a partition's steps are one task, named after them
-        graph, keys = packed(frame.__dask_graph__()), list(frame.__dask_keys__())
+        graph = packed(frame.__dask_graph__(), self._team.fitness)
+        keys = list(frame.__dask_keys__())
         if len(graph) > len(keys):
             return [_Part(graph, keys, is_kept)]
         return [_Part({key: graph[key]}, [key], is_kept) for key in keys]

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import update_wrapper
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -21,7 +20,6 @@ from pipeline.csv_text.files import shown, version_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.package import source_digest
 from pipeline.engine.places import Place
-from pipeline.engine.portable import give_back
 from pipeline.engine.shared import forget, shared
 
 # Those whose versions this package's tasks and their results depend on.
@@ -88,10 +86,6 @@ class Fitness:
         """Free what this process keeps of it: the run has ended."""
         forget(self.token, _KIND)
 
-    def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function whose task is given back by a process that is not fit."""
-        return _Guarded(self, function)
-
     def _look(self, sizes: Mapping[str, int]) -> Fault | None:
         where = f"{shown(self.output_dir)}: "
         try:
@@ -110,22 +104,6 @@ class Fitness:
         except OSError as error:
             return Fault(where, f"cannot write here: {error.strerror}", self.place.hint)
         return None
-
-
-class _Guarded:
-    """A function that runs only in a fit process."""
-
-    def __init__(self, fitness: Fitness, function: Callable[..., Any]) -> None:
-        update_wrapper(self, function)
-        self._fitness, self._function = fitness, function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._fitness.fault():
-            give_back()
-        return self._function(*args, **kwargs)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Guarded, (self._fitness, self._function)
 
 
 def installed() -> dict[str, Any]:

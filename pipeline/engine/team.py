@@ -97,7 +97,8 @@ def submit(
     """
     key = f"{name}-{uuid4().hex}"  # unique: runs may share a cluster
     how = {"workers": [worker], "allow_other_workers": True} if worker else {}
-    graph = packed({key: task_of(key, guarded(function), *args)})
+    team = current_team()
+    graph = packed({key: task_of(key, function, *args)}, team.fitness if team else None)
     (future,) = client.get(graph, [key], sync=False, retries=RETRIES, fifo_timeout="0 s", **how)
     return future
 
@@ -108,12 +109,6 @@ _team: ContextVar[Team | None] = ContextVar("team", default=None)
 def current_team() -> Team | None:
     """Return the team of the run that this thread does; None outside of one."""
     return _team.get()
-
-
-def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of a task that only workers do that are fit for the run."""
-    team = current_team()
-    return team.fitness.guard(function) if team and team.fitness else function
 
 
 @contextmanager
