@@ -16,6 +16,7 @@ from pipeline.engine.cluster import ask
 from pipeline.engine.fitness import INSTALL, Fault, Fitness, not_here
 from pipeline.engine.internals import packed, task_of
 from pipeline.engine.package import source_digest
+from pipeline.engine.shared import forget
 
 _ANSWER = 10.0  # seconds
 RETRIES = 2  # a file system may fail once and then recover
@@ -111,6 +112,12 @@ def current_team() -> Team | None:
     return _team.get()
 
 
+def name_of_run() -> str:
+    """Return the name by which processes keep what they share of this run, until it has ended."""
+    team = current_team()
+    return team.fitness.token if team and team.fitness else uuid4().hex
+
+
 @contextmanager
 def team_of_run(client: Client, say: Callable[[str], object]) -> Iterator[None]:
     """Have all that this thread computes in the block done by fit workers.
@@ -124,4 +131,4 @@ def team_of_run(client: Client, say: Callable[[str], object]) -> Iterator[None]:
     finally:
         _team.reset(token)
         if fitness := team.fitness:
-            ask(client, lambda: client.run(fitness.forget, on_error="ignore"))
+            ask(client, lambda: client.run(forget, fitness.token, on_error="ignore"))
