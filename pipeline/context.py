@@ -21,7 +21,6 @@ from pipeline.outputs.report import RunLog
 from pipeline.outputs.stage import Stage
 from pipeline.settings import Settings
 from pipeline.steps.blocks import Blocks
-from pipeline.steps.choice import check_fits
 from pipeline.steps.join import Broadcast
 from pipeline.steps.locate import Lines
 from pipeline.steps.lookup import Lookup
@@ -29,6 +28,7 @@ from pipeline.steps.plan import Plan
 from pipeline.steps.read import REJECTS, BlockRead, read, wanted_of_customers, wanted_of_purchases
 from pipeline.steps.render import Rendered, render
 from pipeline.steps.shuffle import Shuffle
+from pipeline.steps.sizes import check_lookup_fits
 from pipeline.steps.skew import find_hot
 from pipeline.steps.transform import transform
 from pipeline.steps.write import Target, Written, write_combined
@@ -102,7 +102,10 @@ class Job(Blocks):
         Raises DataError or ClusterError.
         """
         self.quality.judge("customers")
-        check_fits(self.ledger.all(BlockRead), worker_memory(self.client))
+        blocks = self.ledger.all(BlockRead)
+        records = sum(block.records for block in blocks)
+        size = sum(block.bytes for block in blocks)
+        check_lookup_fits(records, size, worker_memory(self.client))
 
     def broadcast(self, lookup: Future) -> Broadcast:
         """Return the broadcast join with a lookup on the cluster."""

@@ -17,7 +17,7 @@ from support.store import Bucket, Prefix, need_store
 
 from pipeline.engine.cluster import connect
 from pipeline.settings import ClusterSettings
-from pipeline.steps import shuffle
+from pipeline.steps import sizes
 
 # Files whose tests take longest, in this order: they start first, so that no process of
 # pytest-xdist is left alone with one of them at the end. Between two on containers are some that
@@ -84,8 +84,8 @@ def interruptible() -> Iterator[None]:
 @pytest.fixture
 def small_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have several partitions in a shuffle of small tables."""
-    monkeypatch.setattr(shuffle, "_LEAST_PARTITION", 2048)
-    monkeypatch.setattr(shuffle, "_LARGEST_PARTITION", 2048)
+    monkeypatch.setattr(sizes, "_LEAST_PARTITION", 2048)
+    monkeypatch.setattr(sizes, "_LARGEST_PARTITION", 2048)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -73,6 +73,18 @@ def compute_result(client: Client, function: Callable[..., Any], *args: Any, nam
     return future
 
 
+def compute_answer(
+    client: Client, function: Callable[..., Answer], *args: Any, name: str
+) -> Answer:
+    """Compute what a function returns, and fetch it; `name` names its task.
+
+    Raises what `compute_entries` raises.
+    """
+    with _explained(client), _Computing(client, (), None) as computing:
+        answer: Answer = computing.fetch(submit(client, function, *args, name=name))
+    return answer
+
+
 def keep_copies(client: Client, result: Future) -> list[Future]:
     """Have each worker keep its copy of a result until the returned futures are released.
 
@@ -221,7 +233,16 @@ class _Computing:
                 self._queue.extend(self._parts(frame))
             if self._queue:
                 self._start(self._queue.popleft())
-        return [] if self._done.is_empty() else self._client.sync(self._race, self._next_batch)
+        if self._done.is_empty():
+            return []
+        batch = self._client.sync(self._race, self._next_results)
+        return [entry for rows in batch for entry in entries_in(rows)]
+
+    def fetch(self, future: Future) -> Any:
+        """Return a result."""
+        self._done.add(future)
+        (result,) = self._client.sync(self._race, self._next_results)
+        return result
 
     def wait_for(self, future: Future) -> None:
         """Wait until a result is on the cluster."""
@@ -234,7 +255,8 @@ class _Computing:
         if not is_kept:
             frame = ledger_of(frame)
         frame = frame.optimize()  # here, so that a partition's steps are one task, named after them
-        graph, keys = packed(frame.__dask_graph__()), list(frame.__dask_keys__())
+        graph = packed(frame.__dask_graph__(), self._team.fitness)
+        keys = list(frame.__dask_keys__())
         if len(graph) > len(keys):
             return [_Part(graph, keys, is_kept)]
         return [_Part({key: graph[key]}, [key], is_kept) for key in keys]
@@ -267,9 +289,10 @@ class _Computing:
         self._lost.result()  # raises what has gone wrong there
         raise _WorkersLostError
 
-    async def _next_batch(self) -> list[Entry]:
-        futures = [await self._done.__anext__(), *self._done.next_batch(block=False)]
-        return [entry for rows in await self._results(futures) for entry in entries_in(rows)]
+    async def _next_results(self) -> list[Any]:
+        return await self._results(
+            [await self._done.__anext__(), *self._done.next_batch(block=False)]
+        )
 
     async def _next_result(self) -> None:
         future = await self._done.__anext__()

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import update_wrapper
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -21,13 +20,11 @@ from pipeline.csv_text.files import shown, version_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.package import source_digest
 from pipeline.engine.places import Place
-from pipeline.engine.portable import give_back
-from pipeline.engine.shared import forget, shared
+from pipeline.engine.shared import shared
 
 # Those whose versions this package's tasks and their results depend on.
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "numba", "llvmlite")
 _NAME = "requirements.json"
-_KIND, _KEPT = "fitness", 64  # runs of one process
 INSTALL = (
     "install the same everywhere: run all from one container image (docker compose build), or pip "
     "install -c scripts/constraints.txt . on each machine, and start it again; to change workers "
@@ -55,7 +52,8 @@ class Fault(NamedTuple):
 class Fitness:
     """What a process has to have for the tasks of a run; small, for it travels with each task.
 
-    `place` holds the requirements, `token` is their digest, errors say `output_dir` for the place.
+    `place` holds the requirements, `token` is their digest, which names the run in each process;
+    errors say `output_dir` for the place.
     """
 
     place: Place
@@ -70,7 +68,7 @@ class Fitness:
         data = json.dumps(requirements).encode()
         place.put(_NAME, data)
         fitness = cls(place, output_dir, hashlib.sha256(data).hexdigest())
-        shared(fitness.token, lambda: [None], kind=_KIND, kept=_KEPT)
+        shared(fitness.token, lambda: {"fault": None})
         return fitness
 
     def fault(self, sizes: Mapping[str, int] | None = None) -> Fault | None:
@@ -78,19 +76,10 @@ class Fitness:
 
         `sizes` tells how large some inputs are by now; then look again.
         """
-        made = lambda: [self._look({})]  # noqa: E731
-        found: list[Fault | None] = shared(self.token, made, kind=_KIND, kept=_KEPT)
-        if sizes:
-            found[0] = self._look(sizes)
-        return found[0]
-
-    def forget(self) -> None:
-        """Free what this process keeps of it: the run has ended."""
-        forget(self.token, _KIND)
-
-    def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function whose task is given back by a process that is not fit."""
-        return _Guarded(self, function)
+        found: dict[str, Fault | None] = shared(self.token, dict)
+        if sizes or not found:
+            found["fault"] = self._look(sizes or {})
+        return found["fault"]
 
     def _look(self, sizes: Mapping[str, int]) -> Fault | None:
         where = f"{shown(self.output_dir)}: "
@@ -110,22 +99,6 @@ class Fitness:
         except OSError as error:
             return Fault(where, f"cannot write here: {error.strerror}", self.place.hint)
         return None
-
-
-class _Guarded:
-    """A function that runs only in a fit process."""
-
-    def __init__(self, fitness: Fitness, function: Callable[..., Any]) -> None:
-        update_wrapper(self, function)
-        self._fitness, self._function = fitness, function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._fitness.fault():
-            give_back()
-        return self._function(*args, **kwargs)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Guarded, (self._fitness, self._function)
 
 
 def installed() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from distributed.shuffle._exceptions import P2PConsistencyError
 from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler
 
+from pipeline.engine.fitness import Fitness
 from pipeline.engine.package import source_digest
 from pipeline.engine.portable import OPEN_TASK
 
@@ -50,13 +51,17 @@ def works(worker: dict[str, Any]) -> bool:
     return worker["status"] == "running" or counts.get("executing", 0) > 0
 
 
-def packed(graph: dict[Any, Any]) -> dict[Any, Any]:
+def packed(graph: dict[Any, Any], fitness: Fitness | None) -> dict[Any, Any]:
     """Return a graph whose tasks name this package only within bytes, which the task itself opens.
 
     A worker that lacks the package would end as it receives any other task: Dask unpickles it in
-    the stream that connects the worker to the scheduler. This way, it gives the task back.
+    the stream that connects the worker to the scheduler. This way, it gives the task back, and so
+    does one that has not the `fitness`.
     """
-    return {key: _packed(node) if type(node) is Task else node for key, node in graph.items()}
+    required = pickle.dumps(fitness)
+    return {
+        key: _packed(node, required) if type(node) is Task else node for key, node in graph.items()
+    }
 
 
 def task_of(key: str, function: Callable[..., Any], *args: Any) -> Task:
@@ -64,12 +69,12 @@ def task_of(key: str, function: Callable[..., Any], *args: Any) -> Task:
     return Task(key, function, *(List(*arg) if isinstance(arg, list) else arg for arg in args))
 
 
-def _packed(task: Task) -> Task:
+def _packed(task: Task, fitness: bytes) -> Task:
     data = BytesIO()
     _Pickler(data, protocol=5).dump(task)
     if _PACKAGE not in data.getvalue():
         return task
-    opened = Task(None, operator.call, _OPEN, data.getvalue(), _source())
+    opened = Task(None, operator.call, _OPEN, data.getvalue(), fitness, _source())
     results = Dict({key: TaskRef(key) for key in task.dependencies})
     return Task(task.key, operator.call, opened, results, _data_producer=task.data_producer)
 

@@ -10,8 +10,6 @@ import dask
 import dask.dataframe as dd
 import pandas as pd
 
-from pipeline.engine.team import guarded
-
 _configuring = Lock()
 
 
@@ -31,7 +29,7 @@ def from_blocks(
     # is that of all threads, which would undo each other's.
     with _configuring, dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(
-            guarded(function), blocks, args=args, meta=meta, label=step, enforce_metadata=False
+            function, blocks, args=args, meta=meta, label=step, enforce_metadata=False
         )
 
 

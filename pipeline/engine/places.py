@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+
+if TYPE_CHECKING:
+    from pipeline.engine.objects import ObjectFolder
 
 
-class Place(Hashable, Protocol):
-    """Where the workers of a run keep temporary data: a folder that all see, or an object store.
-
-    `hint` tells how to let all workers write there.
-    """
-
-    hint: ClassVar[str]
-
-    def put(self, name: str, data: bytes) -> object:
-        """Write data under a name, in place of what it had."""
-
-    def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return bytes `start` to `stop` of what is under a name, fewer at its end."""
-
-    def names(self) -> list[str]:
-        """Return all names."""
-
-    def below(self, name: str) -> Place:
-        """Return a place within this one."""
+# A folder that all workers see, or one in a store; `hint` tells how to let all of them write there.
+Place: TypeAlias = "Folder | ObjectFolder"
 
 
 @dataclass(frozen=True)

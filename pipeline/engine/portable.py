@@ -8,21 +8,10 @@ from __future__ import annotations
 
 import operator
 import pickle
-import time
 from collections.abc import Callable
 from functools import partial
 from inspect import getsource
 from typing import Any
-
-from distributed import Reschedule
-
-_PAUSE = 0.2  # seconds: an idle worker may get the same task back at once
-
-
-def give_back() -> None:
-    """Have another worker do this task; raises Reschedule."""
-    time.sleep(_PAUSE)
-    raise Reschedule
 
 
 class Portable:
@@ -77,10 +66,11 @@ def open_object(data: bytes, buffers: list[Any]) -> Any:
     return Sealed()
 
 
-def open_task(data: bytes, source: str) -> Any:
-    """Return a pickled task; give it back where another source makes that impossible.
+def open_task(data: bytes, fitness: bytes, source: str) -> Any:
+    """Return a pickled task; give it back to Dask in a process that cannot do it.
 
-    Travels as its source.
+    That is one that is not fit (`fitness` is a pickled `Fitness`, or None), or where another
+    `source` makes it impossible to unpickle the task. Travels as its source.
     """
     import pickle
     import time
@@ -88,7 +78,8 @@ def open_task(data: bytes, source: str) -> Any:
     from distributed import Reschedule
 
     try:
-        return pickle.loads(data)
+        task, required = pickle.loads(data), pickle.loads(fitness)
+        is_fit = required is None or required.fault() is None
     except Exception:
         try:
             from pipeline.engine.package import source_digest
@@ -98,8 +89,11 @@ def open_task(data: bytes, source: str) -> Any:
             is_same = False
         if is_same:
             raise
-        time.sleep(0.2)  # as give_back does
-        raise Reschedule from None
+        is_fit = False
+    if is_fit:
+        return task
+    time.sleep(0.2)  # an idle worker may get the same task back at once
+    raise Reschedule
 
 
 class _AsSource:

@@ -5,27 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TextIO
+from typing import TextIO
 
 _LINE_EVERY = 10.0  # seconds, off a terminal
 _DRAW_EVERY = 0.1  # seconds, on a terminal
 _WIDTH = 24
-
-
-class Work(Protocol):
-    """A block that was read."""
-
-    @property
-    def table(self) -> str:
-        """The name of its table."""
-
-    @property
-    def stored(self) -> int:
-        """How many bytes of its file it took."""
-
-    @property
-    def records(self) -> int:
-        """How many records it has."""
 
 
 class Progress:
@@ -41,8 +25,8 @@ class Progress:
         """Report on a step with `total` bytes to process, while the block runs."""
         yield
 
-    def advance(self, work: Work) -> None:
-        """Add the work of a finished block."""
+    def advance(self, table: str, size: int, records: int) -> None:
+        """Add a block of a table that was read: its bytes, as stored, and its records."""
 
 
 class ConsoleProgress(Progress):
@@ -72,10 +56,10 @@ class ConsoleProgress(Progress):
                 self._stream.write("\r\033[K")
                 self._stream.flush()
 
-    def advance(self, work: Work) -> None:
-        """Add the work of a finished block, and redraw if it is time to."""
-        self._bytes += work.stored
-        self._records += work.records
+    def advance(self, table: str, size: int, records: int) -> None:
+        """Add a block that was read, and redraw if it is time to."""
+        self._bytes += size
+        self._records += records
         self._tell()
 
     def _tell(self) -> None:

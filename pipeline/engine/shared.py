@@ -9,41 +9,40 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# A worker may live for many runs, some of them concurrent; ended runs are forgotten.
-_KEPT = 8
-_states: dict[str, OrderedDict[Hashable, Any]] = {}  # by kind
+# A worker may live for many runs, some of them concurrent. Each has a value for every file that it
+# unpacks at the moment, and few others.
+_KEPT = 256
+_states = OrderedDict[Hashable, Any]()  # the last that was asked for is at the end
 _ended = deque[Hashable](maxlen=1_000)  # the runs that were forgotten last
 _lock = Lock()
 
 
-def shared(name: Hashable, make: Callable[[], T], *, kind: str = "", kept: int = _KEPT) -> T:
+def shared(name: Hashable, make: Callable[[], T]) -> T:
     """Return what `make()` returned when this process first asked for `name`.
 
-    Of each `kind`, the `kept` values that were last asked for are kept. The value may be lost (the
-    process ends, or other runs came between): the calling code must be correct without it.
+    That is a run, or a tuple that begins with one. The value may be lost (the process ends, or many
+    others came between): the calling code must be correct without it.
     """
     with _lock:
         if _run_of(name) in _ended:  # for a task that has outlived its run
             return make()
-        states = _states.setdefault(kind, OrderedDict())
-        if name not in states:
-            states[name] = make()
-        states.move_to_end(name)
-        while len(states) > kept:
-            states.popitem(last=False)
-        state: T = states[name]
+        if name not in _states:
+            _states[name] = make()
+        _states.move_to_end(name)
+        while len(_states) > _KEPT:
+            _states.popitem(last=False)
+        state: T = _states[name]
         return state
 
 
-def forget(run: Hashable, kind: str) -> None:
-    """Free what `shared` keeps for a run: under that name, or a tuple that begins with it.
+def forget(run: Hashable) -> None:
+    """Free what `shared` keeps for a run, and keep nothing for it from then on.
 
-    Values that have a method `close` are closed. Nothing is kept for that run from then on.
+    Values that have a method `close` are closed.
     """
     with _lock:
         _ended.append(run)
-        states = _states.setdefault(kind, OrderedDict())
-        freed = [states.pop(name) for name in list(states) if _run_of(name) == run]
+        freed = [_states.pop(name) for name in list(_states) if _run_of(name) == run]
     for state in freed:
         if hasattr(state, "close"):
             state.close()

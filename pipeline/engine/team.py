@@ -16,6 +16,7 @@ from pipeline.engine.cluster import ask
 from pipeline.engine.fitness import INSTALL, Fault, Fitness, not_here
 from pipeline.engine.internals import packed, task_of
 from pipeline.engine.package import source_digest
+from pipeline.engine.shared import forget
 
 _ANSWER = 10.0  # seconds
 RETRIES = 2  # a file system may fail once and then recover
@@ -97,7 +98,8 @@ def submit(
     """
     key = f"{name}-{uuid4().hex}"  # unique: runs may share a cluster
     how = {"workers": [worker], "allow_other_workers": True} if worker else {}
-    graph = packed({key: task_of(key, guarded(function), *args)})
+    team = current_team()
+    graph = packed({key: task_of(key, function, *args)}, team.fitness if team else None)
     (future,) = client.get(graph, [key], sync=False, retries=RETRIES, fifo_timeout="0 s", **how)
     return future
 
@@ -110,10 +112,10 @@ def current_team() -> Team | None:
     return _team.get()
 
 
-def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of a task that only workers do that are fit for the run."""
+def name_of_run() -> str:
+    """Return the name by which processes keep what they share of this run, until it has ended."""
     team = current_team()
-    return team.fitness.guard(function) if team and team.fitness else function
+    return team.fitness.token if team and team.fitness else uuid4().hex
 
 
 @contextmanager
@@ -129,4 +131,4 @@ def team_of_run(client: Client, say: Callable[[str], object]) -> Iterator[None]:
     finally:
         _team.reset(token)
         if fitness := team.fitness:
-            ask(client, lambda: client.run(fitness.forget, on_error="ignore"))
+            ask(client, lambda: client.run(forget, fitness.token, on_error="ignore"))

@@ -109,7 +109,7 @@ class Quality:
         """
         self.ledger.add(entry)
         if read := entry.get(BlockRead):
-            self.progress.advance(read)
+            self.progress.advance(read.table, read.stored, read.records)
             self._tallies[read.table].add_read(read)
             self._judge(read.table)
         if paired := entry.get(Paired):

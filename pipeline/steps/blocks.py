@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import dask.dataframe as dd
@@ -18,7 +19,7 @@ from distributed import Client, Future
 
 from pipeline.csv_text.ranges import Cut, cut_again, decide, find_records
 from pipeline.csv_text.sources import Block, Source
-from pipeline.engine.compute import compute_entries, ledger_of
+from pipeline.engine.compute import compute_answer, compute_entries, ledger_of
 from pipeline.engine.ledger import NO_ENTRIES, Entry, Number, entry_with
 from pipeline.engine.partitions import from_blocks, schema
 from pipeline.steps.read import BlockRead
@@ -29,13 +30,8 @@ Step: TypeAlias = Callable[[dd.DataFrame], dd.DataFrame]
 
 _AT_ONCE = 1 << 10  # blocks of one dataframe
 
-
-@dataclass(frozen=True)
-class _Found:
-    """What was found in a range: how to cut it, or the possible cuts."""
-
-    block: int
-    cut: Cut | tuple[Cut, ...]
+# How to cut each block of a table, by its number; where that is unknown, the possible cuts.
+_Cuts: TypeAlias = dict[int, Cut | tuple[Cut, ...]]
 
 
 class Collected(NamedTuple):
@@ -90,43 +86,30 @@ class Blocks:
             for first in range(0, len(plain.blocks), _AT_ONCE):
                 yield through(replace(table, blocks=plain.blocks[first : first + _AT_ONCE]))
 
-        found: list[_Found] = []
-
-        def note(entry: Entry) -> None:
-            if read := entry.get(BlockRead):
-                found.append(_found(entry[Number].block, read))
-            self.note(entry)
+        cuts: _Cuts = {}
 
         with Unpacking(self.client, packed, self.block_size, through) as unpacking:
-            compute_entries(self.client, in_turn(), note, more=unpacking.more, kept=kept)
-        undecided = {one.block for one in found if not isinstance(one.cut, Cut)}
-        left = [block for block in self._decide(plain, found) if block.number in undecided]
+            note_cut = partial(_note_cut, cuts)
+            compute_entries(
+                self.client, in_turn(), note_cut, self.note, more=unpacking.more, kept=kept
+            )
+        exact = self._decide(plain, cuts)
+        left = [block for block in exact if not isinstance(cuts[block.number], Cut)]
         if left:
             again = through(replace(table, blocks=tuple(left)))
             compute_entries(self.client, [again], self.note, kept=kept)
 
     def _cut_exactly(self, table: Source) -> Source:
         """Return a table whose blocks hold whole records; this reads every byte of it."""
-        found: list[_Found] = []
+        cuts: _Cuts = {}
+        ledger = from_blocks(_look, table.blocks, table.name, meta=NO_ENTRIES, step="cut")
+        compute_entries(self.client, [ledger], partial(_note_cut, cuts))
+        return replace(table, blocks=tuple(self._decide(table, cuts)) or table.blocks[:1])
 
-        def note(entry: Entry) -> None:
-            found.append(entry[_Found])
-
-        ledger = from_blocks(_look, table.blocks, meta=NO_ENTRIES, step="cut")
-        compute_entries(self.client, [ledger], note)
-        return replace(table, blocks=tuple(self._decide(table, found)) or table.blocks[:1])
-
-    def _decide(self, table: Source, found: Sequence[_Found]) -> Iterator[Block]:
+    def _decide(self, table: Source, cuts: _Cuts) -> Iterator[Block]:
         """Return the exact blocks of a table, given what the workers found in each."""
-        return decide(table, {one.block: one.cut for one in found}, self._cut_again)
-
-    def _cut_again(self, block: Block, start: int) -> Cut:
-        entries: list[Entry] = []
-        ledger = from_blocks(_look_again, [block], start, meta=NO_ENTRIES, step="cut")
-        compute_entries(self.client, [ledger], entries.append)
-        cut = entries[0][_Found].cut
-        assert isinstance(cut, Cut)
-        return cut
+        again = partial(compute_answer, self.client, cut_again, name="cut")
+        return decide(table, cuts, again)
 
 
 def _chain(read: Read, steps: Sequence[Step]) -> Read:
@@ -146,17 +129,14 @@ def _parted(source: Source) -> tuple[Source, Source]:
     return replace(source, blocks=plain), replace(source, blocks=packed)
 
 
-def _found(number: int, read: BlockRead) -> _Found:
-    if read.undecided is None:
-        return _Found(number, Cut(read.start, read.start + read.bytes))
-    return _Found(number, read.undecided)
+def _note_cut(cuts: _Cuts, entry: Entry) -> None:
+    if read := entry.get(BlockRead):
+        cut = Cut(read.start, read.start + read.bytes) if read.undecided is None else read.undecided
+        cuts[entry[Number].block] = cut
 
 
-def _look(block: Block) -> pd.DataFrame:
+def _look(block: Block, table: str) -> pd.DataFrame:
+    """Return the entry that reading a block would have, with no more than where its records are."""
     text, start, undecided = find_records(block)
-    cut = Cut(start, start + len(text)) if undecided is None else undecided
-    return entry_with(_Found(block.number, cut))
-
-
-def _look_again(block: Block, start: int) -> pd.DataFrame:
-    return entry_with(_Found(block.number, cut_again(block, start)))
+    read = BlockRead(table, block.file.path, start, len(text), undecided=undecided)
+    return entry_with(Number(block.number, block.next_number), read)

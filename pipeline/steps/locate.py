@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import pandas as pd
 from distributed import Client
 
 from pipeline.csv_text.parse import parse
 from pipeline.csv_text.ranges import find_records
 from pipeline.csv_text.sources import Block, Source
 from pipeline.csv_text.unpacked import nth_block
-from pipeline.engine.compute import compute_entries
-from pipeline.engine.ledger import NO_ENTRIES, Entry, entry_with
-from pipeline.engine.partitions import from_blocks
+from pipeline.engine.compute import compute_answer
 from pipeline.steps.read import BlockRead
 
 
@@ -35,24 +32,15 @@ class Lines:
         )
         if block.file.is_plain:
             block = replace(block, start=read.start, stop=read.start + read.bytes, exact=True)
-        found: list[Entry] = []
-        index = number - block.number
-        how = index, self.block_size, row
-        task = from_blocks(_find, [block], *how, meta=NO_ENTRIES, step="line")
-        compute_entries(self.client, [task], found.append)
-        return found[0][_Line].line
+        where = block, number - block.number, self.block_size, row
+        return compute_answer(self.client, _find_line, *where, name="line")
 
 
-@dataclass(frozen=True)
-class _Line:
-    line: int
-
-
-def _find(block: Block, index: int, size: int, row: int) -> pd.DataFrame:
+def _find_line(block: Block, index: int, size: int, row: int) -> int:
     if not block.file.is_plain:
         block = nth_block(block.file, index, size)
     text, *_ = find_records(block)
     file = block.file
     parsed = parse(text, file.columns, file.encoding, file.dialect, file.header)
     (line,) = parsed.lines_of([row])
-    return entry_with(_Line(line))
+    return line

@@ -16,13 +16,8 @@ from pipeline.engine.cluster import thread_memory, worker_memory
 from pipeline.engine.places import Place
 from pipeline.engine.preflight import check_cluster
 from pipeline.settings import Settings
-from pipeline.steps.choice import choose_join
 from pipeline.steps.render import Layout, layout
-from pipeline.steps.shuffle import choose_partitions
-
-_LEAST_BLOCK, _LARGEST_BLOCK = 8 << 20, 1 << 30  # bytes
-_MOST_BLOCKS = 20_000
-_TIMES = 16
+from pipeline.steps.sizes import choose_block_size, choose_join, choose_partitions
 
 
 @dataclass(frozen=True)
@@ -109,18 +104,6 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
         settings.block_size or choose_block_size(total, thread_memory(client)),
         choose_partitions(total, thread_memory(client)),
     )
-
-
-def choose_block_size(total: int, thread_memory: int | None) -> int:
-    """Return how many of `total` bytes a task reads.
-
-    Each block costs the scheduler a few milliseconds, which limits their number. A thread needs up
-    to about sixteen times the size of a block, which must fit into `thread_memory` (bytes; None:
-    no limit).
-    """
-    few = -(-total // _MOST_BLOCKS)
-    fits = few if thread_memory is None else thread_memory // _TIMES
-    return max(_LEAST_BLOCK, min(few, fits, _LARGEST_BLOCK))
 
 
 def prepare(plan: Plan, client: Client, place: Place, output_dir: str) -> Plan:

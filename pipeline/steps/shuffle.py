@@ -10,17 +10,19 @@ copies of its customers go to each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from dask.dataframe.shuffle import partitioning_index
 
-from pipeline.columns.arrow import NUMBER, TEXT, chunks, to_arrow, to_number, to_text
+from pipeline.columns.arrow import NUMBER, TEXT, chunks, raw_text, to_arrow, to_number, to_text
+from pipeline.columns.keys import TrimmedIds
+from pipeline.columns.totals import Checksum, mixed, total_of
 from pipeline.engine.ledger import Number, entry_of, with_totals
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks, on_partitions
@@ -40,10 +42,9 @@ from pipeline.steps.read import ID, KEY, ORDER, PARSED, REST, is_undecided
 from pipeline.steps.render import CUSTOMER, totals_of
 from pipeline.steps.skew import is_hot
 from pipeline.steps.transform import AGE_GROUP
-from pipeline.steps.transport import misplaced, total_of_cells
 
 _COPY = "copy"
-_LABEL, _BLOCK, _PIECE = "label", "block", "piece"
+_PARTITION, _BLOCK, _PIECE = "partition", "block", "piece"
 # The columns of pieces, and their types where there is no piece.
 _PURCHASES = {ID: TEXT, PARSED: NUMBER, REST: TEXT, ORDER: pa.int64()}
 _CUSTOMERS = {
@@ -55,31 +56,10 @@ _CUSTOMERS = {
 }
 _Cells = tuple[list[int], list[pa.Array]]  # the block of each cell, and the cells
 
-_LEAST_PARTITION, _LARGEST_PARTITION = 8 << 20, 128 << 20  # bytes of input
-_TIMES = 24
-
-
-def choose_partitions(total: int, thread_memory: int | None) -> int:
-    """Return how many partitions a shuffle of `total` bytes has: a prime number.
-
-    A thread needs up to ten times the input of its partition. With what the process needs besides,
-    it has to keep below the four fifths of its limit at which Dask pauses a worker, so more than
-    twice as much must fit into `thread_memory` (bytes; None: no limit).
-
-    Integers are spread by their remainder: with a prime number, also those that are all multiples
-    of a smaller one.
-    """
-    fits = _LARGEST_PARTITION if thread_memory is None else thread_memory // _TIMES
-    size = max(_LEAST_PARTITION, min(fits, _LARGEST_PARTITION))
-    count = max(1, -(-total // size))
-    while any(count % factor == 0 for factor in range(2, int(count**0.5) + 1)):
-        count += 1
-    return count
-
 
 @dataclass(frozen=True)
 class Sent:
-    """The totals of the pieces that a block sends (see `transport.total_of_cells`), by table."""
+    """The totals of the pieces that a block sends (see `total_of_cells`), by table."""
 
     purchases: int
     customers: int
@@ -119,7 +99,7 @@ class Shuffle:
 
         Totals: `Sent`.
         """
-        return on_partitions(_split, table, self, None, step="split", meta=_CELLS.iloc[:0])
+        return on_partitions(_split, table, self, None, step="split", meta=_CELLS)
 
     def into(self, folder: Path) -> PiecesFolder:
         """Return a new folder that keeps the pieces of a table."""
@@ -145,10 +125,11 @@ class Shuffle:
         order, then its customers without purchases in input order. Totals: `Received`, and those of
         `join.join_all`.
         """
+        bounds = list(range(self.count + 1))
         return on_partitions(
             _join_cells,
             from_blocks(_number, range(self.count), meta=_number(0), step="partition"),
-            *(table.shuffle(on=_LABEL, npartitions=self.count) for table in (purchases, customers)),
+            *(table.set_index(_PARTITION, divisions=bounds) for table in (purchases, customers)),
             self,
             meta=self._combined,
             step="join",
@@ -168,7 +149,7 @@ class PiecesFolder:
 
     def split(self, table: dd.DataFrame) -> dd.DataFrame:
         """Do what `Shuffle.split` does, and keep the pieces: the result has no rows."""
-        how = {"step": "split", "meta": _CELLS.iloc[:0]}
+        how = {"step": "split", "meta": _CELLS}
         return on_partitions(_split, table, self.shuffle, self.path, **how)
 
 
@@ -176,27 +157,20 @@ def _number(number: int) -> pd.DataFrame:
     return pd.DataFrame({"number": [number]})
 
 
-def _cells(labels: np.ndarray, block: int, pieces: pa.Array) -> pd.DataFrame:
+def _cells(block: int, pieces: pa.Array) -> pd.DataFrame:
+    """Return the pieces of a block as a frame: a row for each partition, in their order."""
     cells = pd.array(pieces, dtype=pd.ArrowDtype(CELL))
-    return pd.DataFrame({_LABEL: labels, _BLOCK: np.int64(block), _PIECE: cells})
+    partitions = np.arange(len(pieces))
+    return pd.DataFrame({_PARTITION: partitions, _BLOCK: np.int64(block), _PIECE: cells})
 
 
-_CELLS = _cells(np.zeros(1), 0, pa.array([b""], CELL))
-
-
-def _labels(count: int) -> np.ndarray:
-    """Return a number for each partition that Dask's hash takes to that partition."""
-    candidates = np.arange(64.0 * count)  # Dask turns integers into floats before it hashes them
-    places = partitioning_index(pd.DataFrame({_LABEL: candidates}), count)
-    found, first = np.unique(places, return_index=True)
-    assert len(found) == count, "Dask's hash is uneven"
-    return candidates[first]
+_CELLS = _cells(0, pa.array([], CELL))
 
 
 def _split(table: pd.DataFrame, shuffle: Shuffle, folder: str | None) -> pd.DataFrame:
     entry = entry_of(table)
     if is_undecided(entry):  # a second pass splits it
-        return with_totals(_CELLS.iloc[:0], before=table)
+        return with_totals(_CELLS.copy(), before=table)
     is_purchases = PARSED in table
     columns, numbers = (_purchases if is_purchases else _customers)(table, shuffle)
     cells = split(columns, numbers, shuffle.count)
@@ -204,9 +178,9 @@ def _split(table: pd.DataFrame, shuffle: Shuffle, folder: str | None) -> pd.Data
     total = total_of_cells([cells], [block] * shuffle.count, partitions)
     sent = Sent(total, 0) if is_purchases else Sent(0, total)
     if folder is None:
-        return with_totals(_cells(_labels(shuffle.count), block, cells), sent, before=table)
+        return with_totals(_cells(block, cells), sent, before=table)
     write_cells(cells, Path(folder), block)
-    return with_totals(_CELLS.iloc[:0], sent, before=table)
+    return with_totals(_CELLS.copy(), sent, before=table)
 
 
 def _purchases(purchases: pd.DataFrame, shuffle: Shuffle) -> tuple[dict[str, pa.Array], np.ndarray]:
@@ -272,11 +246,14 @@ def _join(number: int, purchases: _Cells, customers: _Cells, shuffle: Shuffle) -
     buyers = lookup.rows(pa.array(shuffle.hot, TEXT))
     joined = join_all(table, lookup, buyers, copies)
     copied = lookup.part(0, len(lookup))[copies]
+    own = lookup.ids.filter(pa.array(~copies)) if copies.any() else lookup.ids
+    found = to_arrow(joined[CUSTOMER]).indices.to_numpy()[: len(table)]
+    unmatched = to_arrow(table[ID]).take(pa.array(np.flatnonzero(found == len(lookup))))
     received = Received(
         purchases=_total(purchases, number),
         customers=_total(customers, number),
         text=lookup.totals.text - totals_of(copied).text,
-        misplaced=_misplaced(copies, joined.iloc[: len(table)], lookup, number, shuffle),
+        misplaced=sum(count_misplaced(ids, number, shuffle) for ids in (own, unmatched)),
     )
     return with_totals(joined, Number(number, number + 1), received, before=joined)
 
@@ -314,19 +291,26 @@ def _table(cells: Sequence[pa.Array]) -> pd.DataFrame:
     )
 
 
-def _misplaced(
-    copies: np.ndarray, purchases: pd.DataFrame, lookup: Lookup, number: int, shuffle: Shuffle
+def total_of_cells(
+    cells: Iterable[pa.Array], blocks: Sequence[int], partitions: Sequence[int]
 ) -> int:
-    """Return how many customers, and purchases that found none, belong into another partition.
+    """Return a total of the bytes of cells, each with the numbers of its block and partition."""
+    sums = [checksum.value for array in cells for checksum in _checksums(array)]
+    places = np.array(blocks, np.uint64) << np.uint64(32) | np.array(partitions, np.uint64)
+    return total_of(mixed(mixed(places + np.uint64(1)) ^ np.array(sums, np.uint64)))
 
-    `copies` tells which customers count elsewhere (bool).
+
+def _checksums(cells: pa.Array) -> Iterator[Checksum]:
+    text, bounds, _ = raw_text(cells)
+    for start, stop in pairwise(bounds.tolist()):
+        yield Checksum.of(text[start:stop])
+
+
+def count_misplaced(ids: pa.Array, number: int, shuffle: Shuffle) -> int:
+    """Return how many ids belong into another partition than this `number`.
+
+    Those that are missing or hot may be anywhere.
     """
-    rows = to_arrow(purchases[CUSTOMER]).indices.to_numpy()
-    own = lookup.ids.filter(pa.array(~copies)) if copies.any() else lookup.ids
-    alone = pa.array(np.flatnonzero(rows == len(lookup)))
-    ids = own, to_arrow(purchases[ID]).take(alone)
-    places = shuffle.count, number
-    return sum(
-        misplaced(some, is_hot(some, shuffle.hot).to_numpy(zero_copy_only=False), *places)
-        for some in ids
-    )
+    elsewhere = partition_numbers(ids, shuffle.count) != number
+    elsewhere[_which_hot(ids, shuffle)] = False
+    return int(np.count_nonzero(elsewhere & ~TrimmedIds(ids).are_missing()))

@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
-from uuid import uuid4
 
 import dask.dataframe as dd
 import pandas as pd
@@ -19,17 +18,15 @@ from distributed import Client, Future, Reschedule, get_worker
 
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.csv_text.unpacked import BlockStream
-from pipeline.engine.cluster import ask
 from pipeline.engine.ledger import NO_ENTRIES, Entry, Number, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.portable import Portable
-from pipeline.engine.shared import forget, shared
-from pipeline.engine.team import submit
+from pipeline.engine.shared import shared
+from pipeline.engine.team import name_of_run, submit
 from pipeline.errors import UsageError
 from pipeline.steps.read import BlockRead
 
 _REFUSALS = 10
-_KIND, _OPEN_FILES = "reader", 64  # of one process
 
 
 class _Next(NamedTuple):
@@ -44,8 +41,7 @@ class Unpacking:
     """Unpacks the files of a table, and runs their blocks through `steps` as they appear.
 
     The source's blocks are whole files (see `ranges.cut_into_ranges`), `size` is that of the blocks
-    to cut them into. A block is freed as soon as its entry has come. Workers keep files open only
-    within the `with` block.
+    to cut them into. A block is freed as soon as its entry has come.
     """
 
     def __init__(
@@ -56,8 +52,7 @@ class Unpacking:
         steps: Callable[[Source], dd.DataFrame],
     ) -> None:
         self._client, self._source, self._steps = client, source, steps
-        self._run = uuid4().hex
-        self._args = size, self._run
+        self._args = size, name_of_run()
         self._waiting = deque(_Next(whole, whole.number, None) for whole in source.blocks)
         self._unpacking: dict[int, tuple[Block, Future]] = {}
         self._unfinished: dict[int, Future] = {}  # unpacked blocks
@@ -71,9 +66,6 @@ class Unpacking:
             *self._unfinished.values(),
         ):
             future.release()
-        if self._source.blocks:
-            run = self._client.run
-            ask(self._client, lambda: run(forget, self._run, _KIND, on_error="ignore"))
 
     def begin(self) -> list[dd.DataFrame]:
         """Return the first frames to compute."""
@@ -159,8 +151,7 @@ class _Reader:
 
 
 def _unpack(whole: Block, number: int, size: int, run: str) -> _Unpacked:
-    name = run, whole.number
-    reader = shared(name, lambda: _Reader(whole, size), kind=_KIND, kept=_OPEN_FILES)
+    reader = shared((run, whole), lambda: _Reader(whole, size))
     index = number - whole.number
     if reader.refuses(index):
         raise Reschedule

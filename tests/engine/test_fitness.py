@@ -12,7 +12,9 @@ from distributed import Reschedule
 from pipeline.csv_text.headers import open_source
 from pipeline.engine import shared
 from pipeline.engine.fitness import Fitness, installed, other_versions
+from pipeline.engine.package import source_digest
 from pipeline.engine.places import Folder
+from pipeline.engine.portable import open_task
 from pipeline.settings import Dialect
 
 
@@ -98,11 +100,13 @@ def test_versions_and_source_are_compared() -> None:
     assert fault.text == f"has another source ({here['source'][:8]})"
 
 
-def test_a_guarded_function_is_run_only_where_it_is_fit(tmp_path: Path, stage: Path) -> None:
+def test_a_task_is_done_only_by_a_process_that_is_fit(tmp_path: Path, stage: Path) -> None:
     _, fitness = required(tmp_path, stage)
-    guarded = pickle.loads(pickle.dumps(seen_elsewhere(fitness).guard(abs)))
+    task = pickle.dumps(abs), pickle.dumps(fitness), source_digest()
+    assert open_task(*task) is abs
 
+    shared._states.clear()  # as in another process
     (stage / "requirements.json").unlink()
     for _ in range(2):
         with pytest.raises(Reschedule):
-            guarded(-1)
+            open_task(*task)

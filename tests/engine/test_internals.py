@@ -42,7 +42,7 @@ def fresh() -> Iterator[Client]:
 def test_a_packed_task_does_what_it_did(client: Client) -> None:
     """With results of other tasks; it names the package within bytes only."""
     first, second = client.map(np.array, [[1, 2], [4, 1]], pure=False)
-    graph = packed({"union": task_of("union", united, [first, second])})
+    graph = packed({"union": task_of("union", united, [first, second])}, None)
 
     assert b"pipeline" in graph["union"].args[0].args[1]
     assert graph["union"].dependencies == {first.key, second.key}
@@ -53,7 +53,7 @@ def test_a_packed_task_does_what_it_did(client: Client) -> None:
 def test_what_names_nothing_of_the_package_is_not_packed() -> None:
     task = task_of("negative", abs, -1)
 
-    assert packed({"negative": task}) == {"negative": task}
+    assert packed({"negative": task}, None) == {"negative": task}
 
 
 def test_workers_are_known_to_work(client: Client) -> None:

@@ -59,11 +59,12 @@ def test_a_task_is_given_back_only_where_the_source_is_another(tmp_path: Path) -
     open_task = pickle.loads(OPEN_TASK)
     unknown = pickle.dumps(Numbers).replace(b"Numbers", b"Nothing")
 
-    assert open_task(pickle.dumps(Numbers), source_digest()) is Numbers
+    fitness = pickle.dumps(None)
+    assert open_task(pickle.dumps(Numbers), fitness, source_digest()) is Numbers
     with pytest.raises(AttributeError, match="Nothing"):
-        open_task(unknown, source_digest())
+        open_task(unknown, fitness, source_digest())
     with pytest.raises(Reschedule):
-        open_task(unknown, "0" * 64)
+        open_task(unknown, fitness, "0" * 64)
 
     bare = bare_python(tmp_path / "bare")
     call = "type(pickle.loads(values[0])).__name__"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
 
 import pytest
 
@@ -34,16 +33,7 @@ def test_lines_are_written_at_once(is_terminal: bool) -> None:
     assert screen.getvalue() == "customers: 2 files\njoin: broadcast\n"
 
 
-@dataclass(frozen=True)
-class Block:
-    """A block that was read."""
-
-    table: str = "purchases"
-    stored: int = 5_000_000
-    records: int = 1_000
-
-
-BLOCK = Block()
+BLOCK = "purchases", 5_000_000, 1_000  # what was read: its table, bytes and records
 
 
 def test_a_bar_moves_on_a_terminal_and_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +43,7 @@ def test_a_bar_moves_on_a_terminal_and_is_gone_at_the_end(monkeypatch: pytest.Mo
 
     with progress.step("purchases", 20_000_000):
         for _ in range(3):
-            progress.advance(BLOCK)
+            progress.advance(*BLOCK)
 
     first, *drawn, gone = screen.getvalue().split("\r\033[K")[1:]
     assert first == f"[{24 * '.'}] purchases"
@@ -77,7 +67,7 @@ def test_off_a_terminal_short_work_writes_nothing() -> None:
     progress = ConsoleProgress(screen)
 
     with progress.step("purchases", 20_000_000):
-        progress.advance(BLOCK)
+        progress.advance(*BLOCK)
 
     assert screen.getvalue() == ""
 
@@ -90,8 +80,8 @@ def test_off_a_terminal_long_work_writes_a_line_now_and_then(
     progress = ConsoleProgress(screen)
 
     with progress.step("purchases", 20_000_000):
-        progress.advance(BLOCK)
-        progress.advance(Block(stored=0, records=0))
+        progress.advance(*BLOCK)
+        progress.advance("purchases", 0, 0)
 
     lines = screen.getvalue().splitlines()
     assert lines[0] == "purchases"
@@ -105,7 +95,7 @@ def test_steps_without_bytes_are_named() -> None:
     progress = ConsoleProgress(screen)
 
     with progress.step("assemble", 0):
-        progress.advance(Block(stored=0))
+        progress.advance("purchases", 0, 1_000)
 
     assert "assemble" in screen.getvalue()
 
@@ -123,6 +113,6 @@ def test_quiet_progress_tells_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     progress = Progress()
     progress.say("hello")
     with progress.step("purchases", 1):
-        progress.advance(BLOCK)
+        progress.advance(*BLOCK)
 
     assert capsys.readouterr() == ("", "")

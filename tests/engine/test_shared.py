@@ -27,21 +27,9 @@ def test_what_many_others_came_after_is_made_anew() -> None:
     first = shared(name, object)
 
     assert shared(name, object) is first
-    for _ in range(100):
+    for _ in range(300):
         shared(uuid4().hex, object)
     assert shared(name, object) is not first
-
-
-def test_each_kind_has_its_own_limit() -> None:
-    name = uuid4().hex
-    first = shared(name, object, kind="few", kept=2)
-    for _ in range(100):
-        shared(uuid4().hex, object)
-    assert shared(name, object, kind="few", kept=2) is first
-
-    for _ in range(2):
-        shared(uuid4().hex, object, kind="few", kept=2)
-    assert shared(name, object, kind="few", kept=2) is not first
 
 
 class Closable:
@@ -56,28 +44,28 @@ class Closable:
 
 def test_what_a_run_shared_is_closed_at_its_end() -> None:
     run, other = uuid4().hex, uuid4().hex
-    ended = [shared((run, number), Closable, kind="files") for number in range(3)]
-    kept = shared((other, 0), Closable, kind="files")
+    ended = [shared((run, number), Closable) for number in range(3)]
+    kept = shared((other, 0), Closable)
 
-    forget(run, kind="files")
+    forget(run)
 
     assert [one.closed for one in (*ended, kept)] == [1, 1, 1, 0]
-    assert shared((other, 0), Closable, kind="files") is kept
+    assert shared((other, 0), Closable) is kept
 
 
 def test_a_task_that_outlives_its_run_leaves_nothing_behind() -> None:
     run = uuid4().hex
-    forget(run, kind="files")
+    forget(run)
 
-    late = weakref.ref(shared((run, 0), Closable, kind="files"))
+    late = weakref.ref(shared((run, 0), Closable))
 
     assert late() is None
 
 
 def test_what_is_forgotten_is_made_anew() -> None:
-    first = shared("forgotten", object, kind="one")
+    first = shared("forgotten", object)
 
-    forget("forgotten", kind="one")
-    forget("never made", kind="one")
+    forget("forgotten")
+    forget("never made")
 
-    assert shared("forgotten", object, kind="one") is not first
+    assert shared("forgotten", object) is not first

@@ -23,7 +23,7 @@ from support.store import Prefix
 
 from pipeline import Settings
 from pipeline.csv_text import remote
-from pipeline.engine.progress import Progress, Work
+from pipeline.engine.progress import Progress
 from pipeline.errors import InputChangedError, StorageError
 from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REPORT, SPENDING
 
@@ -39,8 +39,8 @@ from pipeline.engine.progress import ConsoleProgress
 
 changes, sys.argv = [sys.argv[1]], ["pipeline", *sys.argv[2:]]
 
-def change(self, work):
-    if changes and work.table == "purchases":
+def change(self, table, *_):
+    if changes and table == "purchases":
         exec(changes.pop())
 
 ConsoleProgress.advance = change
@@ -66,9 +66,9 @@ class Changing(Progress):
         self._come(name != "purchases" and name)
         yield
 
-    def advance(self, work: Work) -> None:
+    def advance(self, table: str, size: int, records: int) -> None:
         """Come to the moment named after a table, when some of it has been read."""
-        self._come(work.table)
+        self._come(table)
 
     def _come(self, moment: object) -> None:
         if moment == self._moment:

@@ -20,7 +20,7 @@ from support.warm import run_command
 
 from pipeline import Settings, job
 from pipeline.csv_text.compression import UnpackedStream
-from pipeline.engine.progress import Progress, Work
+from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
 from pipeline.outputs.names import COMBINED, REPORT
 
@@ -130,7 +130,7 @@ class Watching(Progress):
         self.most = self.times = 0
         self._client = client
 
-    def advance(self, _: Work) -> None:
+    def advance(self, table: str, size: int, records: int) -> None:
         """Count."""
         self.times += 1
         self.most = max(self.most, len(unpacked(self._client)))
@@ -200,7 +200,7 @@ class Failing(Progress):
         self._client, self._folder, self._left = client, folder, blocks
         self.opened: list[str] = []
 
-    def advance(self, _: Work) -> None:
+    def advance(self, table: str, size: int, records: int) -> None:
         """Fail, if it is time to, and note the files that are open then."""
         self._left -= 1
         if not self._left:

@@ -23,7 +23,7 @@ from support.scale import scaled
 from pipeline import AgeGroups, Settings, job
 from pipeline.engine import compute
 from pipeline.engine.cluster import connect
-from pipeline.engine.progress import Progress, Work
+from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
 from pipeline.outputs.names import CHART, COMBINED, OUTPUTS, REJECTED, REPORT, SPENDING
 from pipeline.settings import ClusterSettings
@@ -284,8 +284,8 @@ def test_progress_counts_each_byte_once(client: Client, tmp_path: Path, block_si
     counted: list[int] = []
 
     class Counting(Progress):
-        def advance(self, work: Work) -> None:
-            counted.append(work.stored)
+        def advance(self, table: str, size: int, records: int) -> None:
+            counted.append(size)
 
     wanted = sample(tmp_path, block_size)
     run(wanted, client, Counting())

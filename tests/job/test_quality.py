@@ -13,7 +13,7 @@ from distributed import Client
 from support.runs import run
 
 from pipeline import Settings
-from pipeline.engine.progress import Progress, Work
+from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
 from pipeline.outputs.names import COMBINED, FAILED, REPORT, SPENDING
 from pipeline.settings.limits import Limits
@@ -276,8 +276,8 @@ def test_a_run_ends_as_soon_as_a_limit_is_certainly_exceeded(
     settings = replace(settings, block_size=8192)
 
     class Counting(Progress):
-        def advance(self, work: Work) -> None:
-            read.append(work.records)
+        def advance(self, table: str, size: int, records: int) -> None:
+            read.append(records)
 
     with pytest.raises(DataError, match=r"^so far, .*, more than --max-") as caught:
         run(settings, client, Counting())
@@ -293,8 +293,8 @@ def test_a_customers_table_is_judged_before_any_purchase_is_read(
     seen: list[str] = []
 
     class Counting(Progress):
-        def advance(self, work: Work) -> None:
-            seen.append(work.table)
+        def advance(self, table: str, size: int, records: int) -> None:
+            seen.append(table)
 
     with pytest.raises(DataError, match="no value of age"):
         run(settings, client, Counting())

@@ -23,7 +23,7 @@ from pipeline.engine.cluster import connect
 from pipeline.errors import StorageError
 from pipeline.outputs.names import COMBINED, FAILED, SPENDING
 from pipeline.settings import ClusterSettings
-from pipeline.steps import shuffle
+from pipeline.steps import sizes
 
 SAME_BYTES = (COMBINED, SPENDING)
 MIB = 1 << 20
@@ -33,8 +33,8 @@ MIB = 1 << 20
 def small_partitions() -> Iterator[None]:
     """Have several partitions without a hundred megabytes for each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shuffle, "_LEAST_PARTITION", 4 * MIB)
-        patch.setattr(shuffle, "_LARGEST_PARTITION", 4 * MIB)
+        patch.setattr(sizes, "_LEAST_PARTITION", 4 * MIB)
+        patch.setattr(sizes, "_LARGEST_PARTITION", 4 * MIB)
         yield
 
 

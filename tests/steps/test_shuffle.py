@@ -1,11 +1,11 @@
-"""How many partitions a shuffle has, and the totals of what it sends."""
+"""The totals of what a shuffle sends and receives."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import dask.dataframe as dd
-import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -18,28 +18,7 @@ from pipeline.engine.ledger import Ledger, entries_in
 from pipeline.engine.partitions import schema
 from pipeline.steps.pieces import CELL, partition_numbers
 from pipeline.steps.render import totals_of
-from pipeline.steps.shuffle import Received, Sent, Shuffle, choose_partitions
-from pipeline.steps.transport import misplaced, total_of_cells
-
-MIB = 1 << 20
-
-
-@pytest.mark.parametrize(
-    ("total", "memory", "count"),
-    [
-        (0, None, 1),
-        (1, None, 1),
-        (128 * MIB, None, 1),
-        (129 * MIB, None, 2),
-        (1280 * MIB, None, 11),  # primes only
-        (640 * MIB, 24 * 32 * MIB, 23),
-        (640 * MIB, 1 * MIB, 83),
-    ],
-)
-def test_partitions_follow_from_bytes_and_memory(
-    total: int, memory: int | None, count: int
-) -> None:
-    assert choose_partitions(total, memory) == count
+from pipeline.steps.shuffle import Received, Sent, Shuffle, count_misplaced, total_of_cells
 
 
 @given(st.permutations(range(4)))
@@ -66,9 +45,10 @@ def test_ids_in_another_partition_than_theirs_are_counted() -> None:
 
     for number in range(3):
         wrong = [id for id, own in zip("1123", numbers[:4].tolist(), strict=True) if own != number]
-        assert misplaced(ids, np.zeros(6, bool), 3, number) == len(wrong)
-        spread = np.array([True, True, False, False, False, False])
-        assert misplaced(ids, spread, 3, number) == len([id for id in wrong if id != "1"])
+        for hot in ((), ("1",)):
+            shuffle = Shuffle(3, hot, "nobody", pd.DataFrame(), pd.DataFrame())
+            expected = len([id for id in wrong if id not in hot])
+            assert count_misplaced(ids, number, shuffle) == expected
 
 
 def counted(*frames: dd.DataFrame) -> Ledger:

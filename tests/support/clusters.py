@@ -8,7 +8,7 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
-from pipeline.engine.progress import Progress, Work
+from pipeline.engine.progress import Progress
 
 LOOKUP = "build-lookup-"
 
@@ -32,9 +32,9 @@ class Acting(Progress):
         self._left, self._act = count, act
         self.said: list[str] = []
 
-    def advance(self, work: Work) -> None:
+    def advance(self, table: str, size: int, records: int) -> None:
         """Count a block."""
-        if work.table == "purchases":
+        if table == "purchases":
             self._left -= 1
             if self._left == 0:
                 self._act()
