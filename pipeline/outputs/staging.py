@@ -36,7 +36,7 @@ from pipeline.outputs.signals import uninterrupted
 _UNFINISHED, _FINISHED, _UNDOING = ".unfinished", ".finished", ".undoing"
 _PREVIOUS = "previous"
 # What else a run makes there, and deletes.
-_TEMPORARY = (f"{_UNFINISHED}-*", _FINISHED, _UNDOING, f"{LOCK}*")
+_TEMPORARY = (f"{_UNFINISHED}-*", _FINISHED, _UNDOING, LOCK)
 # Errors that mean the user named the wrong folder.
 _DENIED = (
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
@@ -102,7 +102,7 @@ def _errors_about(folder: Path) -> Iterator[None]:
                 "or unmount the folder? Run the job again"
             ) from error
         raise (StorageError if is_storage_fault(error) else UsageError)(
-            f"{folder}: outputs cannot be written here: {error.strerror}; "
+            f"{folder}: outputs cannot be written here: {_reason(error)}; "
             "name another folder with --output-dir"
         ) from error
 

@@ -123,7 +123,7 @@ def earlier_outputs() -> dict[str, str]:
         (
             ["--output-dir", "customers.csv"],
             2,
-            "customers.csv: outputs cannot be written here: 'customers.csv' is not a folder; "
+            "customers.csv: outputs cannot be written here: Not a directory (customers.csv/.lock); "
             "name another folder with --output-dir",
         ),
     ],
