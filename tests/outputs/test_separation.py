@@ -21,7 +21,7 @@ from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
 CUSTOMERS = b"customer_id,first_name,last_name,age\n1,Ada,Byron,36\n2,Bo,Chu,20\n"
 PURCHASES = b"customer_id,product,price\n1,Lamp,19.90\n2,Cup,1000\n"
 HIDDEN = (
-    *(".lock", ".undoing/p.csv", ".finished", ".finished/p.csv"),
+    *(".lock", ".finished", ".finished/p.csv"),
     ".unfinished-12ab34cd/deep/p.csv",
 )
 HARMLESS = ("sales.csv", ".sales.csv", "deeper/combined_data.csv", "run_report.json.csv")
