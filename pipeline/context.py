@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import dask.dataframe as dd
 import pandas as pd
-from dask.delayed import Delayed
 from distributed import Client, Future
 
 from pipeline.csv_text.sources import Source
@@ -38,15 +37,14 @@ from pipeline.steps.write import Target, Written, write_combined
 class Job(Blocks):
     """A run under way. Its steps take and return lazy dataframes.
 
-    `place` is where workers keep temporary data, `target` where the combined table goes, which
-    tasks get as `lazy_target`. `quality` notes what the steps count.
+    `place` is where workers keep temporary data, `target` where the combined table goes. `quality`
+    notes what the steps count.
     """
 
     settings: Settings
     plan: Plan
     place: Place
     target: Target
-    lazy_target: Target | Delayed
     quality: Quality
 
     @property
@@ -94,7 +92,7 @@ class Job(Blocks):
     def write(self, joined: dd.DataFrame) -> dd.DataFrame:
         """Write joined records (see `write.write_combined`)."""
         escape = self.settings.escape_formulas
-        return write_combined(joined, self.lazy_target, self.plan.layout, escape)
+        return write_combined(joined, self.target, self.plan.layout, escape)
 
     def check_customers(self) -> None:
         """Check customers before they are broadcast: that they are usable, and fit into memory.
@@ -131,21 +129,9 @@ class Job(Blocks):
         return schema(self.render(self.transform(self.read_customers(self.plan.customers))))
 
 
-def start_job(
-    settings: Settings,
-    client: Client,
-    plan: Plan,
-    stage: Stage,
-    log: RunLog,
-    *,
-    in_parts: bool = True,
-) -> Job:
-    """Start to write the combined table of a plan.
-
-    Unless `in_parts`, no block becomes a part of an object by itself (see `combined_object`).
-    """
-    target = stage.combined(plan.layout.header_line, plan.purchases.blocks if in_parts else ())
-    target.start()
+def start_job(settings: Settings, client: Client, plan: Plan, stage: Stage, log: RunLog) -> Job:
+    """Start to write the combined table of a plan."""
+    target = stage.combined(plan.layout.header_line, plan.purchases.plain_size)
     lines = Lines(client, plan.purchases, plan.block_size)
     quality = Quality(settings, (plan.customers, plan.purchases), lines, log.progress)
     return Job(
@@ -156,6 +142,5 @@ def start_job(
         plan=plan,
         place=stage.place,
         target=target,
-        lazy_target=target.for_tasks(client),
         quality=quality,
     )

@@ -61,9 +61,6 @@ def run(
         with log.stage("read, join, sum, write"), log.progress.step("purchases", plan.bytes):
             job = start_job(settings, client, plan, stage, log)
             join(job)
-            if not job.target.fits(job.written):
-                job = start_job(settings, client, plan, stage, log, in_parts=False)
-                join(job)
             job.quality.judge("customers", "purchases")
             log.warn_all(job.quality.warnings())
         with log.stage("assemble"), log.progress.step("assemble", 0):

@@ -115,7 +115,8 @@ def observed(client: Client, report: str | None) -> Iterator[None]:
         Path(report).write_bytes(b"")  # now, not after hours of work
     except OSError as error:
         raise UsageError(
-            f"--performance-report: '{report}' cannot be written: {error.strerror}"
+            f"--performance-report: '{report}' cannot be written: {error.strerror}; name another "
+            "file"
         ) from error
     is_done = False
     try:

@@ -198,7 +198,7 @@ def _check_file(ledger: Ledger, target: Target) -> Iterator[Check]:
         )
     found = {block: one for part in ledger.all(ReadBack) for block, one in part.checksums.items()}
     same = sum(
-        block.checksum == found.get(block.block) and block.placed.offset in (None, place)
+        block.checksum == found.get(block.block) and block.offset in (None, place)
         for block, place in zip(written, places, strict=False)
     )
     yield Check("blocks, written and in their place in the file", len(written), same)

@@ -1,29 +1,26 @@
 """Keeps two runs from writing into one folder.
 
-The lock is `flock` on a file, which the kernel releases when a process dies. A file system without
-it gets a lock file instead: created exclusively, with the host, process and start of its run in it.
+The lock is `flock` on a file, which the kernel releases when a process dies. In a file system
+without it, the file is created exclusively and names the host of its run, whose other runs are kept
+out by a socket. The kernel frees that when a process dies: a file of this host without its socket
+is a dead run's.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
-from uuid import uuid4
 
 from pipeline.errors import UsageError
 from pipeline.outputs.signals import uninterrupted
 
 LOCK = ".lock"
 
-_CLAIM = ".lock-after-"
 # What a file system without `flock` answers.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -35,73 +32,52 @@ def locked(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
     `warn` gets a message if the file system has no locks. Raises UsageError if another run holds
     the folder, OSError if the file system fails.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # it is a file, in which no lock can be opened
+        folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
-    handle = _lock(path, warn)
-    try:
-        yield
-    finally:
-        with uninterrupted():
-            with suppress(OSError):
+    with ExitStack() as held:
+        handle = _lock(path, held, warn)
+        try:
+            yield
+        finally:
+            with uninterrupted(), suppress(OSError):
                 if _is_at(path, handle):
                     path.unlink()
-            os.close(handle)
 
 
-def _lock(path: Path, warn: Callable[[str], None]) -> int:
-    """Lock the file at `path`, and return its descriptor.
+def _lock(path: Path, held: ExitStack, warn: Callable[[str], None]) -> int:
+    """Lock the file at `path`, and return its descriptor; `held` frees the lock.
 
     It must be a file opened for writing: on NFS, Linux locks only those at the server, for all
     hosts.
     """
+    guard = held.enter_context(socket.socket(socket.AF_UNIX))
     while True:
         handle, is_new = _open(path)
+        held.callback(os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(path, handle):
-                return handle
-            os.close(handle)  # the run that held the lock has removed the file since
         except BlockingIOError:
-            os.close(handle)
-            raise UsageError(
-                f"{path.parent}: another run writes its outputs here; wait for it, or name another "
-                "folder with --output-dir"
-            ) from None
+            raise _refusal(path) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
-                os.close(handle)
                 raise
-            if is_new:
-                _sign(path, handle)
-            else:
-                os.close(handle)
-                handle = _take_over(path)
-            for left in path.parent.glob(f"{_CLAIM}*"):  # by a run that was killed as it took over
-                left.unlink(missing_ok=True)
+            _claim(path, handle, is_new, guard)
             warn(
                 f"{path.parent}: this file system has no locks ({error.strerror}); the file {path} "
                 "keeps other runs out, and stays if this run is killed"
             )
+        if _is_at(path, handle):  # else the run that held the lock has removed the file since
             return handle
 
 
 def _open(path: Path) -> tuple[int, bool]:
     """Open a lock file; also return whether this call has created it."""
     while True:
-        try:
+        with suppress(FileExistsError):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
-        except FileExistsError:
-            with suppress(FileNotFoundError):  # removed meanwhile
-                try:
-                    return os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
-                except OSError as error:
-                    if error.errno not in (errno.ELOOP, errno.EISDIR):
-                        raise
-                    what = "a link" if error.errno == errno.ELOOP else "a folder"
-                    raise UsageError(
-                        f"{path}: is {what}, where a run puts a file of its own; delete it, or "
-                        "name another folder with --output-dir"
-                    ) from error
+        with suppress(FileNotFoundError):  # removed meanwhile
+            return os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
 
 
 def _is_at(path: Path, handle: int) -> bool:
@@ -110,79 +86,38 @@ def _is_at(path: Path, handle: int) -> bool:
     return False
 
 
-def _sign(path: Path, handle: int) -> None:
-    """Write into a new lock file whose it is."""
-    holder = {
-        "id": uuid4().hex,
-        "host": _host(),
-        "process": os.getpid(),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    try:
-        os.write(handle, json.dumps(holder).encode())
-    except OSError:
-        path.unlink()
-        os.close(handle)
-        raise
+def _claim(path: Path, handle: int, is_new: bool, guard: socket.socket) -> None:
+    """Hold a lock file by the name of this host, and bind `guard` within it.
 
-
-def _take_over(path: Path) -> int:
-    """Replace the lock file of a dead process of this host; raise UsageError for any other."""
-    holder = _read(path)
-    if not holder or holder.get("host") != _host() or _is_alive(holder.get("process")):
-        _refuse(path, holder)
-    # Only one run at a time can claim this dead lock. If the lock is still there then, no other run
-    # has replaced it before.
-    claim = path.with_name(f"{_CLAIM}{holder['id']}")
-    try:
-        handle = os.open(claim, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:
-        _refuse(path, holder)
-    _sign(claim, handle)
-    if _read(path) != holder:
-        claim.unlink(missing_ok=True)
-        os.close(handle)
-        _refuse(path, _read(path))
-    claim.replace(path)
-    return handle
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the holder that a lock file names; empty if it names none."""
-    with suppress(FileNotFoundError, ValueError):
-        holder = json.loads(path.read_text(errors="replace"))
-        if isinstance(holder, dict) and str(holder.get("id")).isalnum():
-            return holder
-    return {}
+    Raises UsageError if another run may hold it.
+    """
+    holder, folder = os.pread(handle, 1000, 0).decode(errors="replace"), path.parent.stat()
+    with ExitStack() as failed:
+        if is_new:
+            failed.callback(path.unlink)
+        try:
+            if not guard.getsockname():
+                guard.bind(f"\0{LOCK} {folder.st_dev} {folder.st_ino}")
+        except OSError as error:
+            raise _refusal(path, "this host") from error
+        if is_new:
+            os.write(handle, _host().encode())
+        elif holder != _host():
+            raise _refusal(path, holder.partition(" ")[0] or "an unknown host")
+        failed.pop_all()
 
 
 def _host() -> str:
-    # Containers may share a host name, but not their numbers of processes.
+    # Containers may share a host name, but no sockets.
     with suppress(OSError):
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/net')}"
     return socket.gethostname()
 
 
-def _is_alive(process: object) -> bool:
-    if not isinstance(process, int):
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # of another user, or no number of a process
-        return True
-    return True
-
-
-def _refuse(path: Path, holder: dict[str, Any]) -> NoReturn:
-    by = (
-        f"process {holder.get('process')} on {str(holder.get('host')).partition(' ')[0]}, "
-        f"since {holder.get('time')}"
-        if holder
-        else "an unknown process"
-    )
-    raise UsageError(
-        f"{path.parent}: another run writes its outputs here ({by}); wait for it, or name another "
-        f"folder with --output-dir; if that run is dead, delete {path}"
+def _refusal(path: Path, host: str = "") -> UsageError:
+    where = f" (on {host})" if host else ""
+    remedy = f"; if that run is dead, delete {path}" if host else ""
+    return UsageError(
+        f"{path.parent}: another run writes its outputs here{where}; wait for it, or name another "
+        f"folder with --output-dir{remedy}"
     )

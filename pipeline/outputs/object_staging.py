@@ -13,7 +13,7 @@ or loses the store, the next run does that. Objects cannot be renamed together: 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from pipeline.csv_text.sources import Block
 from pipeline.engine.objects import ObjectFolder, Upload
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REPORT
 from pipeline.outputs.object_lock import ObjectLock, locked
 from pipeline.outputs.report import RunLog
 from pipeline.outputs.signals import uninterrupted
-from pipeline.steps.combined_object import CombinedObject, plan_parts
+from pipeline.steps.combined_object import CombinedObject
 
 _UNFINISHED, _FINISHED = ".unfinished-", ".finished"
 _SMALL = tuple(name for name in OUTPUTS if name not in (COMBINED, REPORT))
@@ -52,20 +51,11 @@ class ObjectStage:
         """Return the path to write a small output to."""
         return self.folder / name
 
-    def combined(self, header: bytes, blocks: Sequence[Block]) -> CombinedObject:
-        """Start the upload of the combined table; abort one that was started before.
-
-        `blocks` are those that may become parts of their own, in output order.
-        """
-        self.abort()
-        self.upload = self.output.start_upload(COMBINED)
-        return CombinedObject(self.upload, self.place, header, plan_parts(blocks))
-
-    def abort(self) -> None:
-        """Abort the upload, if one was started."""
-        if self.upload:
-            self.upload.abort()
-        self.upload = None
+    def combined(self, header: bytes, purchases: int) -> CombinedObject:
+        """Start the upload of the combined table; see `CombinedObject.begin`."""
+        target = CombinedObject.begin(self.output, COMBINED, self.place, header, purchases)
+        self.upload = target.upload
+        return target
 
 
 @contextmanager
@@ -99,7 +89,8 @@ def _failure_reported(stage: ObjectStage, lock: ObjectLock, log: RunLog) -> Iter
         # The next run clears what cannot be reached now, or belongs to that run already.
         with suppress(OSError, StorageError):
             if not stage.is_committed:
-                stage.abort()
+                if stage.upload:
+                    stage.upload.abort()
                 stage.place.clear()
             lock.hold()
             log.write_failed(stage / FAILED, error)

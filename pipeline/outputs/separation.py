@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Hashable
 from functools import cache
-from pathlib import Path, PurePath
-from typing import Protocol
+from pathlib import PurePath
 
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.remote import is_remote
@@ -23,16 +21,11 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
 
     The outputs are all that a run writes, replaces or deletes in its output folder, and Dask's
     performance report. Two local paths are one file if they have the same real path or the same
-    inode. Raises UsageError naming both, or the part of the output folder that is not a folder, or
-    why the performance report cannot be written.
+    inode. Raises UsageError naming both.
     """
-    outputs: _Outputs
-    if is_object_url(settings.output_dir):
-        outputs = _OutputObjects(settings.output_dir)
-    else:
-        _check_folder(settings.output_dir)
-        outputs = _OutputFiles(settings.output_dir)
-    report = settings.performance_report
+    folder, report = settings.output_dir, settings.performance_report
+    outputs: _OutputFiles | _OutputObjects
+    outputs = _OutputObjects(folder) if is_object_url(folder) else _OutputFiles(folder)
     for table, files in (("customers", inputs.customers), ("purchases", inputs.purchases)):
         for file in files:
             if output := outputs.at(file):
@@ -50,27 +43,23 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
             f"--performance-report: '{report}' is '{shown(output)}', which a run replaces or "
             "deletes; name another file"
         )
-    if report:
-        _check_report(report)
-
-
-class _Outputs(Protocol):
-    """What a run writes, replaces or deletes in its output folder or prefix."""
-
-    def at(self, path: str) -> str | None:
-        """Return the path or URL of the output that is at an absolute path or URL."""
 
 
 class _OutputObjects:
+    """What a run writes, replaces or deletes below its prefix."""
+
     def __init__(self, url: str) -> None:
         self._folder = ObjectFolder.of(url)
 
     def at(self, path: str) -> str | None:
+        """Return the URL of the output that is at an absolute path or URL."""
         begin = self._folder.url("")
         return path if path.startswith(begin) and is_reserved(path.removeprefix(begin)) else None
 
 
 class _OutputFiles:
+    """What a run writes, replaces or deletes in its output folder."""
+
     def __init__(self, folder: str) -> None:
         self._path = os.path.abspath(folder)
         self._folder = _file(folder)
@@ -80,6 +69,7 @@ class _OutputFiles:
         self._below = cache(self._find_below)
 
     def at(self, path: str) -> str | None:
+        """Return the path of the output that is at an absolute path or URL."""
         if is_remote(path):
             return None
         folder, name = os.path.split(path)
@@ -112,33 +102,3 @@ def _file(path: str) -> Hashable:
     except OSError:
         return os.path.realpath(path)
     return found.st_dev, found.st_ino
-
-
-def _check_report(report: str) -> None:
-    """Raise UsageError if Dask's performance report cannot be written where it should be."""
-    folder = os.path.dirname(os.path.abspath(report))
-    if os.path.isdir(report):
-        fault = errno.EISDIR
-    elif not os.path.isdir(folder):
-        fault = errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT
-    elif not os.access(report if os.path.exists(report) else folder, os.W_OK):
-        fault = errno.EACCES
-    else:
-        return
-    raise UsageError(
-        f"--performance-report: '{report}' cannot be written: {os.strerror(fault)}; name another "
-        "file"
-    )
-
-
-def _check_folder(output_dir: str) -> None:
-    """Raise UsageError if `output_dir`, or what it lies in, exists and is not a folder."""
-    path = Path(output_dir)
-    for above in (path, *path.parents):
-        if os.path.isdir(above):
-            return
-        if os.path.lexists(above):
-            raise UsageError(
-                f"{output_dir}: outputs cannot be written here: '{above}' is not a folder; "
-                "name another folder with --output-dir"
-            )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.csv_text.sources import Block
 from pipeline.engine.objects import is_object_url
 from pipeline.engine.places import Folder, Place
 from pipeline.outputs.names import COMBINED, OUTPUTS
@@ -34,8 +33,8 @@ class Stage(Protocol):
     def __truediv__(self, name: str) -> Path:
         """Return the path to write a small output to."""
 
-    def combined(self, header: bytes, blocks: Sequence[Block]) -> Target:
-        """Return where workers write the combined table; `blocks` are in output order."""
+    def combined(self, header: bytes, purchases: int) -> Target:
+        """Begin the combined table, of so many bytes of purchases; return where it is written."""
 
 
 def output_paths(stage: Stage, output_dir: str) -> tuple[str, ...]:
@@ -74,6 +73,6 @@ class FolderStage:
         """Where workers keep temporary data: the same folder."""
         return Folder(str(self.folder))
 
-    def combined(self, header: bytes, _: Sequence[Block]) -> CombinedFile:
-        """Return the file that workers write the combined table into."""
-        return CombinedFile(str(self.folder / COMBINED), header)
+    def combined(self, header: bytes, _: int) -> CombinedFile:
+        """Create the file that workers write the combined table into."""
+        return CombinedFile.create(self.folder / COMBINED, header)

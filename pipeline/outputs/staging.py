@@ -5,14 +5,13 @@ from one state to the next:
 
     .unfinished-ID    the run is at work, or over; the next run deletes it
     .finished         committed: the new outputs move into place, and those that they replace into
-                      `.finished/previous`; the next run completes that
-    .undoing          a move has failed: all files move back; the next run completes that
+                      `.finished/previous`; if a move fails, all of them move back; the next run
+                      completes what was cut off
 
-    .unfinished-ID -- commit --> .finished -- all in place -----------> .unfinished-ID
-                                 .finished -- failed --> .undoing ----> .unfinished-ID
+    .unfinished-ID -- commit --> .finished -- all in place, or all back --> .unfinished-ID
 
-A new output that is not in `.finished` or `.undoing` is in place. So whenever a process is killed,
-the next run sees what is left to do.
+A new output that is not in `.finished` is in place. So whenever a process is killed, the next run
+sees what is left to do.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ from pipeline.outputs.names import FAILED, OUTPUTS, REPORT
 from pipeline.outputs.report import RunLog
 from pipeline.outputs.signals import uninterrupted
 
-_UNFINISHED, _FINISHED, _UNDOING = ".unfinished", ".finished", ".undoing"
+_UNFINISHED, _FINISHED = ".unfinished", ".finished"
 _PREVIOUS = "previous"
 # What else a run makes there, and deletes.
-_TEMPORARY = (f"{_UNFINISHED}-*", _FINISHED, _UNDOING, f"{LOCK}*")
+_TEMPORARY = (f"{_UNFINISHED}-*", _FINISHED, LOCK)
 # Errors that mean the user named the wrong folder.
 _DENIED = (
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
@@ -59,8 +58,8 @@ def staged_outputs(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Path]:
 
     The staging folder lies inside `output_dir`, so a rename moves a file into place. The commit
     deletes every other file in the staging folder. If the block or the commit fails, the outputs of
-    the previous run stay or come back, and `failed_run.json` says why. Completes or undoes first
-    what a run before was cut off in, and warns of it. Raises UsageError if `output_dir` is not
+    the previous run stay or come back, and `failed_run.json` says why. Completes first what a run
+    before was cut off in, and warns of it. Raises UsageError if `output_dir` is not
     writable or another run is using it, StorageError if the file system fails, for example when the
     disk is full.
     """
@@ -102,7 +101,7 @@ def _errors_about(folder: Path) -> Iterator[None]:
                 "or unmount the folder? Run the job again"
             ) from error
         raise (StorageError if is_storage_fault(error) else UsageError)(
-            f"{folder}: outputs cannot be written here: {error.strerror}; "
+            f"{folder}: outputs cannot be written here: {_reason(error)}; "
             "name another folder with --output-dir"
         ) from error
 
@@ -125,17 +124,16 @@ def _check_names(folder: Path) -> None:
     for name in (*OUTPUTS, FAILED):
         if (folder / name).is_dir():
             raise UsageError(f"{folder / name}: is a folder, where an output has to go")
-    for name in (_FINISHED, _UNDOING):
-        path = folder / name
-        if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
-            raise UsageError(
-                f"{path}: is no folder, where a run puts one of its own; delete it, or name "
-                "another folder with --output-dir"
-            )
+    path = folder / _FINISHED
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+        raise UsageError(
+            f"{path}: is no folder, where a run puts one of its own; delete it, or name another "
+            "folder with --output-dir"
+        )
 
 
 def _recover(folder: Path, fsync: bool, log: RunLog) -> None:
-    """Complete or undo what a run before was cut off in; delete what others left."""
+    """Complete what a run before was cut off in; delete what others left."""
     (folder / FAILED).unlink(missing_ok=True)  # it describes an earlier run
     begun = f"{folder}: a run before was cut off while it published its outputs"
     try:
@@ -145,10 +143,6 @@ def _recover(folder: Path, fsync: bool, log: RunLog) -> None:
                     _put_in_place(folder, fsync)
                     log.warn(f"{begun}; this run has completed them")
                 _discard(folder / _FINISHED)
-            if (folder / _UNDOING).exists():
-                _put_back(folder, fsync)
-                _discard(folder / _UNDOING)
-                log.warn(f"{begun}, and failed; this run has restored those before it")
     except OSError as error:
         raise StorageError(
             f"{begun}, and they cannot be moved: {_reason(error)}; {_remains(folder)}"
@@ -205,13 +199,20 @@ def _commit(stage: Path, folder: Path, fsync: bool, log: RunLog) -> None:
 def _undo(folder: Path, fsync: bool) -> None:
     """Restore the outputs of the previous run, in a commit that has failed."""
     folder.stat()  # fails where the outputs are gone with their folder
-    if (folder / _FINISHED).exists():
-        os.rename(folder / _FINISHED, folder / _UNDOING)
-        if fsync:
-            with suppress(OSError):  # restoring the files matters more
-                _sync(folder)
-        _put_back(folder, fsync)
-        _discard(folder / _UNDOING)
+    finished = folder / _FINISHED
+    if not finished.exists():
+        return
+    for name in reversed(OUTPUTS):
+        if not (finished / name).exists():
+            with suppress(FileNotFoundError):  # somebody has deleted it
+                os.replace(folder / name, finished / name)
+    for name in OUTPUTS:
+        previous = finished / _PREVIOUS / name
+        if os.path.lexists(previous):
+            os.replace(previous, folder / name)
+    if fsync:
+        _sync(folder)
+    _discard(finished)
 
 
 def _put_in_place(folder: Path, fsync: bool) -> None:
@@ -243,23 +244,6 @@ def _set_aside(output: Path, finished: Path) -> None:
         os.replace(output, finished / _PREVIOUS / output.name)
 
 
-def _put_back(folder: Path, fsync: bool) -> None:
-    """Restore the outputs of the previous run; go on where a run was cut off doing so."""
-    undoing = folder / _UNDOING
-    for name in reversed(OUTPUTS):
-        if not (undoing / name).exists():
-            try:
-                os.replace(folder / name, undoing / name)
-            except FileNotFoundError:  # somebody has deleted it
-                (undoing / name).touch()
-    for name in OUTPUTS:
-        previous = undoing / _PREVIOUS / name
-        if os.path.lexists(previous):
-            os.replace(previous, folder / name)
-    if fsync:
-        _sync(folder)
-
-
 def _discard(state: Path) -> None:
     """Delete a folder from which nothing is left to move."""
     left = _new_stage(state.parent)
@@ -269,19 +253,14 @@ def _discard(state: Path) -> None:
 
 def _remains(folder: Path) -> str:
     """Return what is left of moves that have failed, and what to do."""
-    finished, undoing = folder / _FINISHED, folder / _UNDOING
+    finished = folder / _FINISHED
     if not os.path.exists(folder):
         return "the folder is gone, with the outputs in it"
-    if os.path.exists(finished) and _is_in_place(folder):
+    if _is_in_place(folder):
         return f"the outputs are complete; the next run deletes {finished}"
-    state, next_step = (
-        (finished, "moves the new outputs into place")
-        if os.path.exists(finished)
-        else (undoing, "moves the outputs before into place")
-    )
     return (
-        f"{state} has the new outputs that are not in place, its folder '{_PREVIOUS}' the ones "
-        f"before; check the disk, then run the job again: first, it {next_step}"
+        f"{finished} has the new outputs that are not in place, its folder '{_PREVIOUS}' the ones "
+        "before; check the disk, then run the job again: first, it moves the new outputs into place"
     )
 
 

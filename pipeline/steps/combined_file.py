@@ -19,13 +19,12 @@ from typing import NamedTuple
 
 import dask.dataframe as dd
 import pandas as pd
-from distributed import Client
 
 from pipeline.engine.ledger import NO_ENTRIES, Ledger, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.prefix_sum import PrefixSum
 from pipeline.engine.shared import shared
-from pipeline.steps.write import Placed, Written, offsets
+from pipeline.steps.write import Written, offsets
 
 _RANGE = 1 << 26  # bytes of the file that one task fills: a multiple of any page size
 _CHUNK = 1 << 20
@@ -49,16 +48,15 @@ class CombinedFile:
     path: str
     header: bytes
 
-    def start(self) -> None:
+    @classmethod
+    def create(cls, path: Path, header: bytes) -> CombinedFile:
         """Create the file with its header."""
-        with open(self.path, "wb") as file:
-            file.write(self.header)
+        path.write_bytes(header)
+        return cls(str(path), header)
 
-    def for_tasks(self, _: Client) -> CombinedFile:
-        """Return this target: it is small."""
-        return self
-
-    def write(self, block: int, following: int, size: int, texts: Iterator[memoryview]) -> Placed:
+    def write(
+        self, block: int, following: int, size: int, texts: Iterator[memoryview]
+    ) -> int | None:
         """Write a block to its place, or into a part file if that is unknown here."""
         prefix = shared(self.path, lambda: PrefixSum(len(self.header), Path(self.path).parent))
         place = prefix.place(block, size, following)
@@ -68,17 +66,13 @@ class CombinedFile:
                 while text:
                     size = os.pwrite(file, text, (place or 0) + written)
                     text, written = text[size:], written + size
-        return Placed(offset=place)
-
-    def fits(self, _: Sequence[Written]) -> bool:
-        """Return True: any files can be put together."""
-        return True
+        return place
 
     def assemble(self, written: Sequence[Written]) -> list[dd.DataFrame]:
         """Return lazy tasks that copy all part files into place; none without part files."""
         ranges: dict[int, list[Piece]] = defaultdict(list)
         for block, place in zip(written, offsets(written, len(self.header)), strict=False):
-            if block.placed.offset is not None:
+            if block.offset is not None:
                 continue
             source = part_file(self.path, block.block)
             start, size = 0, block.bytes

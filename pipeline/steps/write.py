@@ -16,8 +16,6 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
-from dask.delayed import Delayed
-from distributed import Client
 
 from pipeline.columns.arrow import raw_text, text_bytes, to_arrow
 from pipeline.columns.totals import Checksum, text_total
@@ -30,7 +28,6 @@ from pipeline.engine.ledger import (
     entry_of,
     with_totals,
 )
-from pipeline.engine.objects import Part
 from pipeline.engine.partitions import on_partitions
 from pipeline.kernels.lines import write_lines
 from pipeline.steps.join import PURCHASE, CustomerText
@@ -42,25 +39,15 @@ _SLICE = 256 << 10
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Where a target has put a block: its `offset` in the table, or `part`, one of an object.
-
-    Both are None if the block waits in a temporary place.
-    """
-
-    offset: int | None = None
-    part: Part | None = None
-
-
-@dataclass(frozen=True)
 class Written:
     """What writing counts in a block: the size of its text, its records, the text's checksum.
 
-    `text` is the total of the text of ids and purchases (see `totals.text_total`).
+    `offset` is where it lies in the table; None if it waits in a temporary place. `text` is the
+    total of the text of ids and purchases (see `totals.text_total`).
     """
 
     block: int
-    placed: Placed
+    offset: int | None
     bytes: int
     records: int
     checksum: Checksum
@@ -81,17 +68,13 @@ class Target(Protocol):
     def path(self) -> str | None:
         """The path of the file that holds the table; None if it is not in a file."""
 
-    def start(self) -> None:
-        """Write the header."""
+    def write(
+        self, block: int, following: int, size: int, texts: Iterator[memoryview]
+    ) -> int | None:
+        """Write the text of a block, `size` bytes, before the block `following`.
 
-    def for_tasks(self, client: Client) -> Target | Delayed:
-        """Return this target for the tasks of `write_combined`, lazy if it is large."""
-
-    def write(self, block: int, following: int, size: int, texts: Iterator[memoryview]) -> Placed:
-        """Write the text of a block, `size` bytes, before the block `following`."""
-
-    def fits(self, written: Sequence[Written]) -> bool:
-        """Tell whether the blocks can be put together."""
+        Return its offset in the table; None if it waits in a temporary place.
+        """
 
     def assemble(self, written: Sequence[Written]) -> list[dd.DataFrame]:
         """Return lazy tasks that put all blocks that wait into the table."""
@@ -106,7 +89,7 @@ def offsets(written: Sequence[Written], header_bytes: int) -> list[int]:
 
 
 def write_combined(
-    combined: dd.DataFrame, target: Target | Delayed, layout: Layout, escape: bool = False
+    combined: dd.DataFrame, target: Target, layout: Layout, escape: bool = False
 ) -> dd.DataFrame:
     """Write lazy joined records to a target, below its header; return the ledger.
 
@@ -131,8 +114,8 @@ def _write(combined: pd.DataFrame, target: Target, layout: Layout, escape: bool)
             yield text
 
     size = entry[CustomerText].bytes + lines.size_without_customers
-    placed = target.write(number.block, number.following, size, texts())
-    written = Written(number.block, placed, checksum.size, records, checksum, lines.text_total)
+    offset = target.write(number.block, number.following, size, texts())
+    written = Written(number.block, offset, checksum.size, records, checksum, lines.text_total)
     return as_entry(with_totals(pd.DataFrame(), written, before=combined))
 
 

@@ -146,13 +146,6 @@ def test_options_that_cannot_be_meant_here(
     assert not (folder / "out").exists()
 
 
-@pytest.mark.parametrize("output_dir", ["customers.csv", "customers.csv/out"])
-def test_a_dry_run_into_a_file_is_an_error(folder: Path, output_dir: str) -> None:
-    line = error(run(folder, "--dry-run", "--output-dir", output_dir), 2)
-
-    assert line.startswith(f"{output_dir}: outputs cannot be written here: 'customers.csv' is not")
-
-
 def test_a_dry_run_over_an_input_is_an_error(folder: Path) -> None:
     (folder / COMBINED).write_bytes((folder / "purchases.csv").read_bytes())
 

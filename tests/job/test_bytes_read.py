@@ -88,7 +88,7 @@ def test_each_byte_is_read_as_often_as_it_has_to_be(
     assemble = CombinedFile.assemble
 
     def note_copied(target: CombinedFile, written: Sequence[Written]) -> list[dd.DataFrame]:
-        copied[:] = [block.bytes for block in written if block.placed.offset is None]
+        copied[:] = [block.bytes for block in written if block.offset is None]
         return assemble(target, written)
 
     monkeypatch.setattr(CombinedFile, "assemble", note_copied)

@@ -252,7 +252,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
 
     assert (ended.returncode, ended.stdout) == (4, "")
     assert ended.stderr == (
-        f"error: {folder}: outputs cannot be written here: Read-only file system; "
+        f"error: {folder}: outputs cannot be written here: Read-only file system ({folder}/.lock); "
         "name another folder with --output-dir\n"
     )
     assert state(folder) == state(finished["old"])

@@ -123,7 +123,7 @@ def test_blocks_that_are_large_have_the_bytes_of_files(
         assert int(prefix.etag(COMBINED).partition("-")[2]) > 3  # parts
 
 
-def test_a_block_of_rejects_between_large_ones_has_the_work_done_again(
+def test_a_block_of_rejects_between_large_ones_shares_a_part(
     client: Client, prefix: Prefix, tmp_path: Path
 ) -> None:
     settings = replace(large(tmp_path / "in", 150_000), block_size=8 << 20)

@@ -81,7 +81,7 @@ def publish(
     url: str, word: str, before_commit: Callable[[], object], log: RunLog | None = None
 ) -> None:
     with staged_objects(url, log or RunLog(Settings())) as stage:
-        stage.combined(b"", ())
+        stage.combined(b"", 0)
         assert stage.upload
         stage.upload.put(1, f"{word} {COMBINED}".encode())
         for name in (SPENDING, CHART):

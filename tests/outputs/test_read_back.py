@@ -16,7 +16,7 @@ from pipeline.outputs import read_back as reading
 from pipeline.outputs.read_back import Counts, ReadBack, Recount, added_up, read_back
 from pipeline.settings import Columns, Dialect
 from pipeline.steps.combined_file import CombinedFile
-from pipeline.steps.write import Placed, Written
+from pipeline.steps.write import Written
 
 HEADER = b"id,name,first_name,last_name,age,full_name,age_group,product,price\n"
 BLOCKS = [
@@ -33,7 +33,7 @@ RECOUNT = Recount.of(
 
 
 WRITTEN = [
-    Written(block, Placed(), len(data), data.count(b"\n"), Checksum.of(data), 0)
+    Written(block, None, len(data), data.count(b"\n"), Checksum.of(data), 0)
     for block, data in enumerate(BLOCKS)
 ]
 

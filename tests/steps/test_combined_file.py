@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.columns.totals import Checksum
 from pipeline.steps import combined_file
 from pipeline.steps.combined_file import CombinedFile, part_file
-from pipeline.steps.write import Placed, Written
+from pipeline.steps.write import Written
 
 HEADER = b"customer_id\n"
 
@@ -31,8 +31,8 @@ def blocks(folder: Path, texts: list[bytes], in_parts: list[bool]) -> list[Writt
             else:
                 file.seek(place)
                 file.write(text)
-            placed = Placed(offset=None if in_part else place)
-            written.append(Written(block, placed, len(text), 1, Checksum.of(text), 0))
+            offset = None if in_part else place
+            written.append(Written(block, offset, len(text), 1, Checksum.of(text), 0))
             place += len(text)
     return written
 

@@ -55,8 +55,7 @@ def with_size(records: pd.DataFrame) -> pd.DataFrame:
 def lazy_write(
     path: Path, records: pd.DataFrame, partitions: int, escape: bool = False
 ) -> dd.DataFrame:
-    target = CombinedFile(str(path), LAYOUT.header_line)
-    target.start()
+    target = CombinedFile.create(path, LAYOUT.header_line)
     blocks = on_partitions(with_size, in_blocks(records, partitions), step="join")
     return write_combined(blocks, target, LAYOUT, escape)
 
@@ -124,7 +123,7 @@ def test_the_blocks_lie_one_behind_the_other(tmp_path: Path) -> None:
 
     written = one_by_one(lazy_write(path, RECORDS, 4), range(4))
 
-    places = [one.placed.offset for one in written]
+    places = [one.offset for one in written]
     assert [*places, path.stat().st_size] == offsets(written, len(LAYOUT.header_line))
 
 
@@ -133,7 +132,7 @@ def test_in_one_process_every_block_is_written_in_its_place(client: Client, tmp_
 
     written = one_by_one(lazy, range(6))
 
-    assert all(one.placed.offset is not None for one in written)
+    assert all(one.offset is not None for one in written)
     assert files_in(tmp_path) == {"combined.csv"}
     assert (tmp_path / "combined.csv").read_bytes() == expected_file()
 
@@ -150,7 +149,7 @@ def test_blocks_whose_predecessors_are_elsewhere_become_part_files(
 
     parts = {f"combined.csv.part-{number}" for number in range(first, 6)}
     assert files_in(tmp_path) == {"combined.csv", *parts}
-    assert {one.block for one in written if one.placed.offset is None} == set(range(first, 6))
+    assert {one.block for one in written if one.offset is None} == set(range(first, 6))
     written.sort(key=lambda one: one.block)
     compute_entries(client, CombinedFile(str(path), LAYOUT.header_line).assemble(written))
     assert path.read_bytes() == expected_file()
@@ -192,7 +191,7 @@ def test_no_records_leave_the_header_alone(client: Client, tmp_path: Path) -> No
     written = write(path, RECORDS.iloc[:0], 2, client)
 
     assert path.read_text() == f"{LAYOUT.header}\n"
-    assert [one.placed.offset for one in written] == [len(LAYOUT.header_line)] * 2
+    assert [one.offset for one in written] == [len(LAYOUT.header_line)] * 2
     assert all(one.records == one.bytes == one.text == 0 for one in written)
 
 

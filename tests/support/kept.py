@@ -21,7 +21,7 @@ from pipeline.steps.combined_file import CombinedFile, part_file
 from pipeline.steps.join import Broadcast
 from pipeline.steps.pieces import CELL, read_cells, write_cells
 from pipeline.steps.shuffle import PiecesFolder, Shuffle
-from pipeline.steps.write import Placed, Target, Written, offsets
+from pipeline.steps.write import Target, Written, offsets
 from support.planting import Change, Plant, planted
 
 Cells: TypeAlias = list[bytes]
@@ -177,7 +177,7 @@ def in_text(change: Callable[[bytes], bytes]) -> Plant:
 
     def call(
         target: CombinedFile, block: int, following: int, size: int, texts: Iterator[memoryview]
-    ) -> Placed:
+    ) -> int | None:
         changed = (memoryview(change(bytes(text))) for text in texts)
         return write(target, block, following, size, changed)
 

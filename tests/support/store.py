@@ -74,14 +74,6 @@ class Prefix:
         """Return how many uploads were neither completed nor aborted."""
         return len(self._bucket._uploads(self._prefix))
 
-    def parts(self) -> int:
-        """Return how many parts have arrived of uploads that were not completed yet."""
-        client, bucket = self._bucket.client, self._bucket.name
-        return sum(
-            len(client.list_parts(Bucket=bucket, Key=key, UploadId=identity).get("Parts", ()))
-            for key, identity in self._bucket._uploads(self._prefix)
-        )
-
     def read(self, name: str) -> bytes:
         """Return the bytes of an object."""
         found = self._bucket.client.get_object(**self._at(name))
