@@ -16,7 +16,7 @@ from pipeline.settings import AgeGroups, Columns, Settings
 if TYPE_CHECKING:
     from pipeline.job import run
 
-__version__ = "1.0.0"
+__version__ = "2.0.0"
 
 __all__ = ["AgeGroups", "Columns", "Settings", "__version__", "run"]
 
