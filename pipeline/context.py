@@ -17,7 +17,7 @@ from pipeline.engine.places import Place
 from pipeline.outputs.quality import Quality
 from pipeline.outputs.read_back import Recount
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.stage import Stage
+from pipeline.outputs.staging import Stage
 from pipeline.settings import Settings
 from pipeline.steps.blocks import Blocks
 from pipeline.steps.join import Broadcast

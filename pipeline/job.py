@@ -22,7 +22,7 @@ from pipeline.outputs.rejected import write_rejected
 from pipeline.outputs.report import Report, RunLog
 from pipeline.outputs.run_totals import total_run
 from pipeline.outputs.separation import check_separate
-from pipeline.outputs.stage import output_paths, staged
+from pipeline.outputs.staging import output_paths, staged
 from pipeline.settings import Settings
 from pipeline.steps.chart import Draw, draw_chart
 from pipeline.steps.join import build_lookup
@@ -48,7 +48,7 @@ def run(
     check_separate(settings, files)
     with (
         observed(client, settings.performance_report),
-        staged(settings, log) as stage,
+        staged(settings.output_dir, settings.fsync, log) as stage,
         unchanged_inputs(log.warn) as inputs,
         team_of_run(client, log.warn),
     ):

@@ -147,16 +147,12 @@ class ObjectFolder:
         answer = _ask(self.url(name), "create_multipart_upload", what)
         return Upload(self, name, answer["UploadId"])
 
-    def uploads(self, begin: str) -> list[Upload]:
-        """Return the multipart uploads that were neither completed nor aborted.
-
-        Only those of objects whose names begin with `begin`.
-        """
-        what = {"Bucket": self.bucket, "Prefix": f"{self.prefix}{begin}"}
-        found = _list(self.url(begin), "list_multipart_uploads", "Uploads", what)
-        return [
-            Upload(self, item["Key"].removeprefix(self.prefix), item["UploadId"]) for item in found
-        ]
+    def uploads(self, name: str) -> list[Upload]:
+        """Return the multipart uploads of an object that were neither completed nor aborted."""
+        what = {"Bucket": self.bucket, "Prefix": f"{self.prefix}{name}"}
+        found = _list(self.url(name), "list_multipart_uploads", "Uploads", what)
+        keys = [item["UploadId"] for item in found if item["Key"] == what["Prefix"]]
+        return [Upload(self, name, key) for key in keys]
 
     def _at(self, name: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": f"{self.prefix}{name}"}

@@ -17,9 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import UsageError
+from pipeline.outputs.names import LOCK
 from pipeline.outputs.signals import uninterrupted
-
-LOCK = ".lock"
 
 # What a file system without `flock` answers.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)

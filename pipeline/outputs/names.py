@@ -1,4 +1,6 @@
-"""The names of the outputs, in their folder or below their prefix."""
+"""The names of all that a run makes in its output folder, or below its prefix."""
+
+from __future__ import annotations
 
 COMBINED = "combined_data.csv"
 SPENDING = "age_group_spending.csv"
@@ -9,3 +11,18 @@ REPORT = "run_report.json"
 # In commit order. The report comes last: it marks a complete run.
 OUTPUTS = (COMBINED, SPENDING, CHART, REJECTED, REPORT)
 FAILED = "failed_run.json"  # next to the outputs, until a run succeeds
+
+# What a run deletes again: its lock, the begin of the name of its stage, the mark of a commit.
+LOCK = ".lock"
+UNFINISHED = ".unfinished-"
+FINISHED = ".finished"
+
+
+def is_reserved(path: str) -> bool:
+    """Tell whether a run may write or delete what lies at `path` in the output folder or prefix.
+
+    `path` is relative to it, with `/` between names.
+    """
+    first = path.partition("/")[0]
+    is_temporary = first in (LOCK, FINISHED) or first.startswith(UNFINISHED)
+    return is_temporary or path in (*OUTPUTS, FAILED)

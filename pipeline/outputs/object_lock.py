@@ -12,8 +12,8 @@ from threading import Event, Lock, Thread
 
 from pipeline.engine.objects import ObjectFolder
 from pipeline.errors import StorageError, UsageError
+from pipeline.outputs.names import LOCK
 
-_LOCK = ".lock"
 _BEAT = 5.0  # seconds between two signs of life
 _DEAD = 30.0  # seconds without one, after which a run counts as dead
 
@@ -47,18 +47,16 @@ class ObjectLock:
     def release(self) -> None:
         """Delete the lock, unless another run has taken it."""
         with self._beating:
-            found = self._folder.stat(_LOCK)
+            found = self._folder.stat(LOCK)
             if found and found.etag == self._etag:
-                self._folder.delete([_LOCK])
+                self._folder.delete([LOCK])
 
     def _put(self, instead_of: str | None = None) -> bool:
         self._beats += 1
         about = {"run": self._run_id, "host": socket.gethostname(), "process": os.getpid()}
         text = json.dumps({**about, "beats": self._beats}).encode()
         try:
-            self._etag = self._folder.put(
-                _LOCK, text, new=instead_of is None, instead_of=instead_of
-            )
+            self._etag = self._folder.put(LOCK, text, new=instead_of is None, instead_of=instead_of)
         except FileExistsError:  # another run was faster
             return False
         except FileNotFoundError:
@@ -72,10 +70,10 @@ class ObjectLock:
 
         Raises UsageError if it changes.
         """
-        first = found = self._folder.stat(_LOCK)
+        first = found = self._folder.stat(LOCK)
         while found and (found.now - found.put).total_seconds() < _DEAD:
             time.sleep(1)
-            found = self._folder.stat(_LOCK)
+            found = self._folder.stat(LOCK)
             if found and first and found.etag != first.etag:
                 raise self._refusal()
         return found.etag if found else None

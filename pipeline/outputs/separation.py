@@ -11,7 +11,7 @@ from pipeline.csv_text.files import shown
 from pipeline.csv_text.remote import is_remote
 from pipeline.engine.objects import ObjectFolder, is_object_url
 from pipeline.errors import UsageError
-from pipeline.outputs.staging import is_reserved
+from pipeline.outputs.names import is_reserved
 from pipeline.settings import Settings
 from pipeline.steps.plan import Inputs
 

@@ -16,8 +16,7 @@ from support.paths import REPOSITORY, TESTS_PATH
 from support.processes import INTERRUPTIBLE, UNINTERRUPTIBLE
 from support.warm import run_command
 
-from pipeline.outputs.folder_lock import LOCK
-from pipeline.outputs.names import CHART, COMBINED, FAILED, OUTPUTS, REPORT, SPENDING
+from pipeline.outputs.names import CHART, COMBINED, FAILED, LOCK, OUTPUTS, REPORT, SPENDING
 
 CUSTOMERS = """\
 customer_id,first_name,last_name,age

@@ -27,8 +27,9 @@ from pipeline.engine import objects
 from pipeline.errors import StorageError
 from pipeline.outputs import object_lock
 from pipeline.outputs.names import CHART, COMBINED, FAILED, REPORT, SPENDING
-from pipeline.outputs.object_staging import staged_objects
+from pipeline.outputs.object_stage import ObjectStage
 from pipeline.outputs.report import RunLog
+from pipeline.outputs.staging import staged
 from pipeline.settings import Settings
 
 pytestmark = pytest.mark.slow("faults of a store")
@@ -80,9 +81,9 @@ def before_request(number: int, act: Callable[[], object]) -> Callable[[], int]:
 def publish(
     url: str, word: str, before_commit: Callable[[], object], log: RunLog | None = None
 ) -> None:
-    with staged_objects(url, log or RunLog(Settings())) as stage:
+    with staged(url, fsync=True, log=log or RunLog(Settings())) as stage:
+        assert isinstance(stage, ObjectStage)
         stage.combined(b"", 0)
-        assert stage.upload
         stage.upload.put(1, f"{word} {COMBINED}".encode())
         for name in (SPENDING, CHART):
             (stage / name).write_text(f"{word} {name}")
@@ -96,7 +97,7 @@ def next_run(prefix: Prefix) -> tuple[str, str]:
     Nothing but outputs is left then.
     """
     log = RunLog(Settings())
-    with pytest.raises(RuntimeError), staged_objects(prefix.url, log):
+    with pytest.raises(RuntimeError), staged(prefix.url, fsync=True, log=log):
         raise RuntimeError
     assert prefix.names() == {*COMPLETE, FAILED}
     assert prefix.uploads() == 0

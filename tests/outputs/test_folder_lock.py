@@ -18,8 +18,8 @@ from support.paths import TESTS_PATH
 from support.staging import contents, fail, publish, staged
 
 from pipeline.errors import UsageError
-from pipeline.outputs.folder_lock import LOCK, locked
-from pipeline.outputs.names import FAILED
+from pipeline.outputs.folder_lock import locked
+from pipeline.outputs.names import FAILED, LOCK
 
 # Prints its warning as it holds the lock, and goes on at a line of input.
 SCRIPT = """

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.outputs import staging
 from pipeline.outputs.names import FAILED, OUTPUTS
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import staged_outputs
 from pipeline.settings import Settings
 
 
-def staged(
-    folder: Path, fsync: bool = False, log: RunLog | None = None
-) -> AbstractContextManager[Path]:
-    """Stage outputs into a folder."""
-    return staged_outputs(str(folder), fsync, log or RunLog(Settings()))
+@contextmanager
+def staged(folder: Path, fsync: bool = False, log: RunLog | None = None) -> Iterator[Path]:
+    """Stage outputs into a folder; yield where they are written."""
+    with staging.staged(str(folder), fsync, log or RunLog(Settings())) as stage:
+        yield stage.folder
 
 
 def publish(folder: Path, word: str, names: tuple[str, ...] = OUTPUTS) -> None:
