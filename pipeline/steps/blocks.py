@@ -82,7 +82,7 @@ class Blocks:
         plain, packed = _parted(table)
 
         def in_turn() -> Iterator[dd.DataFrame]:
-            yield from unpacking.begin()
+            yield from unpacking.more(())
             for first in range(0, len(plain.blocks), _AT_ONCE):
                 yield through(replace(table, blocks=plain.blocks[first : first + _AT_ONCE]))
 

@@ -67,12 +67,8 @@ class Unpacking:
         ):
             future.release()
 
-    def begin(self) -> list[dd.DataFrame]:
-        """Return the first frames to compute."""
-        return self._unpack_more()
-
     def more(self, entries: Sequence[Entry]) -> list[dd.DataFrame]:
-        """Return what to compute next, given the entries of what has ended."""
+        """Return what to compute next, given the entries of what has ended (at first, none)."""
         unpacked = []
         for entry in entries:
             if block := entry.get(_Noted):
@@ -80,20 +76,20 @@ class Unpacking:
                 unpacked.append(future)
                 self._unfinished[block.number] = future
                 if not block.is_last:  # first, so that few files are open at a time
-                    following = _Next(whole, block.number + 1, block.worker)
-                    self._waiting.appendleft(following)
+                    self._waiting.appendleft(_Next(whole, block.number + 1, block.worker))
             elif BlockRead in entry and entry[Number].block in self._unfinished:
                 # A graph that refers to it may live longer.
                 self._unfinished.pop(entry[Number].block).release()
         frames = []
         if unpacked:
-            frames = [self._steps(replace(self._source, blocks=tuple(unpacked)))]
-        return frames + self._unpack_more()
+            frames.append(self._steps(replace(self._source, blocks=tuple(unpacked))))
+        if begun := self._begin():
+            frames.append(from_blocks(_note, begun, meta=NO_ENTRIES, step="unpacked"))
+        return frames
 
-    def _unpack_more(self) -> list[dd.DataFrame]:
-        if not self._waiting:
-            return []
-        threads = max(1, sum(self._client.nthreads().values()))
+    def _begin(self) -> list[Future]:
+        """Begin to unpack as many blocks as there is room for."""
+        threads = max(1, sum(self._client.nthreads().values())) if self._waiting else 0
         begun = []
         while (
             self._waiting
@@ -105,10 +101,9 @@ class Unpacking:
             if number >= whole.next_number:
                 raise UsageError(f"{whole.file.name}: too many blocks; raise --block-size")
             task = _unpack, whole, number, *self._args
-            future = submit(self._client, *task, name="unpack", worker=worker)
-            self._unpacking[number] = whole, future
-            begun.append(future)
-        return [from_blocks(_note, begun, meta=NO_ENTRIES, step="unpacked")] if begun else []
+            begun.append(submit(self._client, *task, name="unpack", worker=worker))
+            self._unpacking[number] = whole, begun[-1]
+        return begun
 
 
 @dataclass(frozen=True)
@@ -127,16 +122,12 @@ class _Noted:
     worker: str
 
 
-class _Reader:
-    """The stream of blocks of a file in this process."""
+class _Reader(BlockStream):
+    """The blocks of a file, as this process reads it."""
 
     def __init__(self, whole: Block, size: int) -> None:
-        self.stream = BlockStream(whole.file, size)
+        super().__init__(whole.file, size)
         self._refused = Counter[int]()
-
-    def close(self) -> None:
-        """Close the file."""
-        self.stream.close()
 
     def refuses(self, index: int) -> bool:
         """Tell whether another worker should unpack a block, because it has read up to there.
@@ -144,7 +135,7 @@ class _Reader:
         Dask steals tasks for idle workers, whatever a task prefers. If a block comes again and
         again, the other worker is lost.
         """
-        if index in (0, self.stream.next):
+        if index in (0, self.next):
             return False
         self._refused[index] += 1
         return self._refused[index] <= _REFUSALS
@@ -155,7 +146,7 @@ def _unpack(whole: Block, number: int, size: int, run: str) -> _Unpacked:
     index = number - whole.number
     if reader.refuses(index):
         raise Reschedule
-    block = reader.stream.block(index)
+    block = reader.block(index)
     following = whole.following if block.is_last else None
     own = {"number": number, "following": following, "worker": get_worker().address}
     return _Unpacked(**{**vars(block), **own})
