@@ -106,14 +106,15 @@ class Blocks:
             compute_entries(self.client, [again], self.note, kept=kept)
 
     def _cut_exactly(self, table: Source) -> Source:
-        """Return a table whose blocks hold whole records; this reads every byte of it."""
+        """Return a table whose blocks hold whole records; this reads all that do not yet."""
         found: list[_Found] = []
 
         def note(entry: Entry) -> None:
             found.append(entry[_Found])
 
-        ledger = from_blocks(_look, table.blocks, meta=NO_ENTRIES, step="cut")
-        compute_entries(self.client, [ledger], note)
+        if ranges := [block for block in table.blocks if not block.exact]:
+            ledger = from_blocks(_look, ranges, meta=NO_ENTRIES, step="cut")
+            compute_entries(self.client, [ledger], note)
         return replace(table, blocks=tuple(self._decide(table, found)) or table.blocks[:1])
 
     def _decide(self, table: Source, found: Sequence[_Found]) -> Iterator[Block]:
@@ -148,13 +149,14 @@ def _parted(source: Source) -> tuple[Source, Source]:
 
 def _found(number: int, read: BlockRead) -> _Found:
     if read.undecided is None:
-        return _Found(number, Cut(read.start, read.start + read.bytes))
+        first = read.files[0]
+        return _Found(number, Cut(first.start, first.start + first.bytes))
     return _Found(number, read.undecided)
 
 
 def _look(block: Block) -> pd.DataFrame:
-    text, start, undecided = find_records(block)
-    cut = Cut(start, start + len(text)) if undecided is None else undecided
+    (first, *_), undecided = find_records(block)
+    cut = Cut(first.start, first.start + len(first.text)) if undecided is None else undecided
     return entry_with(_Found(block.number, cut))
 
 

@@ -94,10 +94,7 @@ def plan_parts(blocks: Sequence[Block]) -> PartNumbers:
     not known: it keeps a share of the numbers, and its first block waits for what is left of the
     file before it. Raises UsageError if the output cannot fit into one object.
     """
-    sizes = [
-        block.stop - block.start if block.file.is_plain else block.file.plain_size
-        for block in blocks
-    ]
+    sizes = [block.plain_size for block in blocks]
     total = sum(sizes)
     least = max(_PLANNED, -(-total // _MOST_PLANNED))
     if least > LARGEST_PART:

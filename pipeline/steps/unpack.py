@@ -1,8 +1,8 @@
 """Unpack files that can only be read from their front: compressed ones, or those to be recoded.
 
-A worker reads such a file once, and cuts it into blocks, one after the other. Each block stays in
-that worker's memory until it is joined, there or on another worker. A few blocks wait at a time,
-whatever the size of the file.
+A worker reads such a file, or several small ones, once, and cuts them into blocks, one after the
+other. Each block stays in that worker's memory until it is joined, there or on another worker. A
+few blocks wait at a time, whatever the size of the file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KIND, _OPEN_FILES = "reader", 64  # of one process
 
 
 class _Next(NamedTuple):
-    """The next block to unpack of a file, which is `whole`, and the worker that reads the file."""
+    """The next block to unpack of a `whole` one, and the worker that reads its files."""
 
     whole: Block
     number: int
@@ -43,9 +43,9 @@ class _Next(NamedTuple):
 class Unpacking:
     """Unpacks the files of a table, and runs their blocks through `steps` as they appear.
 
-    The source's blocks are whole files (see `ranges.cut_into_ranges`), `size` is that of the blocks
-    to cut them into. A block is freed as soon as its entry has come. Workers keep files open only
-    within the `with` block.
+    The source's blocks are of whole files (see `ranges.cut_into_ranges`), `size` is that of the
+    blocks to cut them into. A block is freed as soon as its entry has come. Workers keep files open
+    only within the `with` block.
     """
 
     def __init__(
@@ -136,10 +136,10 @@ class _Noted:
 
 
 class _Reader:
-    """The stream of blocks of a file in this process."""
+    """The stream of blocks of some files in this process."""
 
     def __init__(self, whole: Block, size: int) -> None:
-        self.stream = BlockStream(whole.file, size)
+        self.stream = BlockStream(whole, size)
         self._refused = Counter[int]()
 
     def close(self) -> None:

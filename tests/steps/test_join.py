@@ -114,7 +114,7 @@ def broadcast(
     kept: list[Future] = []
     compute_entries(client, [customers], kept=kept)
     count = sum(map(len, client.gather(kept)))
-    ledger.add(Entry(BlockRead("customers", "", records=count)))
+    ledger.add(Entry(BlockRead("customers", (), records=count)))
     lookup = build_lookup(client, kept, "nobody")
     nobody = Lookup.build(schema(customers), "nobody")
     join = Broadcast(lookup, nobody, Folder(str(scratch)), slices=2)
