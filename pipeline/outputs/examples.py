@@ -11,6 +11,7 @@ from shlex import quote
 from typing import TypeAlias
 
 from pipeline.columns.decimals import is_too_long, suggest_signs
+from pipeline.columns.keys import BLANKS
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger, Number
 from pipeline.outputs.run_totals import blocks_of, places_of
@@ -83,7 +84,9 @@ class Examples:
     def _out_of_range(self, source: Source) -> str:
         first = self._value(source, _RANGE_EXAMPLES)
         blocks = blocks_of(self.ledger, source)
-        values = [example.value.strip() for block in blocks for example in block.range_examples]
+        values = [
+            example.value.strip(BLANKS) for block in blocks for example in block.range_examples
+        ]
         years = sum(_YEAR.fullmatch(value) is not None for value in values)
         tried = f"{years:,} of {len(values):,} that were looked at"
         return f"{first}; {tried} look like years of birth, not ages" if years else first

@@ -29,9 +29,7 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
     "without zeros before them": lambda id: id.lstrip("0"),
     "in the same case": str.casefold,
     "without an apostrophe before them": lambda id: id.removeprefix("'"),
-    "without characters that do not show": lambda id: re.sub(
-        r"[\u00ad\u200b-\u200f\ufeff]", "", id
-    ),
+    "without characters that do not show": lambda id: _UNSEEN.sub("", id),
 }
 
 

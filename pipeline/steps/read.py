@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline.columns.arrow import NUMBER, to_number, to_text
 from pipeline.columns.decimals import parse_with_places
-from pipeline.columns.keys import key_hashes
+from pipeline.columns.keys import BLANKS, key_hashes
 from pipeline.columns.totals import exact_sum, pairing, total_of
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.parse import Parsed, parse, parse_texts
@@ -332,7 +332,7 @@ def _rows_of(mask: pa.Array) -> np.ndarray:
 
 def _first(ids: pa.Array) -> str | None:
     """Return the first id that is not missing; None if all are."""
-    return next((id for id in ids[:_FIRST_ROWS].to_pylist() if id and id.strip()), None)
+    return next((id for id in ids[:_FIRST_ROWS].to_pylist() if id and id.strip(BLANKS)), None)
 
 
 def _examples(values: pa.Array, rows: np.ndarray, parsed: Parsed) -> list[Example]:
