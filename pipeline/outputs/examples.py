@@ -114,27 +114,28 @@ class Examples:
         """Return the first purchase that is `unmatched`, or `without_id`."""
         parts = self.ledger.all(Paired)
         if kind == "unmatched":
-            found = {part.first_unmatched: part.unmatched_id for part in parts}
+            found = {part.first_unmatched: part.unmatched_ids for part in parts}
         else:
-            found = {part.first_without_id: None for part in parts}
+            found = {part.first_without_id: () for part in parts}
         orders = [order for order in found if order is not None]
         if not orders:
             return ""
         number, row = place_of(min(orders))
-        lead = f"{found[min(orders)]!r}, " if kind == "unmatched" else ""
+        lead = f"{found[min(orders)][0]!r}, " if kind == "unmatched" else ""
         for block_number, block, places in self._blocks(source):
             if block_number == number:
                 place, below = self.line_of(number, block, row)
                 file, line = places[place]
                 where = _where(file, line and line + below, lead=lead)
-                return where + (self._other_ids() if lead else "")
+                unmatched = [id for ids in found.values() for id in ids]
+                return where + (self._other_ids(unmatched) if lead else "")
         return ""
 
-    def _other_ids(self) -> str:
-        """Return an id that customers have, for comparison."""
+    def _other_ids(self, unmatched: Sequence[str]) -> str:
+        """Return an id that customers have, for comparison, and what keeps others from them."""
         for block in blocks_of(self.ledger, self.sources[0]):
             if block.first_id is not None:
-                tried = suggest_ids(*self.sources, self.columns)
+                tried = suggest_ids(self.sources[0], self.columns.id, unmatched)
                 return f"; customers have ids such as {block.first_id!r}{tried}"
         return "; no customer has an id"
 

@@ -42,7 +42,8 @@ NOTHING: Changes = {}
 def paired(**totals: Any) -> Paired:
     """Return the totals of a purchase that has its customer."""
     nothing = dict.fromkeys(("overlooked", "not_first", "unmatched", "without_id"), 0)
-    first = dict.fromkeys(("first_unmatched", "unmatched_id", "first_without_id"))
+    first: dict[str, Any] = dict.fromkeys(("first_unmatched", "first_without_id"))
+    first["unmatched_ids"] = ()
     return Paired(**{"records": 1, "pairs": 0, "groups": {}, **nothing, **first, **totals})
 
 

@@ -96,6 +96,22 @@ def test_what_keeps_ids_apart_is_said(tmp_path: Path, ids: str, hint: str | None
     assert ("that were tried" in said) == (hint is not None)
 
 
+def test_what_keeps_one_id_apart_is_said_wherever_it_is(tmp_path: Path) -> None:
+    """Neither it nor its customer is at the front of a file."""
+    customers = "".join(f"K{number},A,B,36\n" for number in range(50_000))
+    (tmp_path / "c.csv").write_text(f"customer_id,first_name,last_name,age\n{customers}")
+    (tmp_path / "p").mkdir()
+    for name, records in {"1": "K1,2\n" * 90_000, "2": "k49999,3\n"}.items():
+        (tmp_path / "p" / f"{name}.csv").write_text(f"customer_id,price\n{records}")
+
+    ended = run_command(
+        *(tmp_path, "--customers", "c.csv", "--purchases", "p", "--output-dir", "out")
+    )
+
+    assert "1 of 90,001 purchases has an id that no customer has (first: 'k49999', " in ended.stderr
+    assert "; 1 of 1 ids that were tried would match in the same case)" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("ages", "said"),
     [
