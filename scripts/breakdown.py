@@ -41,7 +41,7 @@ _COPIED = 1 << 28  # bytes
 
 # The parts of reading, timed from the inside: their time is not counted in their callers.
 _READING = [
-    (read, "parse", "find records and fields"),
+    (read, "parse_texts", "find records and fields"),
     (fields.Fields, "column", "take id and amount as text"),
     (fields.Fields, "lines", "take the rest of the line"),
     (fields.Fields, "text_total", "the total of all text"),

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.columns.arrow import NUMBER, TEXT, raw_text
+from pipeline.columns.keys import BLANKS
 from pipeline.kernels.numbers import (
     NO_NUMBER,
     UNDECIDED,
@@ -120,7 +121,7 @@ def _decide(text: pa.Array, dialect: Dialect, places: np.ndarray) -> tuple[np.nd
     rows = np.flatnonzero(places == UNDECIDED)
     words, most = [], 0
     for row, written in zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True):
-        plain = written.strip().replace(dialect.thousands, "").replace(dialect.decimal, ".")
+        plain = written.strip(BLANKS).replace(dialect.thousands, "").replace(dialect.decimal, ".")
         try:
             exact = Decimal(plain, _FITTING)
             number = exact.quantize(_LAST_PLACE, context=_FITTING).scaleb(NUMBER.scale, _FITTING)

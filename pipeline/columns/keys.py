@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 from pipeline.columns.arrow import raw_text
 from pipeline.kernels.ids import hash_ids, trim_ids
 
+# As `ids.blank_at` knows them.
+BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"
 # For hashes that must be the same in every process. Ids that have one hash with these seeds, or
 # with the secret ones of an index, have different ones in control totals.
 _SEEDS = np.array(
@@ -56,7 +58,7 @@ def key_hashes(ids: pa.Array) -> np.ndarray:
 
 def trimmed(ids: pa.Array) -> pa.Array:
     """Return ids without surrounding blanks; blank ids become null."""
-    ids = pc.utf8_trim_whitespace(ids)
+    ids = pc.utf8_trim(ids, BLANKS)
     return pc.if_else(pc.equal(pc.binary_length(ids), 0), None, ids) if _has_empty(ids) else ids
 
 

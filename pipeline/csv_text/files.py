@@ -7,18 +7,29 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream
 from pipeline.csv_text.formats import BEGINS, refuse_other_formats
 from pipeline.csv_text.names import printable
-from pipeline.csv_text.remote import RemoteFile, is_remote, read_range, shown_url, version_of_url
+from pipeline.csv_text.remote import (
+    AT_ONCE,
+    RemoteFile,
+    is_remote,
+    read_range,
+    shown_url,
+    version_of_url,
+)
 from pipeline.csv_text.versions import Version, ends_early, read_on
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.settings import Dialect
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 _CHUNK = 1 << 20
 _ENDS = 1 << 12
@@ -81,6 +92,14 @@ class _LocalFile(io.RawIOBase):
         super().close()
 
 
+class _StoredFile(io.BytesIO):
+    """A file whose bytes are here already, of that `version`."""
+
+    def __init__(self, stored: bytes, version: Version | None) -> None:
+        super().__init__(stored)
+        self.version = version
+
+
 def open_binary(path: str, version: Version | None = None) -> Any:
     """Open a local path or an fsspec URL for reading the bytes of a version, or of that of now.
 
@@ -114,6 +133,18 @@ def read_bytes(path: str, start: int, stop: int, version: Version | None = None)
     return data
 
 
+def at_once(function: Callable[[T], U], files: Sequence[T]) -> Iterator[U]:
+    """Yield what a function returns for each of some files, in order; it waits for many at once."""
+    if len(files) == 1:
+        yield function(files[0])
+        return
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield from pool.map(function, files)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
 def checksum_of_ends(path: str, size: int) -> int:
     """Return a checksum of the first and last few KiB of the first `size` bytes of a file."""
     begins = read_bytes(path, 0, min(_ENDS, size))
@@ -125,17 +156,24 @@ class TextFile:
 
     The encoding is the dialect's, or that of a byte order mark. Text that cannot be cut at the
     bytes of delimiters is converted to UTF-8. `is_plain`: the bytes are the file's own, so any part
-    of it can be read by itself. Raises UsageError if the file cannot be read or has another format,
-    StorageError if its file system fails, or if it could be read when its `version` was noted.
+    of it can be read by itself. `stored` are its bytes, if they are here already. Raises UsageError
+    if the file cannot be read or has another format, StorageError if its file system fails, or if
+    it could be read when its `version` was noted.
     """
 
     def __init__(
-        self, path: str, dialect: Dialect, ahead: int = _CHUNK, version: Version | None = None
+        self,
+        path: str,
+        dialect: Dialect,
+        ahead: int = _CHUNK,
+        version: Version | None = None,
+        stored: bytes | None = None,
     ) -> None:
         """Open a file and read `ahead` bytes of it at a time (see `open_binary`)."""
         self._path, self._is_known = path, version is not None
         with ExitStack() as opened, self._told():
-            self._raw = opened.enter_context(open_binary(path, version))
+            raw = open_binary(path, version) if stored is None else _StoredFile(stored, version)
+            self._raw = opened.enter_context(raw)
             self.version: Version = self._raw.version
             file = io.BufferedReader(self._raw, ahead)
             self._unpacked = self._unpack(opened.enter_context(file), ahead)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
 from shlex import quote
 from typing import Any, NamedTuple
 
-from pipeline.csv_text.files import TextFile, checksum_of_ends, cuts_at_bytes, shown
+from pipeline.csv_text.files import TextFile, at_once, checksum_of_ends, cuts_at_bytes, shown
 from pipeline.csv_text.marks import count_lines, next_record
 from pipeline.csv_text.parse import parse
 from pipeline.csv_text.remote import is_remote
@@ -41,8 +40,7 @@ def open_source(
     the file and the column.
     """
     table = _Table(name, required, dialect)
-    with ThreadPoolExecutor() as pool:
-        opened = list(pool.map(table.open, files))
+    opened = list(at_once(table.open, list(files)))
     with_text = [file for file in opened if file.columns]
     if not with_text:
         raise _empty(opened[0].name, dialect)

@@ -5,6 +5,7 @@ A record ends at LF, CR LF or CR outside quotes; `kernels.scan` has the rules.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,22 @@ class Marks(NamedTuple):
         signs = ord(dialect.delimiter or DELIMITERS[0]), quote, escape
         mark_bytes(data, tail, *signs, stops, lines, quotes, needs, counts)
         return cls(data, stops, lines, quotes, needs, counts, *signs)
+
+    @classmethod
+    def back_to_back(cls, several: Sequence[Marks]) -> tuple[Marks, np.ndarray]:
+        """Return those of several texts as of one, and where each begins in it (int64).
+
+        Each begins with a word of the bitmaps; there are zeros between.
+        """
+        words = [len(one.stops) for one in several]
+        starts = np.cumsum([0, *words])[:-1] * _WORD
+        text = np.zeros(sum(words) * _WORD, np.uint8)
+        for one, start in zip(several, starts.tolist(), strict=True):
+            text[start : start + len(one.text)] = one.text
+        _, *bitmaps, counts, _, _, _ = zip(*several, strict=True)
+        stops, lines, quotes, needs = map(np.concatenate, bitmaps)
+        signs = several[0][-3:]
+        return cls(text, stops, lines, quotes, needs, np.sum(counts, axis=0), *signs), starts
 
     @property
     def quote_used(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pipeline.csv_text.encodings import undecodable
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.marks import Marks
 from pipeline.csv_text.rejects import REPEATED, Rejects
+from pipeline.csv_text.sources import FileText
 from pipeline.errors import DataError
 from pipeline.kernels.marks import HIGH, LINE_ENDS, count_lines_before
 from pipeline.kernels.scan import FAULT_SIZE, scan_records
@@ -23,23 +25,44 @@ _LONGEST = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class Parsed:
-    """The records of a text: the fields of the good ones, and the others.
+    """The records of some texts: the fields of the good ones, and the others.
 
-    `lines` is the number of line ends in the text, quoted ones too.
+    `lines` are the numbers of line ends in the texts, quoted ones too.
     """
 
     fields: Fields
     rejected: Rejects
-    lines: int
+    lines: tuple[int, ...]
     _marks: Marks
     _edges: np.ndarray
+    _starts: np.ndarray
 
-    def lines_of(self, rows: Sequence[int]) -> list[int]:
-        """Return the lines of some rows of `fields`, ascending, counted from 0."""
+    def lines_of(self, rows: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the text and the line of some rows of `fields`, ascending, counted from 0."""
         places = self._edges[np.array(rows, np.int64) * (len(self.fields.columns) + 1)]
         found = np.empty(len(rows), np.int64)
         count_lines_before(self._marks.lines, places.astype(np.int64), found)
-        return found.tolist()
+        texts = np.searchsorted(self._starts, places, side="right") - 1
+        found -= np.cumsum([0, *self.lines])[texts]
+        return list(zip(texts.tolist(), found.tolist(), strict=True))
+
+
+class _Scanned(NamedTuple):
+    """A text (see `Marks`), the edges of its good records, and its faults (`scan.scan_records`)."""
+
+    marks: Marks
+    edges: np.ndarray
+    faults: np.ndarray
+
+    @classmethod
+    def back_to_back(cls, several: Sequence[_Scanned]) -> tuple[_Scanned, np.ndarray]:
+        """Return several texts as one, and where each begins in it (see `Marks.back_to_back`)."""
+        marks, starts = Marks.back_to_back([one.marks for one in several])
+        edges, faults = [], []
+        for one, start in zip(several, starts.tolist(), strict=True):
+            edges.append(one.edges + np.int32(start))
+            faults.append(one.faults + np.array([start, 0, 0, 0, 0]))
+        return cls(marks, np.concatenate(edges), np.concatenate(faults)), starts
 
 
 def parse(
@@ -55,13 +78,53 @@ def parse(
 
     Raises DataError if it is longer than 2 GiB, which no block is, unless one line of it is.
     """
+    scanned = _scan(text, columns, encoding, dialect, header)
+    return _parsed(scanned, np.zeros(1, np.int64), (scanned,), columns, encoding, dialect)
+
+
+def parse_texts(texts: Sequence[FileText]) -> Parsed:
+    """Return the records of texts of files that are alike, each read by itself (see `parse`)."""
+    file = texts[0].file
+    how = file.columns, file.encoding, file.dialect
+    scanned = [_scan(one.text, *how, one.file.header) for one in texts]
+    whole, starts = scanned[0], np.zeros(1, np.int64)
+    if len(texts) > 1:
+        whole, starts = _Scanned.back_to_back(scanned)
+    return _parsed(whole, starts, scanned, *how)
+
+
+def _parsed(
+    whole: _Scanned,
+    starts: np.ndarray,
+    texts: Sequence[_Scanned],
+    columns: tuple[str, ...],
+    encoding: str,
+    dialect: Dialect,
+) -> Parsed:
+    edges = whole.edges.ravel()
+    return Parsed(
+        Fields(columns, whole.marks, edges, len(whole.edges), encoding, dialect.null),
+        Rejects(
+            *(whole.marks.text, whole.faults, len(columns), encoding, dialect.max_record_size),
+            starts,
+        ),
+        tuple(int(text.marks.counts[LINE_ENDS]) for text in texts),
+        whole.marks,
+        edges,
+        starts,
+    )
+
+
+def _scan(
+    text: bytes, columns: tuple[str, ...], encoding: str, dialect: Dialect, header: bytes
+) -> _Scanned:
     if len(text) > _LONGEST:
         raise DataError(
             f"a line has {len(text):,} bytes, or nearly, more than can be read; is it CSV?"
         )
-    marks = Marks.of(text, dialect)
+    marks, width = Marks.of(text, dialect), len(columns) + 1
     most = int(marks.counts[LINE_ENDS]) + 1
-    edges = np.empty(most * (len(columns) + 1), np.int32)
+    edges = np.empty(most * width, np.int32)
     faults = np.empty(most * FAULT_SIZE + 1, np.int64)
     rows = scan_records(
         *(marks.text, marks.stops, marks.lines, marks.quotes, marks.delimiter, marks.quote_used),
@@ -69,26 +132,19 @@ def parse(
         undecodable(marks.text, encoding) if marks.counts[HIGH] else _NOTHING,
         *(edges, faults),
     )
+    good = edges.reshape(-1, width)[:rows]
     bad = faults[1 : 1 + int(faults[0]) * FAULT_SIZE].copy()  # not all that there was room for
-    repeats = _rows_of(header, marks.text, edges, rows, len(columns) + 1) if header else _NOTHING
+    bad = bad.reshape(-1, FAULT_SIZE)
+    repeats = _rows_of(header, marks.text, good) if header else _NOTHING
     if len(repeats):
-        bad = _with_repeats(bad, edges.reshape(-1, len(columns) + 1)[repeats], marks)
-        edges = np.delete(edges.reshape(-1, len(columns) + 1), repeats, axis=0).ravel()
-        rows -= len(repeats)
-    return Parsed(
-        Fields(columns, marks, edges, rows, encoding, dialect.null),
-        Rejects(marks.text, bad, len(columns), encoding, dialect.max_record_size),
-        int(marks.counts[LINE_ENDS]),
-        marks,
-        edges,
-    )
+        bad = _with_repeats(bad, good[repeats], marks)
+        good = np.delete(good, repeats, axis=0)
+    return _Scanned(marks, good, bad)
 
 
-def _rows_of(
-    record: bytes, text: np.ndarray, edges: np.ndarray, rows: int, width: int
-) -> np.ndarray:
+def _rows_of(record: bytes, text: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Return the rows of the records that are this one, also behind a byte order mark (int64)."""
-    starts, ends = edges[: rows * width : width], edges[width - 1 : rows * width : width]
+    starts, ends = edges[:, 0], edges[:, -1]
     sizes = ends - starts
     found = []
     for wanted in (record, BOM_UTF8 + record):
@@ -108,5 +164,5 @@ def _with_repeats(faults: np.ndarray, repeats: np.ndarray, marks: Marks) -> np.n
     count_lines_before(marks.lines, starts, lines)
     more = np.zeros((len(starts), FAULT_SIZE), np.int64)
     more[:, :4] = np.stack([starts, repeats[:, -1] - starts, lines, lines * 0 + REPEATED], axis=1)
-    found = np.concatenate([faults.reshape(-1, FAULT_SIZE), more])
-    return found[np.argsort(found[:, 0])].ravel()
+    found = np.concatenate([faults, more])
+    return found[np.argsort(found[:, 0])]

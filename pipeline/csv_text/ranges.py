@@ -9,17 +9,18 @@ range is cut again from that end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.csv_text.files import read_bytes
+from pipeline.csv_text.files import at_once, read_bytes
 from pipeline.csv_text.marks import first_ends, next_record
-from pipeline.csv_text.sources import Block, Source, SourceFile, UnpackedBlock
+from pipeline.csv_text.sources import Block, FileText, Source, SourceFile, UnpackedBlock
 from pipeline.errors import DataError
 
 _AHEAD = 1 << 12  # bytes read past a range, for the end of its last record
+_MOST_FILES = 256  # of one block: to open one takes time, too
 # Numbers of blocks: of a table, and for one file whose number of blocks is unknown.
 _NUMBERS, _KEPT = 1 << 32, 1 << 20
 
@@ -35,47 +36,66 @@ class Cut(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The text of a block's records, which begins at byte `start` of the file.
+    """The text of a block's records, file by file; of one at least.
 
     If the range alone does not determine it, the text is empty, and `undecided` holds the possible
     cuts, at most two.
     """
 
-    text: bytes
-    start: int
+    texts: tuple[FileText, ...]
     undecided: tuple[Cut, ...] | None = None
 
 
 def cut_into_ranges(source: Source, size: int) -> Source:
     """Return a table with blocks of `size` bytes, which may begin and end within a record.
 
-    A file that can only be read from its front is one block. It keeps numbers for all the blocks
-    that it may become.
+    Small files share a block. Files that can only be read from their fronts are one block, which
+    keeps numbers for all the blocks that they may become.
     """
     blocks: list[Block] = []
     number = 0
     kept = min(_KEPT, _NUMBERS // len(source.files))
-    for file in source.files:
-        if not file.is_plain:
-            blocks.append(Block(file, file.start, file.size, number, following=number + kept))
-            number += kept
-            continue
-        for start, stop in pairwise([*range(file.start, file.size, size), file.size]):
-            blocks.append(Block(file, start, stop, number, exact=False))
-            number += 1
+    for file, *more in _together(source.files, size):
+        following = None if file.is_plain else number + kept
+        bounds = [file.start, file.size]
+        if file.is_plain:
+            bounds = [*range(file.start, file.size, size), file.size]
+        for start, stop in pairwise(bounds):
+            is_whole = len(bounds) == 2
+            blocks.append(Block(file, start, stop, number, is_whole, following, tuple(more)))
+            number = blocks[-1].next_number
     if not blocks:  # headers only: a table without records still has one partition
         first = source.files[0]
-        blocks = [Block(first, first.start, first.start, 0, exact=False)]
+        blocks = [Block(first, first.start, first.start, 0)]
     return replace(source, blocks=tuple(blocks))
+
+
+def _together(files: Iterable[SourceFile], size: int) -> Iterator[list[SourceFile]]:
+    """Yield the files that share a block of `size` bytes: small neighbours that are alike."""
+    some: list[SourceFile] = []
+    left = 0
+    for file in files:
+        if file.is_plain and file.start == file.size:  # no records
+            continue
+        left -= file.plain_size
+        if some and (left < 0 or len(some) == _MOST_FILES or not file.is_like(some[0])):
+            yield some
+            some = []
+        if not some:
+            left = size - file.plain_size
+        some.append(file)
+    if some:
+        yield some
 
 
 def find_records(block: Block) -> Found:
     """Read the records that begin in a block; read every byte once."""
     if isinstance(block, UnpackedBlock):
-        return Found(block.text, block.start)
+        return Found(block.texts)
     file, start, stop = block.file, block.start, block.stop
     if block.exact or start >= stop:
-        return Found(read_bytes(file.path, start, stop, file.version), start)
+        parts = (file, start, stop), *((other, other.start, other.size) for other in block.more)
+        return Found(tuple(at_once(_read_part, parts)))
     first = start == file.start
     # Include the byte before, which may be a line end, and those that may escape it.
     before = 0 if first else min(start - file.start, 3 if file.dialect.escape else 1)
@@ -85,11 +105,16 @@ def find_records(block: Block) -> Found:
     if text.is_plain(start, stop) and _is_outside_quotes(block):
         begin = text.first_line(start, stop)
         if begin is None:
-            return Found(b"", stop)
+            return Found((FileText(file, stop, b""),))
         return text.between(_cut(block, begin, text, text.last_line(begin, stop)))
     begins = text.first_ends(start - 1, start + file.dialect.max_record_size)
     cuts = [_cut(block, begin, text) for begin in begins if begin and begin < stop]
-    return Found(b"", stop, tuple(cuts))
+    return Found((FileText(file, stop, b""),), tuple(cuts))
+
+
+def _read_part(part: tuple[SourceFile, int, int]) -> FileText:
+    file, start, stop = part
+    return FileText(file, start, read_bytes(file.path, start, stop, file.version))
 
 
 def _is_outside_quotes(block: Block) -> bool:
@@ -119,11 +144,14 @@ def decide(
 ) -> Iterator[Block]:
     """Yield the blocks of a table with their exact bytes, except blocks without a record.
 
-    `found` maps each block's number to its cut, or to the possible cuts. `again` is `cut_again` of
-    a block and a byte. Raises DataError if two blocks do not meet.
+    `found` maps the number of each block that is not exact to its cut, or to the possible cuts.
+    `again` is `cut_again` of a block and a byte. Raises DataError if two blocks do not meet.
     """
     file, place = None, 0
     for block in source.blocks:
+        if block.exact:
+            yield block
+            continue
         if block.file is not file:
             file, place = block.file, block.file.start
         cut = found[block.number]
@@ -167,7 +195,7 @@ class _Text:
 
     def between(self, cut: Cut) -> Found:
         first, last = (place - self._start for place in cut)
-        return Found(self._bytes[first:last], cut.start)
+        return Found((FileText(self._file, cut.start, self._bytes[first:last]),))
 
     def is_plain(self, start: int, stop: int) -> bool:
         """Tell whether each line end from `start - 1` to `stop` is one, if they are not quoted."""

@@ -14,7 +14,6 @@ from pipeline.kernels.gather import ROOM, gather_ranges
 from pipeline.kernels.marks import NONE
 from pipeline.kernels.scan import (
     AFTER_QUOTE,
-    FAULT_SIZE,
     NUL,
     TOO_FEW,
     TOO_LONG,
@@ -31,13 +30,15 @@ SCHEMA = pa.schema(
         **dict.fromkeys(("line", "offset", "length"), pa.int64()),
         **dict.fromkeys(("reason", "detail"), TEXT),
         "raw": pa.large_binary(),
+        "file": pa.int64(),
     }
 )
 
 
 class Reject(NamedTuple):
-    """A record that could not be read; `line` and `offset` count from 0 at the block's start.
+    """A record that could not be read.
 
+    `line` and `offset` count from 0 in its block's text of that `file`.
     `length` is that of the record in bytes, without its line end; `raw`, too, has no line end, and
     not more bytes than the largest record may have.
     """
@@ -48,16 +49,26 @@ class Reject(NamedTuple):
     reason: str
     detail: str
     raw: bytes
+    file: int = 0
 
 
 class Rejects(Sequence[Reject]):
-    """The rejected records of a text."""
+    """The rejected records of some texts."""
 
     def __init__(
-        self, text: np.ndarray, faults: np.ndarray, columns: int, encoding: str, max_size: int
+        self,
+        text: np.ndarray,
+        faults: np.ndarray,
+        columns: int,
+        encoding: str,
+        max_size: int,
+        starts: np.ndarray,
     ) -> None:
-        """Take a text (uint8) and what `scan.scan_records` has found wrong in it (int64)."""
-        self._text, self._faults = text, faults.reshape(-1, FAULT_SIZE)
+        """Take texts, back to back (uint8), what is wrong in them (int64), and where each begins.
+
+        Of each fault there are the numbers of `scan.scan_records`; its line is that of its text.
+        """
+        self._text, self._faults, self._starts = text, faults, starts
         self._columns, self._encoding, self._max_size = columns, encoding, max_size
 
     def __len__(self) -> int:
@@ -73,7 +84,7 @@ class Rejects(Sequence[Reject]):
         if isinstance(index, int):
             (one,) = rejects_of(self[index : index + 1 or None].table())
             return one
-        how = self._columns, self._encoding, self._max_size
+        how = self._columns, self._encoding, self._max_size, self._starts
         return Rejects(self._text, self._faults[index], *how)
 
     def __iter__(self) -> Iterator[Reject]:
@@ -94,11 +105,11 @@ class Rejects(Sequence[Reject]):
         """Return them as an Arrow table (see `SCHEMA`)."""
         offset, length, line, reason, detail = self._faults.T
         parts = [reason == code for code in range(REPEATED + 1)]
-        texts = pa.array(self._reasons(), TEXT).take(pa.array(reason))
-        return pa.table(
-            [line, offset, length, texts, self._details(parts, offset, detail), self._raw()],
-            schema=SCHEMA,
-        )
+        reasons = pa.array(self._reasons(), TEXT).take(pa.array(reason))
+        details = self._details(parts, offset, detail)
+        file = np.searchsorted(self._starts, offset, side="right") - 1
+        places = line, offset - self._starts[file], length
+        return pa.table([*places, reasons, details, self._raw(), file], schema=SCHEMA)
 
     def _reasons(self) -> list[str]:
         names = {

@@ -29,6 +29,7 @@ CONNECT, ANSWER = 10, 60  # seconds until a server that does not respond counts 
 _REPLACED = errno.EEXIST, errno.ESTALE  # as `remote_errors` says it
 _NO_RANGES = "the server sends no ranges of a file, so workers cannot share it; download it first"
 _AHEAD = 8 << 20  # bytes of a stream that are read at once
+AT_ONCE = 32  # requests of one process
 
 
 def is_remote(path: str) -> bool:
@@ -70,10 +71,13 @@ def file_system(path: str) -> tuple[Any, str]:
 
 
 def _limits(path: str) -> dict[str, Any]:
-    """Return how long a file system waits; it tries each request once, and `again` repeats it."""
+    """Return how long a file system waits, and for how many requests at once.
+
+    It tries each once, and `again` repeats it.
+    """
     if path.startswith("s3://"):
-        times = {"connect_timeout": CONNECT, "read_timeout": ANSWER}
-        return {"config_kwargs": {**times, "retries": {"total_max_attempts": 1}}}
+        how = {"connect_timeout": CONNECT, "read_timeout": ANSWER, "max_pool_connections": AT_ONCE}
+        return {"config_kwargs": {**how, "retries": {"total_max_attempts": 1}}}
     if is_web(path):
         from aiohttp import ClientTimeout
 

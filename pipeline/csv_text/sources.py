@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.csv_text.names import list_names
 from pipeline.csv_text.versions import Version
 from pipeline.settings import Dialect
 
 _EXPANDS = 4  # a guess: compressed CSV is often a quarter of the text
+_ALIKE = "is_plain", "columns", "encoding", "dialect"
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,24 @@ class SourceFile:
         """The expected size in bytes, once unpacked."""
         return self.size * (1 if self.is_plain else _EXPANDS)
 
+    def is_like(self, other: SourceFile) -> bool:
+        """Tell whether the records of two files can be read as those of one."""
+        return all(getattr(self, name) == getattr(other, name) for name in _ALIKE)
+
+
+class FileText(NamedTuple):
+    """Text of whole records, which begins at byte `start` of a file, unpacked if it is packed."""
+
+    file: SourceFile
+    start: int
+    text: bytes
+
 
 @dataclass(frozen=True)
 class Block:
     """Bytes `start` to `stop` of a file: whole records if `exact`, else just a range of bytes.
 
+    `more` are small files behind it, like it, all of whose records belong to the block, too.
     `number` increases in input order. The next block of the table has the number `following`, or
     the next one if that is None.
     """
@@ -59,6 +73,12 @@ class Block:
     number: int
     exact: bool = True
     following: int | None = None
+    more: tuple[SourceFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """The files that it has records of."""
+        return self.file, *self.more
 
     @property
     def next_number(self) -> int:
@@ -67,29 +87,38 @@ class Block:
 
     @property
     def stored(self) -> int:
-        """How many bytes of the file, as stored, it stands for."""
-        return self.stop - self.start
+        """How many bytes of its files, as stored, it stands for."""
+        return self.stop - self.start + sum(file.size - file.start for file in self.more)
+
+    @property
+    def plain_size(self) -> int:
+        """The expected size of its text in bytes."""
+        if self.file.is_plain:
+            return self.stored
+        return sum(file.plain_size for file in self.files)
 
 
 @dataclass(frozen=True)
 class UnpackedBlock(Block):
-    """A block with its `text`: whole records of a file that can only be read from its front.
+    """A block with its `texts`: of files that can only be read from their fronts.
 
-    `start` and `stop` are places in the plain bytes. `consumed` bytes of the file, as stored, were
-    read for it.
+    `start` is where the first of them begins, `stop` where the last one ends. `consumed` bytes of
+    the files, as stored, were read for it. `unpacked` is the size, once unpacked, of those that
+    end in it.
     """
 
-    text: bytes = b""
+    texts: tuple[FileText, ...] = ()
     consumed: int = 0
+    unpacked: int = 0
     is_last: bool = False
 
     @property
     def stored(self) -> int:
-        """How many bytes of the file, as stored, it stands for."""
+        """How many bytes of its files, as stored, it stands for."""
         return self.consumed
 
     def __sizeof__(self) -> int:
-        return sys.getsizeof(self.text)
+        return sum(sys.getsizeof(one.text) for one in self.texts)
 
 
 @dataclass(frozen=True)

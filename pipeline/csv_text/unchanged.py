@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from pipeline.csv_text.files import checksum_of_ends, read_bytes, version_of
+from pipeline.csv_text.files import at_once, checksum_of_ends, read_bytes, version_of
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.csv_text.versions import changed
 from pipeline.errors import InputChangedError
@@ -34,8 +33,7 @@ class Inputs:
 
     def compare(self) -> list[int]:
         """Return by how many bytes each file has grown; raise InputChangedError (see `check`)."""
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(_growth, self._files))
+        return list(at_once(_growth, self._files))
 
 
 @contextmanager

@@ -1,26 +1,30 @@
-"""Cuts a file that can only be read from its front into blocks of whole records."""
+"""Cuts files that can only be read from their fronts into blocks of whole records."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import repeat
 from threading import Lock
 
-from pipeline.csv_text.files import TextFile
+from pipeline.csv_text.files import TextFile, at_once, read_bytes
 from pipeline.csv_text.marks import next_record
-from pipeline.csv_text.sources import SourceFile, UnpackedBlock
+from pipeline.csv_text.remote import is_remote
+from pipeline.csv_text.sources import Block, FileText, SourceFile, UnpackedBlock
 
 _AHEAD = 1 << 12  # bytes read past a block, for the end of its last record
 
 
 class BlockStream:
-    """The blocks of one file, read in order; `size` is that of a block in plain bytes.
+    """The blocks of the files of a `whole` block, in order; `size` is that of one in plain bytes.
 
-    A block holds the records that begin within the next `size` bytes. So a file always has the
-    same blocks, wherever it is read from.
+    A block holds the records that begin within the next `size` bytes. So files always have the
+    same blocks, wherever they are read from.
     """
 
-    def __init__(self, file: SourceFile, size: int) -> None:
-        self._file, self._size = file, size
+    def __init__(self, whole: Block, size: int) -> None:
+        self._files, self._size = whole.files, size
         self._text: TextFile | None = None
+        self._fetched: Iterator[bytes | None]
         self._lock = Lock()
         self._is_ended = False
         self._rewind()
@@ -31,9 +35,9 @@ class BlockStream:
         return self._next
 
     def block(self, index: int) -> UnpackedBlock:
-        """Return a block, numbered by its index; unpack the file anew if that is behind.
+        """Return a block, numbered by its index; unpack the files anew if that is behind.
 
-        After the last block come empty ones. Raises UsageError if the file cannot be read,
+        After the last block come empty ones. Raises UsageError if a file cannot be read,
         StorageError if its file system fails.
         """
         try:
@@ -67,8 +71,16 @@ class BlockStream:
                 raise
 
     def _rewind(self) -> None:
+        self._next = 0
+        # Of several files in a store, each is asked for before the one before it has come.
+        self._fetched = at_once(_fetch, self._files) if len(self._files) > 1 else repeat(None)
+        self._begin(0)
+
+    def _begin(self, file: int) -> None:
+        """Go to the front of a file, by its place among them."""
         self._close()
-        self._next, self._place, self._stored, self._left = 0, self._file.start, 0, b""
+        self._at, self._file = file, self._files[file]
+        self._place, self._stored, self._left = self._file.start, 0, b""
         self._at_end = False
 
     def _close(self) -> None:
@@ -77,32 +89,49 @@ class BlockStream:
             self._text = None
 
     def _read_next(self) -> UnpackedBlock:
-        text = self._read_on(self._left, self._size + _AHEAD)
-        ahead, dialect = _AHEAD, self._file.dialect
-        while (
-            found := next_record(text, min(self._size, len(text)), self._at_end, dialect)
-        ) is None:
-            # Not far past the end of a long record.
-            ahead = min(4 * ahead, max(_AHEAD, len(text) // 4))
-            text = self._read_on(text, len(text) + ahead)
-        start, stored = self._place, self._stored
-        self._left, self._place = text[found:], start + found
-        is_last = self._at_end and not self._left
-        if self._text is not None:
-            self._stored = self._text.position
-        if is_last:
-            self._close()
+        texts: list[FileText] = []
+        room, consumed, unpacked, is_last = self._size, 0, 0, False
+        while room > 0 and not is_last:
+            stored = self._stored
+            texts.append(self._read_text(room))
+            room -= len(texts[-1].text)
+            consumed += self._stored - stored
+            if self._at_end and not self._left:
+                unpacked += self._place
+                is_last = self._at + 1 == len(self._files)
+                if is_last:
+                    self._close()
+                else:
+                    self._begin(self._at + 1)
+            else:
+                break
+        last = texts[-1]
         block = UnpackedBlock(
-            self._file,
-            start,
-            self._place,
+            texts[0].file,
+            texts[0].start,
+            last.start + len(last.text),
             self._next,
-            text=text[:found],
-            consumed=self._stored - stored,
+            texts=tuple(texts),
+            consumed=consumed,
+            unpacked=unpacked,
             is_last=is_last,
         )
         self._next += 1
         return block
+
+    def _read_text(self, size: int) -> FileText:
+        """Return the records of the current file that begin within the next `size` bytes."""
+        text = self._read_on(self._left, size + _AHEAD)
+        ahead, dialect = _AHEAD, self._file.dialect
+        while (found := next_record(text, min(size, len(text)), self._at_end, dialect)) is None:
+            # Not far past the end of a long record.
+            ahead = min(4 * ahead, max(_AHEAD, len(text) // 4))
+            text = self._read_on(text, len(text) + ahead)
+        start = self._place
+        self._left, self._place = text[found:], start + found
+        if self._text is not None:
+            self._stored = self._text.position
+        return FileText(self._file, start, text[:found])
 
     def _read_on(self, text: bytes, size: int) -> bytes:
         """Return `text` with what follows it, `size` bytes in all, fewer only at the end."""
@@ -110,13 +139,18 @@ class BlockStream:
             return text
         if self._text is None:
             file = self._file
-            self._text = TextFile(file.path, file.dialect, version=file.version)
+            stored = next(self._fetched) if is_remote(file.path) else None
+            self._text = TextFile(file.path, file.dialect, version=file.version, stored=stored)
             self._text.read(file.start)
         more = self._text.read(size - len(text))
         self._at_end = len(text) + len(more) < size
         return text + more
 
 
-def nth_block(file: SourceFile, index: int, size: int) -> UnpackedBlock:
-    """Return the block of a file with this index, from 0 (see `BlockStream`)."""
-    return BlockStream(file, size).block(index)
+def _fetch(file: SourceFile) -> bytes:
+    return read_bytes(file.path, 0, file.size, file.version)
+
+
+def nth_block(whole: Block, index: int, size: int) -> UnpackedBlock:
+    """Return the block of some files with this index, from 0 (see `BlockStream`)."""
+    return BlockStream(whole, size).block(index)

@@ -35,7 +35,7 @@ KIND = U(0xFFFF << 48)
 def blank_at(text: Any, at: Any, stop: Any) -> Any:
     """Return the bytes of the blank that begins at `at`, and ends before `stop`; 0 if none does.
 
-    Blanks are those of `str.isspace`.
+    Blanks are those of `str.isspace`, U+200B and U+FEFF, which do not show.
     """
     first = text[at]
     if first < 0x80:
@@ -47,11 +47,13 @@ def blank_at(text: Any, at: Any, stop: Any) -> Any:
         if first == 0xE1 and second == 0x9A and third == 0x80:
             return 3
         if first == 0xE2 and second == 0x80:
-            is_blank = 0x80 <= third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF
+            is_blank = 0x80 <= third <= 0x8B or third == 0xA8 or third == 0xA9 or third == 0xAF
             return 3 if is_blank else 0
         if first == 0xE2 and second == 0x81 and third == 0x9F:
             return 3
         if first == 0xE3 and second == 0x80 and third == 0x80:
+            return 3
+        if first == 0xEF and second == 0xBB and third == 0xBF:
             return 3
     return 0
 

@@ -11,23 +11,25 @@ from shlex import quote
 from typing import TypeAlias
 
 from pipeline.columns.decimals import is_too_long, suggest_signs
+from pipeline.columns.keys import BLANKS
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger, Number
-from pipeline.outputs.run_totals import blocks_of, by_file
+from pipeline.outputs.run_totals import blocks_of, places_of
 from pipeline.outputs.trials import suggest_dialect, suggest_ids
 from pipeline.settings import Columns
 from pipeline.steps.join import Paired
 from pipeline.steps.read import BlockRead, Example, place_of
 
-# Tells the line of a purchase, from 0 at its block's start: the block's number, what was read of
-# it, and the purchase's row there.
-LineOf: TypeAlias = Callable[[int, BlockRead, int], int]
+# Tells which file of its block a purchase is in, and its line there, from 0: the block's number,
+# what was read of it, and the purchase's row there.
+LineOf: TypeAlias = Callable[[int, BlockRead, int], tuple[int, int]]
 
 _YEAR = re.compile(r"(18|19|20)\d\d")
 SUCH_AS = "such as: "  # begins a case that may not be the first
 _MISSING = {"null", r"\n", "na", "n/a", "nan", "none", "nil", "#n/a"}  # as exports write it
 _SHOWN = 80  # characters of a bad record
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
+_Place: TypeAlias = tuple[SourceFile, int | None]
 _EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
 _TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 behind it"
 
@@ -56,10 +58,11 @@ class Examples:
         return f" ({found})" if found else ""
 
     def _rejected(self, source: Source) -> str:
-        for file, line, _, block in self._blocks(source):
+        for _, block, places in self._blocks(source):
             if block.rejected:
                 reject = block.rejected[0]
-                offset = block.start + reject.offset
+                file, line = places[reject.file]
+                offset = block.files[reject.file].start + reject.offset
                 where = _where(file, line and line + reject.line, f"byte {offset:,}")
                 detail = f" ({reject.detail})" if reject.detail else ""
                 raw = reject.raw[: 4 * _SHOWN].decode(file.encoding, "backslashreplace")
@@ -70,9 +73,10 @@ class Examples:
         return ""
 
     def _value(self, source: Source, examples: _Examples) -> str:
-        for file, line, _, block in self._blocks(source):
+        for _, block, places in self._blocks(source):
             if found := examples(block):
                 first = found[0]
+                file, line = places[first.file]
                 where = _where(file, line and line + first.line, lead=f"{first.value!r}, ")
                 return where + (_TOO_LONG if is_too_long(first.value, file.dialect) else "")
         return ""
@@ -80,7 +84,9 @@ class Examples:
     def _out_of_range(self, source: Source) -> str:
         first = self._value(source, _RANGE_EXAMPLES)
         blocks = blocks_of(self.ledger, source)
-        values = [example.value.strip() for block in blocks for example in block.range_examples]
+        values = [
+            example.value.strip(BLANKS) for block in blocks for example in block.range_examples
+        ]
         years = sum(_YEAR.fullmatch(value) is not None for value in values)
         tried = f"{years:,} of {len(values):,} that were looked at"
         return f"{first}; {tried} look like years of birth, not ages" if years else first
@@ -108,31 +114,33 @@ class Examples:
         """Return the first purchase that is `unmatched`, or `without_id`."""
         parts = self.ledger.all(Paired)
         if kind == "unmatched":
-            found = {part.first_unmatched: part.unmatched_id for part in parts}
+            found = {part.first_unmatched: part.unmatched_ids for part in parts}
         else:
-            found = {part.first_without_id: None for part in parts}
+            found = {part.first_without_id: () for part in parts}
         orders = [order for order in found if order is not None]
         if not orders:
             return ""
         number, row = place_of(min(orders))
-        lead = f"{found[min(orders)]!r}, " if kind == "unmatched" else ""
-        for file, line, block_number, block in self._blocks(source):
+        lead = f"{found[min(orders)][0]!r}, " if kind == "unmatched" else ""
+        for block_number, block, places in self._blocks(source):
             if block_number == number:
-                if line is not None:
-                    line += self.line_of(number, block, row)
-                return _where(file, line, lead=lead) + (self._other_ids() if lead else "")
+                place, below = self.line_of(number, block, row)
+                file, line = places[place]
+                where = _where(file, line and line + below, lead=lead)
+                unmatched = [id for ids in found.values() for id in ids]
+                return where + (self._other_ids(unmatched) if lead else "")
         return ""
 
-    def _other_ids(self) -> str:
-        """Return an id that customers have, for comparison."""
+    def _other_ids(self, unmatched: Sequence[str]) -> str:
+        """Return an id that customers have, for comparison, and what keeps others from them."""
         for block in blocks_of(self.ledger, self.sources[0]):
             if block.first_id is not None:
-                tried = suggest_ids(*self.sources, self.columns)
+                tried = suggest_ids(self.sources[0], self.columns.id, unmatched)
                 return f"; customers have ids such as {block.first_id!r}{tried}"
         return "; no customer has an id"
 
-    def _blocks(self, source: Source) -> Iterator[tuple[SourceFile, int | None, int, BlockRead]]:
-        """Yield the blocks that have records: file, first line, number and what was read.
+    def _blocks(self, source: Source) -> Iterator[tuple[int, BlockRead, list[_Place]]]:
+        """Yield the blocks that have records: number, what was read, each file and its first line.
 
         The line is None if it is unknown: lines are counted from the front of the file, so no block
         before may be missing.
@@ -143,12 +151,14 @@ class Examples:
             for entry in self.ledger.having(BlockRead)
             if entry[BlockRead].table == source.name and entry[BlockRead].bytes
         ]
-        numbers = [entry[Number].block for entry in entries]
-        blocks = by_file(source, [entry[BlockRead] for entry in entries])
-        for number, (file, line, block) in zip(numbers, blocks, strict=True):
-            is_known = block.start == ends[file.path]
-            ends[file.path] = block.start + block.bytes if is_known else -1
-            yield file, line if is_known else None, number, block
+        blocks = [entry[BlockRead] for entry in entries]
+        for entry, block, places in zip(entries, blocks, places_of(source, blocks), strict=True):
+            known: list[_Place] = []
+            for one, (file, line) in zip(block.files, places, strict=True):
+                is_known = one.start == ends[one.path]
+                ends[one.path] = one.start + one.bytes if is_known else -1
+                known.append((file, line if is_known else None))
+            yield entry[Number].block, block, known
 
 
 def _where(file: SourceFile, line: int | None, otherwise: str = "", lead: str = "") -> str:

@@ -19,7 +19,7 @@ from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, Ledger, Number, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.places import Place
-from pipeline.outputs.run_totals import by_file
+from pipeline.outputs.run_totals import places_of
 from pipeline.steps.read import BlockRead, kept_rejects
 
 
@@ -63,19 +63,22 @@ def write_rejected(
             file.write(_lines([pa.array([name], TEXT) for name in Rejected._fields], escape))
             for block in blocks:
                 if block.has_more:
-                    file.write(rejects.get(block.lines))
+                    file.write(rejects.get(block.name))
                 else:
                     few = table_of(block.read.rejected)
                     file.write(_lines(block.columns(few), escape))
 
 
 class _Block(NamedTuple):
-    """The rejects of a block: its number, file, first line there, and what was read."""
+    """The rejects of a block: its number, and what was read.
+
+    Of each of its files, there are the name and the first line.
+    """
 
     number: int
-    file: str
+    files: tuple[str, ...]
+    lines: tuple[int, ...]
     encoding: str
-    line: int
     read: BlockRead
 
     @property
@@ -84,18 +87,19 @@ class _Block(NamedTuple):
         return self.read.rejects > len(self.read.rejected)
 
     @property
-    def lines(self) -> str:
-        """The name under which a worker writes its lines."""
+    def name(self) -> str:
+        """The name under which a worker writes its lines of text."""
         return f"{self.read.table}-{self.number}.csv"
 
     def columns(self, rejected: pa.Table) -> list[pa.Array]:
         """Return the columns of its rows (see `Rejected`), of those rejected records."""
-        line, offset, length, reason, detail, raw = (
+        line, offset, length, reason, detail, raw, file = (
             column.combine_chunks() for column in rejected.columns
         )
-        numbers = (pc.add(line, self.line), pc.add(offset, self.read.start), length)
+        lines, starts = pa.array(self.lines), pa.array([one.start for one in self.read.files])
+        numbers = pc.add(line, lines.take(file)), pc.add(offset, starts.take(file)), length
         return [
-            pa.repeat(pa.scalar(self.file, TEXT), len(rejected)),
+            pa.array(self.files, TEXT).take(file),
             *(pc.cast(number, TEXT) for number in numbers),
             *(reason, detail, self._shown(raw)),
         ]
@@ -114,15 +118,17 @@ class _Block(NamedTuple):
 def _blocks(ledger: Ledger, source: Source) -> Iterator[_Block]:
     """Yield the blocks of a table that have rejects, in input order."""
     entries = [entry for entry in ledger.having(BlockRead) if entry[BlockRead].table == source.name]
-    places = by_file(source, [entry[BlockRead] for entry in entries])
-    for entry, (file, line, read) in zip(entries, places, strict=True):
+    blocks = [entry[BlockRead] for entry in entries]
+    for entry, read, places in zip(entries, blocks, places_of(source, blocks), strict=True):
         if read.rejects:
-            yield _Block(entry[Number].block, file.name, file.encoding, line, read)
+            files, lines = zip(*places, strict=True)
+            names = tuple(file.name for file in files)
+            yield _Block(entry[Number].block, names, lines, files[0].encoding, read)
 
 
 def _write_lines(block: _Block, rejects: Place, escape: bool) -> pd.DataFrame:
     kept = kept_rejects(rejects, block.read.table, block.number)
-    rejects.put(block.lines, _lines(block.columns(kept), escape))
+    rejects.put(block.name, _lines(block.columns(kept), escape))
     return entry_with()
 
 

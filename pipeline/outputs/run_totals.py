@@ -108,12 +108,12 @@ def _located(
     source: Source, blocks: Sequence[BlockRead], examples: Sequence[Sequence[Example]]
 ) -> list[dict[str, Any]]:
     """Return the first examples of all blocks, each with its file and line."""
-    places = zip(by_file(source, blocks), examples, strict=True)
-    return [
-        {"file": file.name, "line": line + example.line, "value": example.value}
-        for (file, line, _), some in places
-        for example in some
-    ][:MAX_EXAMPLES]
+    found: list[dict[str, Any]] = []
+    for places, some in zip(places_of(source, blocks), examples, strict=True):
+        for example in some:
+            file, line = places[example.file]
+            found.append({"file": file.name, "line": line + example.line, "value": example.value})
+    return found[:MAX_EXAMPLES]
 
 
 def blocks_of(ledger: Ledger, source: Source) -> list[BlockRead]:
@@ -125,17 +125,18 @@ def parted(source: Source, blocks: Sequence[BlockRead]) -> tuple[list[BlockRead]
     """Return the blocks of plain files, and those of files to unpack."""
     plain = {file.path for file in source.files if file.is_plain}
     return (
-        [block for block in blocks if block.path in plain],
-        [block for block in blocks if block.path not in plain],
+        [block for block in blocks if block.files[0].path in plain],
+        [block for block in blocks if block.files[0].path not in plain],
     )
 
 
-def by_file(
+def places_of(
     source: Source, blocks: Sequence[BlockRead]
-) -> Iterator[tuple[SourceFile, int, BlockRead]]:
-    """Yield each block's file, its first line in that file (from 1), and the block."""
+) -> Iterator[list[tuple[SourceFile, int]]]:
+    """Yield, of each block, its files, and the first line in each (from 1)."""
     files = {file.path: file for file in source.files}
     next_line = {file.path: 1 + file.header_lines for file in source.files}
     for block in blocks:
-        yield files[block.path], next_line[block.path], block
-        next_line[block.path] += block.lines
+        yield [(files[one.path], next_line[one.path]) for one in block.files]
+        for one in block.files:
+            next_line[one.path] += one.lines

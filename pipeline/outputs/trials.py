@@ -10,8 +10,10 @@ from dataclasses import replace
 from shlex import quote
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.columns.arrow import TEXT
 from pipeline.columns.keys import trimmed
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.files import TextFile
@@ -19,18 +21,17 @@ from pipeline.csv_text.parse import Parsed, parse
 from pipeline.csv_text.rejects import Reject, Rejects
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.errors import PipelineError
-from pipeline.settings import Columns
 
 _SAMPLE = 1 << 18  # bytes of a file
-_UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\ufeff]")
+_SAMPLE_OF_IDS, _OPENING = 1 << 22, 1 << 16  # bytes of customers; what it costs to open a file
 # What may differ in the ids of two tables, and ids without it.
-_DIFFERENCES: dict[str, Callable[[str], str]] = {
-    "without '.0' at their ends": lambda id: re.sub(r"\.0+$", "", id),
-    "without zeros before them": lambda id: id.lstrip("0"),
-    "in the same case": str.casefold,
-    "without an apostrophe before them": lambda id: id.removeprefix("'"),
-    "without characters that do not show": lambda id: re.sub(
-        r"[\u00ad\u200b-\u200f\ufeff]", "", id
+_DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
+    "without '.0' at their ends": lambda ids: pc.replace_substring_regex(ids, r"\.0+$", ""),
+    "without zeros before them": lambda ids: pc.utf8_ltrim(ids, "0"),
+    "in the same case": pc.utf8_lower,
+    "without an apostrophe before them": lambda ids: pc.replace_substring_regex(ids, "^'", ""),
+    "without characters that do not show": lambda ids: pc.replace_substring_regex(
+        ids, "[\u00ad\u200b-\u200f\ufeff]", ""
     ),
 }
 
@@ -67,19 +68,19 @@ def suggest_dialect(
     return f"; {tried} can be read with {best}" if most else ""
 
 
-def suggest_ids(customers: Source, purchases: Source, columns: Columns) -> str:
+def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str:
     """Return what keeps most of some unmatched ids from those of customers; "" if nothing does."""
-    known = _ids(customers.files[0], columns.id)
-    bought = _ids(purchases.files[0], columns.id_of_purchases)
-    unmatched = bought - known
+    known = trimmed(_values(customers, column)).drop_null()
+    ids = trimmed(pa.array(unmatched, TEXT)).unique()
     counts = {}
     for what, without in _DIFFERENCES.items():
-        plain = {without(id) for id in known} - {""}
-        counts[what] = sum(without(id) in plain for id in unmatched)
+        plain = without(known)
+        plain = plain.filter(pc.not_equal(plain, ""))
+        counts[what] = pc.is_in(without(ids), plain).to_pylist().count(True)
     best = max(counts, key=lambda what: counts[what])
     if not counts[best]:
         return ""
-    return f"; {counts[best]:,} of {len(unmatched):,} ids that were tried would match {best}"
+    return f"; {counts[best]:,} of {len(ids):,} ids that were tried would match {best}"
 
 
 def _ways(table: str, file: SourceFile, none_left: bool) -> Iterator[_Way]:
@@ -118,9 +119,16 @@ def _is_usable(fields: Fields, way: SourceFile, file: SourceFile) -> bool:
     )
 
 
-def _ids(file: SourceFile, column: str) -> set[str]:
-    ids = trimmed(_parsed(_sample(file), file).fields.column(column))
-    return set(ids.drop_null().to_pylist())
+def _values(source: Source, column: str) -> pa.Array:
+    """Return the first values of a table's column, as many as are read in no time."""
+    found, left = [], _SAMPLE_OF_IDS
+    for file in source.files:
+        text = _sample(file, left)
+        found.append(_parsed(text, file).fields.column(column))
+        left -= max(len(text), _OPENING)
+        if left <= 0:
+            break
+    return pa.concat_arrays(found)
 
 
 def _parsed(text: bytes, file: SourceFile) -> Parsed:
@@ -131,12 +139,12 @@ def _places(rejected: Rejects) -> set[int]:
     return set(rejected.table()["offset"].to_pylist())
 
 
-def _sample(file: SourceFile) -> bytes:
-    """Return the first records of a file, as many as are read in no time; none if that fails."""
+def _sample(file: SourceFile, size: int = _SAMPLE) -> bytes:
+    """Return the first records of a file, up to a size in bytes; none if they cannot be read."""
     try:
         with TextFile(file.path, file.dialect, version=file.version) as opened:
             opened.read(file.start)
-            text = opened.read(_SAMPLE)
+            text = opened.read(size)
     except PipelineError:
         return b""
-    return text if len(text) < _SAMPLE else text[: max(text.rfind(b"\n"), text.rfind(b"\r")) + 1]
+    return text if len(text) < size else text[: max(text.rfind(b"\n"), text.rfind(b"\r")) + 1]

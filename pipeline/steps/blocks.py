@@ -22,7 +22,7 @@ from pipeline.csv_text.sources import Block, Source
 from pipeline.engine.compute import compute_answer, compute_entries, ledger_of
 from pipeline.engine.ledger import NO_ENTRIES, Entry, Number, entry_with
 from pipeline.engine.partitions import from_blocks, schema
-from pipeline.steps.read import BlockRead
+from pipeline.steps.read import BlockRead, FileRead
 from pipeline.steps.unpack import Unpacking
 
 Read: TypeAlias = Callable[[Source], dd.DataFrame]
@@ -100,10 +100,11 @@ class Blocks:
             compute_entries(self.client, [again], self.note, kept=kept)
 
     def _cut_exactly(self, table: Source) -> Source:
-        """Return a table whose blocks hold whole records; this reads every byte of it."""
+        """Return a table whose blocks hold whole records; this reads all that do not yet."""
         cuts: _Cuts = {}
-        ledger = from_blocks(_look, table.blocks, table.name, meta=NO_ENTRIES, step="cut")
-        compute_entries(self.client, [ledger], partial(_note_cut, cuts))
+        if ranges := [block for block in table.blocks if not block.exact]:
+            ledger = from_blocks(_look, ranges, table.name, meta=NO_ENTRIES, step="cut")
+            compute_entries(self.client, [ledger], partial(_note_cut, cuts))
         return replace(table, blocks=tuple(self._decide(table, cuts)) or table.blocks[:1])
 
     def _decide(self, table: Source, cuts: _Cuts) -> Iterator[Block]:
@@ -131,12 +132,15 @@ def _parted(source: Source) -> tuple[Source, Source]:
 
 def _note_cut(cuts: _Cuts, entry: Entry) -> None:
     if read := entry.get(BlockRead):
-        cut = Cut(read.start, read.start + read.bytes) if read.undecided is None else read.undecided
+        start = read.files[0].start
+        cut = Cut(start, start + read.bytes) if read.undecided is None else read.undecided
         cuts[entry[Number].block] = cut
 
 
 def _look(block: Block, table: str) -> pd.DataFrame:
     """Return the entry that reading a block would have, with no more than where its records are."""
-    text, start, undecided = find_records(block)
-    read = BlockRead(table, block.file.path, start, len(text), undecided=undecided)
-    return entry_with(Number(block.number, block.next_number), read)
+    texts, undecided = find_records(block)
+    files = tuple(FileRead(one.file.path, one.start, len(one.text)) for one in texts)
+    return entry_with(
+        Number(block.number, block.next_number), BlockRead(table, files, undecided=undecided)
+    )

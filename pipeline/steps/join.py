@@ -40,7 +40,7 @@ from pipeline.engine.partitions import from_blocks, on_partitions, schema
 from pipeline.engine.places import Place
 from pipeline.steps.lookup import Lookup
 from pipeline.steps.matched import Marks, find_matched, in_slice, put_marks
-from pipeline.steps.read import ID, ORDER, PARSED, REST, BlockRead, is_undecided
+from pipeline.steps.read import ID, MAX_EXAMPLES, ORDER, PARSED, REST, BlockRead, is_undecided
 from pipeline.steps.render import CUSTOMER, CustomerTotals, totals_of
 from pipeline.steps.transform import AGE_GROUP
 
@@ -65,7 +65,7 @@ class Paired:
     `totals.pairing`); `groups` what each age group spends, by the lookup's own groups. Purchases
     are `overlooked` if their customer is known, and `not_first` if their customer has the id of an
     earlier one. They are `unmatched` if no customer has their id, and `without_id`; the `order` of
-    the first of each is `first_unmatched` and `first_without_id`, and its id `unmatched_id`.
+    the first of each is `first_unmatched` and `first_without_id`; `unmatched_ids` are some ids.
     """
 
     records: int
@@ -76,7 +76,7 @@ class Paired:
     unmatched: int
     without_id: int
     first_unmatched: int | None
-    unmatched_id: str | None
+    unmatched_ids: tuple[str, ...]
     first_without_id: int | None
 
 
@@ -283,7 +283,7 @@ def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.Data
         unmatched=len(unmatched),
         without_id=len(without_id),
         first_unmatched=_first_order(purchases, unmatched),
-        unmatched_id=purchases[ID].iloc[unmatched[0]] if len(unmatched) else None,
+        unmatched_ids=tuple(purchases[ID].iloc[unmatched[:MAX_EXAMPLES]]),
         first_without_id=_first_order(purchases, without_id),
     )
     return with_totals(combined, totals, _customer_text(rows, lookup), before=purchases)

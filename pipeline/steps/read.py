@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 
 from pipeline.columns.arrow import NUMBER, to_number, to_text
 from pipeline.columns.decimals import parse_with_places
-from pipeline.columns.keys import key_hashes
+from pipeline.columns.keys import BLANKS, key_hashes
 from pipeline.columns.totals import exact_sum, pairing, total_of
 from pipeline.csv_text.fields import Fields
-from pipeline.csv_text.parse import Parsed, parse
+from pipeline.csv_text.parse import Parsed, parse, parse_texts
 from pipeline.csv_text.ranges import Cut, find_records
 from pipeline.csv_text.rejects import SCHEMA, Reject, Rejects
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
@@ -48,20 +48,32 @@ REJECTS = "rejects"  # the place, within that of a run's temporary data, where w
 
 
 class Example(NamedTuple):
-    """An unusable value, and its line, counted from 0 at the start of the block."""
+    """An unusable value and its line, counted from 0 in the block's text of that `file`."""
 
     line: int
     value: str
+    file: int = 0
+
+
+class FileRead(NamedTuple):
+    """Text of a block: from byte `start` of the file at `path` on.
+
+    It has so many `bytes` and, quoted ones included, line ends, `lines`.
+    """
+
+    path: str
+    start: int = 0
+    bytes: int = 0
+    lines: int = 0
 
 
 @dataclass(frozen=True)
 class BlockRead:
     """What reading a block counts; of a block whose boundaries are unknown, nothing but those.
 
-    `path` and `start` are its place, `bytes` and `lines` its size, and `stored` how many bytes of
-    the file as it is it took; `unpacked` is the size of an unpacked file, with its last block,
-    else 0. `undecided` holds the possible cuts if its boundaries are unknown (see
-    `ranges.find_records`), else None.
+    `files` say where its text is, one for each; `stored` is how many bytes of the files as they
+    are it took, `unpacked` the size, once unpacked, of those to unpack that end in it. `undecided`
+    holds the possible cuts if its boundaries are unknown (see `ranges.find_records`), else None.
 
     Of the numeric column, `missing`, `unusable` (no numbers, with up to 20 `examples`) and
     `out_of_range` (with `range_examples`) count values; `usable_examples` are some others, if any
@@ -73,10 +85,7 @@ class BlockRead:
     """
 
     table: str
-    path: str
-    start: int = 0
-    bytes: int = 0
-    lines: int = 0
+    files: tuple[FileRead, ...]
     stored: int = 0
     unpacked: int = 0
     undecided: tuple[Cut, ...] | None = None
@@ -95,6 +104,11 @@ class BlockRead:
     range_examples: Sequence[Example] = ()
     rejects: int = 0
     rejected: Sequence[Reject] = ()
+
+    @property
+    def bytes(self) -> int:
+        """The size of its text."""
+        return sum(file.bytes for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -247,12 +261,11 @@ def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted)
 
     Totals: `BlockRead`, and the block's `Number`.
     """
-    file = block.file
-    text, start, undecided = find_records(block)
-    parsed = parse(text, file.columns, file.encoding, file.dialect, file.header)
+    texts, undecided = find_records(block)
+    parsed = parse_texts(texts)
     fields = parsed.fields
     values = fields.column(wanted.number.name)
-    numbers, places, beyond = wanted.number.parse(values, file.dialect)
+    numbers, places, beyond = wanted.number.parse(values, block.file.dialect)
     unusable = _rows_of(pc.and_(numbers.is_null(), values.is_valid()))
     unusable = np.setdiff1d(unusable, beyond, assume_unique=True) if len(beyond) else unusable
     ids = fields.column(wanted.id)
@@ -260,12 +273,12 @@ def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted)
     records = _records(fields, names, wanted, numbers, keys, block.number)
     read = BlockRead(
         table=table,
-        path=file.path,
-        start=start,
-        bytes=len(text),
-        lines=parsed.lines,
+        files=tuple(
+            FileRead(one.file.path, one.start, len(one.text), lines)
+            for one, lines in zip(texts, parsed.lines, strict=True)
+        ),
         stored=block.stored if undecided is None else 0,  # it is read again
-        unpacked=block.stop if isinstance(block, UnpackedBlock) and block.is_last else 0,
+        unpacked=block.unpacked if isinstance(block, UnpackedBlock) else 0,
         undecided=undecided,
         records=len(numbers),
         first_id=_first(ids),
@@ -319,14 +332,16 @@ def _rows_of(mask: pa.Array) -> np.ndarray:
 
 def _first(ids: pa.Array) -> str | None:
     """Return the first id that is not missing; None if all are."""
-    return next((id for id in ids[:_FIRST_ROWS].to_pylist() if id and id.strip()), None)
+    return next((id for id in ids[:_FIRST_ROWS].to_pylist() if id and id.strip(BLANKS)), None)
 
 
 def _examples(values: pa.Array, rows: np.ndarray, parsed: Parsed) -> list[Example]:
     """Return the values in the first of some ascending rows, with their lines."""
     chosen = rows[:MAX_EXAMPLES].tolist()
-    lines = parsed.lines_of(chosen)
-    return [Example(line, values[row].as_py()) for row, line in zip(chosen, lines, strict=True)]
+    return [
+        Example(line, values[row].as_py(), file)
+        for row, (file, line) in zip(chosen, parsed.lines_of(chosen), strict=True)
+    ]
 
 
 def _some(values: pa.Array, numbers: pa.Array) -> list[str]:

@@ -52,7 +52,7 @@ def find_hot(
     some = tuple(
         block
         if block.file.is_plain
-        else submit(client, nth_block, block.file, 0, block_size, name="sample")
+        else submit(client, nth_block, block, 0, block_size, name="sample")
         for block in blocks
     )
     counted = on_partitions(

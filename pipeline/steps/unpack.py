@@ -1,8 +1,8 @@
 """Unpack files that can only be read from their front: compressed ones, or those to be recoded.
 
-A worker reads such a file once, and cuts it into blocks, one after the other. Each block stays in
-that worker's memory until it is joined, there or on another worker. A few blocks wait at a time,
-whatever the size of the file.
+A worker reads such a file, or several small ones, once, and cuts them into blocks, one after the
+other. Each block stays in that worker's memory until it is joined, there or on another worker. A
+few blocks wait at a time, whatever the size of the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REFUSALS = 10
 
 
 class _Next(NamedTuple):
-    """The next block to unpack of a file, which is `whole`, and the worker that reads the file."""
+    """The next block to unpack of a `whole` one, and the worker that reads its files."""
 
     whole: Block
     number: int
@@ -40,8 +40,8 @@ class _Next(NamedTuple):
 class Unpacking:
     """Unpacks the files of a table, and runs their blocks through `steps` as they appear.
 
-    The source's blocks are whole files (see `ranges.cut_into_ranges`), `size` is that of the blocks
-    to cut them into. A block is freed as soon as its entry has come.
+    The source's blocks are of whole files (see `ranges.cut_into_ranges`), `size` is that of the
+    blocks to cut them into. A block is freed as soon as its entry has come.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ class _Noted:
 
 
 class _Reader(BlockStream):
-    """The blocks of a file, as this process reads it."""
+    """The blocks of some files, as this process reads them."""
 
     def __init__(self, whole: Block, size: int) -> None:
-        super().__init__(whole.file, size)
+        super().__init__(whole, size)
         self._refused = Counter[int]()
 
     def refuses(self, index: int) -> bool:

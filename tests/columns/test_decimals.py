@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.frames import text
+from support.oracle import BLANKS
 
 from pipeline.columns.arrow import NUMBER
 from pipeline.columns.decimals import parse_numbers
@@ -29,13 +30,13 @@ TEXTS = st.one_of(
 
 def number(value: str | None) -> Decimal | None:
     """Return the number that a text is by the rules of `pipeline.decimals`, in plain Python."""
-    if value is None or not NUMBER_LIKE.fullmatch(value.strip()):
+    if value is None or not NUMBER_LIKE.fullmatch(value.strip(BLANKS)):
         return None
-    if not re.search(r"[1-9]", value.strip().lower().partition("e")[0]):
+    if not re.search(r"[1-9]", value.strip(BLANKS).lower().partition("e")[0]):
         return Decimal(0)
-    if abs(Decimal(value.strip()).adjusted()) > 100:  # too long to write out
+    if abs(Decimal(value.strip(BLANKS)).adjusted()) > 100:  # too long to write out
         return None
-    exact = Decimal(value.strip())
+    exact = Decimal(value.strip(BLANKS))
     last_place = Fraction(exact) * 10**18
     return exact if last_place.denominator == 1 and abs(last_place) < 10**38 else None
 
@@ -45,6 +46,7 @@ def number(value: str | None) -> Decimal | None:
 @example(["0e400", "7"])
 @example(["4E20", "400000000000000000000", "4000000000000000000.212345423714627888472"])
 @example(["1" + "0" * 45 + "e-40"])
+@example(["\ufeff1.5", "-2\u200b", "\u200b 3e2\ufeff", "1\u200b5"])
 def test_a_text_is_the_number_that_python_reads_whatever_stands_beside_it(
     values: list[str | None],
 ) -> None:

@@ -115,7 +115,7 @@ def test_without_quotes_nothing_is_undecided_and_nothing_is_read_twice(
     found = [find_records(block) for block in source.blocks]
 
     assert all(one.undecided is None for one in found)
-    assert b"".join(one.text for one in found) == b"1,2\n" * 20_000
+    assert b"".join(one.texts[0].text for one in found) == b"1,2\n" * 20_000
     assert sum(read) <= 80_000 + len(source.blocks) * (ranges._AHEAD + 1)
 
 

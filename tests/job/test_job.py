@@ -46,6 +46,7 @@ TEXT = st.one_of(
 IDS = st.one_of(
     st.integers(1, 9).map(str),
     st.sampled_from([None, "007", "7", " 7", "7 ", "07", "-7", "+7", "7.0", " ", "a,b", "é"]),
+    st.sampled_from(["\ufeff7", "7\u200b", "\ufeff", "7\u200b7"]),
     st.sampled_from(["99999999999999999999", "3f2b8c1e-7d4a-4f6e-9b1a-5c2d8e7f6a90"]),
 )
 AGES = st.one_of(
@@ -57,7 +58,22 @@ AGES = st.one_of(
 AMOUNTS = st.one_of(
     st.integers(-500, 100_000).map(str),
     st.decimals(-1000, 1000, places=2).map(str),
-    st.sampled_from([None, "19.90", "-3", "1e3", "abc", "0x10", " 5 ", "+.5", "5.", "1,5", "nan"]),
+    st.sampled_from(
+        [
+            None,
+            "19.90",
+            "-3",
+            "1e3",
+            "abc",
+            "0x10",
+            " 5 ",
+            "\u200b5\ufeff",
+            "+.5",
+            "5.",
+            "1,5",
+            "nan",
+        ]
+    ),
     st.sampled_from(["12345678901234567890", "99999999999999999999.999999999999999999", "1e20"]),
 )
 

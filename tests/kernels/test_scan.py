@@ -43,7 +43,7 @@ def check(text: bytes, max_size: int, width: int = 2) -> None:
     good = [one for one in found if one.fields and len(one.fields) == width and not one.fault]
     rows = [tuple(field.decode("latin-1") or None for field in one.fields) for one in good]
     assert list(zip(*map(column_of(parsed), columns), strict=True)) == rows
-    assert parsed.lines_of(range(len(rows))) == [one.line for one in good]
+    assert parsed.lines_of(range(len(rows))) == [(0, one.line) for one in good]
     bad = [(one.offset, one.length, one.line, one.reason) for one in parsed.rejected]
     assert bad == [
         (one.start, len(text[one.start : one.stop].rstrip(b"\r\n")), one.line, fault)

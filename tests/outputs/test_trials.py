@@ -83,7 +83,7 @@ def test_nothing_is_suggested_that_would_not_work(tmp_path: Path, purchases: str
         ("7 01001", "2 of 2 ids that were tried would match without zeros before them"),
         ("c-1", "1 of 1 ids that were tried would match in the same case"),
         ("'1001", "1 of 1 ids that were tried would match without an apostrophe before them"),
-        ("1001\u200b", "1 of 1 ids that were tried would match without characters that do not"),
+        ("10\u200b01", "1 of 1 ids that were tried would match without characters that do not"),
         ("5 6", None),
     ],
 )
@@ -94,6 +94,22 @@ def test_what_keeps_ids_apart_is_said(tmp_path: Path, ids: str, hint: str | None
     assert "an id that no customer has" in said
     assert (f"; {hint}" if hint else "") in said
     assert ("that were tried" in said) == (hint is not None)
+
+
+def test_what_keeps_one_id_apart_is_said_wherever_it_is(tmp_path: Path) -> None:
+    """Neither it nor its customer is at the front of a file."""
+    customers = "".join(f"K{number},A,B,36\n" for number in range(50_000))
+    (tmp_path / "c.csv").write_text(f"customer_id,first_name,last_name,age\n{customers}")
+    (tmp_path / "p").mkdir()
+    for name, records in {"1": "K1,2\n" * 90_000, "2": "k49999,3\n"}.items():
+        (tmp_path / "p" / f"{name}.csv").write_text(f"customer_id,price\n{records}")
+
+    ended = run_command(
+        *(tmp_path, "--customers", "c.csv", "--purchases", "p", "--output-dir", "out")
+    )
+
+    assert "1 of 90,001 purchases has an id that no customer has (first: 'k49999', " in ended.stderr
+    assert "; 1 of 1 ids that were tried would match in the same case)" in ended.stderr
 
 
 @pytest.mark.parametrize(

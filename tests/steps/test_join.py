@@ -19,6 +19,7 @@ from distributed import Client, Future
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.frames import in_blocks, read_purchases, rendered_customers
+from support.oracle import BLANKS
 from support.scale import scaled
 
 from pipeline.columns.arrow import NUMBER_DTYPE, TEXT, TEXT_DTYPE
@@ -114,7 +115,7 @@ def broadcast(
     kept: list[Future] = []
     compute_entries(client, [customers], kept=kept)
     count = sum(map(len, client.gather(kept)))
-    ledger.add(Entry(BlockRead("customers", "", records=count)))
+    ledger.add(Entry(BlockRead("customers", (), records=count)))
     lookup = build_lookup(client, kept, "nobody")
     nobody = Lookup.build(schema(customers), "nobody")
     join = Broadcast(lookup, [], nobody, Folder(str(scratch)), slices=2)
@@ -155,12 +156,12 @@ def by_hand(
     """Join with a dict: the purchases in order, then the customers without purchases in order."""
     first: dict[str, int] = {}
     for row, customer_id in enumerate(customers):
-        if customer_id and customer_id.strip():
-            first.setdefault(customer_id.strip(), row)
+        if customer_id and customer_id.strip(BLANKS):
+            first.setdefault(customer_id.strip(BLANKS), row)
     rows: list[Row] = []
     seen = set()
     for number, customer_id in enumerate(purchases):
-        found = first.get((customer_id or "").strip())
+        found = first.get((customer_id or "").strip(BLANKS))
         seen.add(found)
         customer = ("nobody", "Unknown") if found is None else (f"c{found}", "Young")
         rows.append((customer_id, *customer, f"p{number}"))
@@ -365,7 +366,7 @@ def test_all_joins_agree_with_a_dict(
 ) -> None:
     rows, matched = by_hand(purchases, customers)
     # A hot id has a purchase.
-    bought = {id.strip() for id in purchases if id and id.strip() and id in hot}
+    bought = {id.strip(BLANKS) for id in purchases if id and id.strip(BLANKS) and id in hot}
     found = tuple(sorted(bought))
 
     by_broadcast = joined(client, purchases, customers, "broadcast", partitions)

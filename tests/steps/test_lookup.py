@@ -14,6 +14,7 @@ from dask.sizeof import sizeof
 from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import rendered_customers, text
+from support.oracle import BLANKS
 
 from pipeline.columns.arrow import bounds, text_bytes
 from pipeline.columns.keys import key_hashes
@@ -24,6 +25,7 @@ from pipeline.steps.lookup import Lookup
 ODD = [
     *("7", "007", " 7", "7 ", "-7", "+7", "7.0", "0", "00", "-0", "0x7", "7e0", "\uff17", "\u0667"),
     *("", " ", "  ", "\t", "\u00a0", "\u2003", "\u3000", "\u00a07", "7\u3000", "\x1f7", "7\n"),
+    *("\ufeff7", "7\u200b", "7\u200b7", "\ufeff"),
     *("999999999999999999", "1000000000000000000", "9223372036854775807", "9223372036854775808"),
     *("12345678901234567890", "3f2b8c1e-7d4a-4f6e-9b1a-5c2d8e7f6a90", "A-1", "a-1", "É", "E\u0301"),
     *("None", "nan", "<NA>", "null", "\u200b", "\ufeff7", "a b", "a  b"),
@@ -51,9 +53,9 @@ def rows_by_dict(ids: Sequence[str | None], wanted: Sequence[str | None]) -> lis
     """Return for each wanted id the row of its first customer, or the number of customers."""
     first: dict[str, int] = {}
     for row, customer_id in enumerate(ids):
-        if customer_id and customer_id.strip():
-            first.setdefault(customer_id.strip(), row)
-    return [first.get((customer_id or "").strip(), len(ids)) for customer_id in wanted]
+        if customer_id and customer_id.strip(BLANKS):
+            first.setdefault(customer_id.strip(BLANKS), row)
+    return [first.get((customer_id or "").strip(BLANKS), len(ids)) for customer_id in wanted]
 
 
 @given(COLUMNS, COLUMNS)
@@ -159,17 +161,17 @@ def test_a_lookup_that_was_pickled_within_other_bytes_is_the_same() -> None:
 def test_the_hashes_tell_how_many_ids_are_those_of_customers(
     ids: Sequence[str | None], others: Sequence[str | None]
 ) -> None:
-    keys = [(one or "").strip() for one in others]
+    keys = [(one or "").strip(BLANKS) for one in others]
 
     found = make(ids).count_known(key_hashes(text(*others)))
 
-    known = {(one or "").strip() for one in ids} - {""}
+    known = {(one or "").strip(BLANKS) for one in ids} - {""}
     assert found == sum(key in known for key in keys)
 
 
 @given(COLUMNS)
 def test_a_row_that_is_not_the_first_of_its_id_is_known(ids: Sequence[str | None]) -> None:
-    keys = [(one or "").strip() for one in ids]
+    keys = [(one or "").strip(BLANKS) for one in ids]
 
     found = [totals(make(ids), np.array([row])).not_first for row in range(len(ids) + 1)]
 

@@ -63,7 +63,7 @@ def test_every_record_keeps_its_texts_its_amount_and_its_group(
     assert (joined.records, joined.unmatched) == (len(purchases), len(unmatched))
     assert joined.without_id == len(without_id)
     assert joined.first_unmatched == next(iter(unmatched["order"]), None)
-    assert joined.unmatched_id == next(iter(unmatched["customer_id"]), None)
+    assert joined.unmatched_ids == tuple(unmatched["customer_id"])[:20]
     assert joined.first_without_id == next(iter(without_id["order"]), None)
     assert joined.pairs == pairing(np.arange(len(purchases)), key_hashes(text(*purchases)))
     assert (joined.overlooked, joined.not_first) == (0, 0)

@@ -18,9 +18,10 @@ def cut(source: Source, block_size: int) -> Source:
     plain = replace(ranges, blocks=tuple(b for b in ranges.blocks if b.file.is_plain))
     found: dict[int, Cut | tuple[Cut, ...]] = {}
     for block in plain.blocks:
-        text, start, undecided = find_records(block)
-        assert undecided is None or not text
-        found[block.number] = Cut(start, start + len(text)) if undecided is None else undecided
+        (first, *_), undecided = find_records(block)
+        assert undecided is None or not first.text
+        stop = first.start + len(first.text)
+        found[block.number] = Cut(first.start, stop) if undecided is None else undecided
 
     def again(block: Block, start: int) -> Cut:
         return cut_again(block, start)
@@ -37,8 +38,8 @@ def cut(source: Source, block_size: int) -> Source:
 
 
 def unpacked(whole: Block, block_size: int) -> list[UnpackedBlock]:
-    """Return all blocks of a file that can only be read from its front."""
-    stream = BlockStream(whole.file, block_size)
+    """Return all blocks of files that can only be read from their fronts."""
+    stream = BlockStream(whole, block_size)
     blocks = [stream.block(0)]
     while not blocks[-1].is_last:
         blocks.append(stream.block(len(blocks)))
@@ -49,6 +50,7 @@ def exactly(source: Source, block_size: int) -> list[Block]:
     """Return the exact blocks of a table."""
     blocks = []
     for block in cut(source, block_size).blocks:
-        text, start, _ = find_records(block)
-        blocks.append(replace(block, start=start, stop=start + len(text), exact=True))
+        first = find_records(block).texts[0]
+        stop = first.start + len(first.text)
+        blocks.append(replace(block, start=first.start, stop=stop, exact=True))
     return blocks

@@ -154,7 +154,7 @@ def check_cuts(body: bytes, found: list[Span], dialect: Dialect) -> None:
             assert stop in starts, "cut within a record"
             if (start, stop) not in known:
                 parsed = parse(body[start:stop], ("a", "b"), "latin-1", dialect)
-                known[start, stop] = list(parsed.rejected), parsed.lines
+                known[start, stop] = list(parsed.rejected), parsed.lines[0]
             rejected, lines = known[start, stop]
             faults += [
                 (one.offset + start, one.length, one.line + line, one.reason)

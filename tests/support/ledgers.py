@@ -12,7 +12,7 @@ from pipeline.engine.ledger import Entry, Ledger, Number
 from pipeline.outputs.checks import Check
 from pipeline.outputs.run_totals import RunTotals, TableTotals
 from pipeline.settings import Dialect
-from pipeline.steps.read import BlockRead
+from pipeline.steps.read import BlockRead, FileRead
 
 CUSTOMERS = TableTotals(
     bytes=500,
@@ -78,10 +78,18 @@ def source(name: str, **header_lines: int) -> Source:
     return Source(name, ("customer_id",), files)
 
 
-def block_read(path: str, table: str = "purchases", **counted: Any) -> BlockRead:
+def block_read(
+    path: str,
+    table: str = "purchases",
+    start: int = 0,
+    bytes: int = 0,
+    lines: int = 0,
+    **counted: Any,
+) -> BlockRead:
     """Return what reading a block of a file has counted (see `read.BlockRead`)."""
     rejects = len(counted.get("rejected", ()))
-    return BlockRead(table, path, **{"rejects": rejects, **counted})
+    files = (FileRead(path, start, bytes, lines),)
+    return BlockRead(table, files, **{"rejects": rejects, **counted})
 
 
 def ledger(*blocks: BlockRead) -> Ledger:
