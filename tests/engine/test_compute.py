@@ -263,7 +263,7 @@ def test_a_scheduler_that_was_lost_before_is_not_waited_for() -> None:
 
 def test_copies_of_a_result_are_kept_until_their_futures_are_released() -> None:
     with (
-        LocalCluster(2, threads_per_worker=1, dashboard_address=None) as two,
+        LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as two,
         Client(two) as client,
     ):
         result = compute_result(client, bytes, 1000, name="zeros")
