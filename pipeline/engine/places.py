@@ -33,11 +33,8 @@ class Folder:
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file; never create the folder: a worker that outlives its run leaves nothing."""
-        with _opened(Path(self.path, name), os.O_WRONLY | os.O_CREAT) as file:
-            left, place = memoryview(data), 0
-            while left:
-                size = os.pwrite(file, left, place)
-                left, place = left[size:], place + size
+        with opened(os.path.join(self.path, name), os.O_WRONLY | os.O_CREAT) as file:
+            write_at(file, data, 0)
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return bytes `start` to `stop` of a file, fewer at its end."""
@@ -57,11 +54,22 @@ class Folder:
 
 
 @contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
+def opened(path: str, flags: int) -> Iterator[int]:
+    """Open a file, and yield its descriptor; an OSError that names no file names this one."""
     file = os.open(path, flags, 0o666)
     try:
         yield file
-    except OSError as error:  # raised for a descriptor: it lacks the file name
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, path) from error
+        raise
     finally:
         os.close(file)
+
+
+def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
+    """Write data to a descriptor at an offset, as often as the system takes only a part of it."""
+    left = memoryview(data)
+    while left:
+        size = os.pwrite(file, left, offset)
+        left, offset = left[size:], offset + size

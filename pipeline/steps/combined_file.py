@@ -12,7 +12,6 @@ import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ import pandas as pd
 
 from pipeline.engine.ledger import NO_ENTRIES, Ledger, entry_with
 from pipeline.engine.partitions import from_blocks
+from pipeline.engine.places import opened, write_at
 from pipeline.engine.prefix_sum import PrefixSum
 from pipeline.engine.shared import shared
 from pipeline.steps.write import Written, offsets
@@ -60,12 +60,14 @@ class CombinedFile:
         """Write a block to its place, or into a part file if that is unknown here."""
         prefix = shared(self.path, lambda: PrefixSum(len(self.header), Path(self.path).parent))
         place = prefix.place(block, size, following)
-        written = 0
-        with _opened(self.path, None if place is not None else block) as file:
+        # Never create the combined file or its folder: a worker that outlives its run must leave
+        # nothing behind. Never truncate a part file: it may be complete, and this worker late.
+        path, new = (part_file(self.path, block), os.O_CREAT) if place is None else (self.path, 0)
+        with opened(path, os.O_WRONLY | new) as file:
+            offset = place or 0
             for text in texts:
-                while text:
-                    size = os.pwrite(file, text, (place or 0) + written)
-                    text, written = text[size:], written + size
+                write_at(file, text, offset)
+                offset += len(text)
         return place
 
     def assemble(self, written: Sequence[Written]) -> list[dd.DataFrame]:
@@ -96,35 +98,10 @@ def part_file(path: str, block: int) -> str:
     return f"{path}.part-{block}"
 
 
-@contextmanager
-def _opened(path: str, block: int | None) -> Iterator[int]:
-    """Open the file at `path`, or the part file of a block, for writing at any offset."""
-    # Never create the combined file or its folder: a worker that outlives its run must leave
-    # nothing behind. Never truncate a part file: it may be complete, and this worker a late one.
-    new = 0 if block is None else os.O_CREAT
-    path = path if block is None else part_file(path, block)
-    file = os.open(path, os.O_WRONLY | new, 0o666)
-    try:
-        yield file
-    except OSError as error:  # raised for a descriptor: it lacks the file name
-        raise OSError(error.errno, error.strerror, path) from error
-    finally:
-        os.close(file)
-
-
 def _copy(pieces: list[Piece], path: str) -> pd.DataFrame:
-    target = os.open(path, os.O_WRONLY)
-    try:
-        for piece in pieces:
-            source = os.open(piece.source, os.O_RDONLY)
-            try:
-                _copy_piece(piece, source, target)
-            except OSError as error:  # raised for a descriptor: it lacks the file name
-                raise OSError(error.errno, error.strerror, path) from error
-            finally:
-                os.close(source)
-    finally:
-        os.close(target)
+    for piece in pieces:
+        with opened(piece.source, os.O_RDONLY) as source, opened(path, os.O_WRONLY) as target:
+            _copy_piece(piece, source, target)
     return entry_with()
 
 
@@ -137,7 +114,9 @@ def _copy_piece(piece: Piece, source: int, target: int) -> None:
         except OSError as error:
             if error.errno not in _NO_COPY:
                 raise
-            copied = os.pwrite(target, os.pread(source, min(left, _CHUNK), start), place)
+            chunk = os.pread(source, min(left, _CHUNK), start)
+            write_at(target, chunk, place)
+            copied = len(chunk)
         if not copied:
             raise OSError(errno.EIO, f"{piece.source} ends before it should")
         done += copied
