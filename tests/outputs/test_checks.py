@@ -56,7 +56,7 @@ def entries() -> list[Entry]:
     """Return the entries of a broadcast join of two purchases and three customers."""
     of_customers: dict[str, Any] = {"records": 3, "bytes": 480, "text": 50}
     of_purchases: dict[str, Any] = {"records": 2, "bytes": 480, "text": 20}
-    marks = Marks(0, 2, Checksum())
+    marks = Marks(0, Checksum())
     young, old = {"Young": (Decimal(2), 1)}, {"Old, or so": (Decimal("3.000"), 1)}
     return [
         Entry(
