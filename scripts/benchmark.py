@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import psutil
 from bench.chart import draw
-from bench.engines import DISK, ENGINES, Setup
+from bench.engines import BY_DEFAULT, DISK, ENGINES, Setup, find_missing
 from bench.measure import measure
 from bench.results import Results
 from dask.utils import parse_bytes
@@ -31,7 +31,7 @@ from dask.utils import parse_bytes
 @click.option("--shape", default="plain", help="Of the files, as in scripts/generate_data.py.")
 @click.option("--data", type=click.Path(path_type=Path), help="Take these files instead.")
 @click.option("--rounds", default=3, help="Runs of each engine; none after one that failed.")
-@click.option("--engines", default=",".join(ENGINES), help="Which, by commas.")
+@click.option("--engines", default=",".join(BY_DEFAULT), help="By commas; spark is one more.")
 @click.option("--cores", type=click.IntRange(1), help="Pin each run to the first so many.")
 @click.option(
     "--memory",
@@ -83,6 +83,8 @@ def main(
         names = engines.split(",")
         if unknown := set(names) - set(ENGINES):
             raise click.BadParameter(f"{', '.join(sorted(unknown))}: none of {', '.join(ENGINES)}")
+        if missing := [text for text in map(find_missing, names) if text]:
+            raise click.ClickException("; ".join(missing))
         with tempfile.TemporaryDirectory(dir=work) as name:
             folder = Path(name)
             limit = parse_bytes(memory) if memory else None

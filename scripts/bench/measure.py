@@ -43,11 +43,11 @@ def measure(setup: Setup, engines: list[str], rounds: int) -> Results:
             if run.failure or engine == DISK:
                 continue
             combined = setup.target / setup.written.name
-            bytes_out = bytes_out or combined.stat().st_size
+            bytes_out = bytes_out or sum(path.stat().st_size for path in _files(combined))
             found.setdefault((_totals(setup.target), _records(combined)), engine)
             if len(found) > 1:
                 raise click.ClickException(f"the engines do not agree: {found}")
-            if DISK in engines and not setup.written.exists():
+            if DISK in engines and combined.is_file() and not setup.written.exists():
                 combined.replace(setup.written)
     return Results(
         customers=customers,
@@ -86,6 +86,15 @@ def _totals(target: Path) -> tuple[tuple[str, Decimal], ...]:
 
 
 def _records(path: Path) -> int:
-    """Count the lines below the header: in generated data, each is one record."""
+    """Count the lines below the headers: in generated data, each is one record."""
+    return sum(map(_lines, _files(path))) - len(_files(path))
+
+
+def _lines(path: Path) -> int:
     with path.open("rb") as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 24), b"")) - 1
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 24), b""))
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files of a table: some engines write a folder, each of its files with a header."""
+    return list(path.glob("*.csv")) if path.is_dir() else [path]

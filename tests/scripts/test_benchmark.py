@@ -18,7 +18,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from bench import measure as measuring  # noqa: E402 - found on the path set above, as are these
 from bench.chart import draw  # noqa: E402 - the same
-from bench.engines import DISK, Setup  # noqa: E402 - the same
+from bench.engines import DISK, PEERS, Setup, find_missing  # noqa: E402 - the same
 from bench.results import Results  # noqa: E402 - the same
 from bench.timing import Run, timed  # noqa: E402 - the same
 
@@ -127,6 +127,46 @@ def test_engines_have_to_agree(setup: Setup) -> None:
     scripts = {"one": f"{OUTPUTS}\n1.50", "two": f"{OUTPUTS}\n1.51"}
     with pytest.raises(click.ClickException, match="do not agree"):
         measuring.measure(Scripts(setup.source, setup.folder, scripts=scripts), [*scripts], 1)
+
+
+def test_a_table_in_a_folder_is_the_same_table(setup: Setup) -> None:
+    folder = """
+import pathlib, sys
+combined = pathlib.Path(sys.argv[1]) / "combined_data.csv"
+combined.mkdir()
+(combined / "part-0.csv").write_text("customer_id\\n1\\n")
+(combined / "part-1.csv").write_text("customer_id\\n2\\n")
+(combined / ".part-1.csv.crc").write_text("no record\\n")
+"""
+    spending = "\n".join(OUTPUTS.splitlines()[:3] + OUTPUTS.splitlines()[4:])
+    scripts = {"one": f"{folder}{spending}\n1.50", "two": f"{OUTPUTS}\n1.50"}
+    found = measuring.measure(
+        Scripts(setup.source, setup.folder, fsync=True, scripts=scripts), [*scripts, DISK], 1
+    )
+    assert not any(run.failure for runs in found.runs.values() for run in runs)
+    assert found.bytes_out == 28
+    assert list(found.runs) == [*scripts, DISK]  # dd copies the file, not the folder
+
+
+def test_every_peer_has_a_script_and_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {f"{peer}_job.py" for peer in PEERS} == {
+        path.name for path in (SCRIPTS / "peers").glob("*.py")
+    }
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert "no package datafusion: " in find_missing("datafusion")
+    assert find_missing("datafusion").endswith(" -c scripts/constraints.txt -e '.[compare]'")
+    assert find_missing("spark").endswith(" -c scripts/constraints.txt -e '.[spark]'")
+    (tmp_path / "pyspark.py").touch()
+    sys.path.append(str(tmp_path))
+    assert find_missing("spark") == (
+        "spark: no Java: apt install default-jre-headless, or set JAVA_HOME"
+    )
+    (tmp_path / "java").touch(mode=0o755)
+    assert not find_missing("spark")
 
 
 def test_results_are_kept_and_shown(tmp_path: Path) -> None:
