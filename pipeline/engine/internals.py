@@ -1,6 +1,7 @@
 """All uses of private Dask features, each with the reason why it is worth it.
 
-If a change of Dask breaks any of them, `tests/engine/test_internals.py` fails.
+If a change of Dask breaks any of them, `tests/engine/test_internals.py` fails. One more is in
+`engine.imports`, which must come before Dask itself is imported.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import cloudpickle
 from dask._task_spec import Dict, List, Task, TaskRef
-from distributed import Client, Future, Scheduler
+from distributed import Client, Future, Nanny, Scheduler, Worker
 from distributed.diskutils import WorkSpace
 from distributed.shuffle._exceptions import P2PConsistencyError
 from tornado.ioloop import IOLoop
@@ -31,6 +32,7 @@ from pipeline.engine.portable import OPEN_TASK
 
 _PACKAGE = b"pipeline"
 _ATTEMPTS = 10  # to delete a folder
+_CLOSES_WITHIN = 1.0  # seconds
 _OPEN = Task(None, pickle.loads, OPEN_TASK)
 _source = cache(source_digest)
 
@@ -132,6 +134,29 @@ def spill_folder(client: Client) -> Iterator[Path]:
             if not path.exists():
                 break
         folder.release()
+
+
+class LocalWorker(Worker):
+    """A worker in this process, whose HTTP server also listens on this machine only.
+
+    LocalCluster has an option for that, which makes the worker import Bokeh, and none for how long
+    to wait as it closes.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "dashboard_address": "127.0.0.1:0"})
+
+    async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
+        """Close, without waiting long for tasks that an interrupt or an error has made useless."""
+        return await super().close(timeout, *args, **options)
+
+
+class LocalNanny(Nanny):
+    """Keeps a worker in a process of its own, and kills one that is slow to close."""
+
+    async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
+        """Close the process, in the same way."""
+        return await super().close(timeout, *args, **options)
 
 
 def serve_dashboard_on_demand(scheduler: Scheduler) -> None:

@@ -6,12 +6,11 @@ import errno
 import socket
 import threading
 import warnings
-from typing import Any
 
 import dask
-from distributed import LocalCluster, Nanny, Worker
+from distributed import LocalCluster
 
-from pipeline.engine.internals import serve_dashboard_on_demand
+from pipeline.engine.internals import LocalNanny, LocalWorker, serve_dashboard_on_demand
 from pipeline.errors import (
     ClusterError,
     PipelineError,
@@ -24,7 +23,6 @@ from pipeline.settings import ClusterSettings
 
 # Threads of a worker besides those that work: of event loops, of connections, of opening files.
 _OTHER_THREADS = 6
-_CLOSES_WITHIN = 1.0  # seconds
 # Errors of an address at which a process cannot listen.
 _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EACCES, errno.EAFNOSUPPORT)
 
@@ -58,7 +56,7 @@ def start_local_cluster(settings: ClusterSettings, threads: int, level: int) -> 
                 n_workers=settings.workers,
                 threads_per_worker=each,
                 processes=settings.workers > 1,
-                worker_class=_LocalNanny if settings.workers > 1 else _LocalWorker,
+                worker_class=LocalNanny if settings.workers > 1 else LocalWorker,
                 memory_limit=settings.memory_limit,
                 dashboard_address=settings.dashboard_address,
                 scheduler_kwargs={"dashboard": False},  # served on demand
@@ -108,22 +106,3 @@ def _not_started(error: Exception, settings: ClusterSettings) -> PipelineError:
         f"no local cluster starts here: {str(error).rstrip('.')}; --debug shows more, and "
         "--workers 1 needs no process of its own"
     )
-
-
-class _LocalWorker(Worker):
-    """A worker in this process, whose HTTP server also listens on this machine only."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{**options, "dashboard_address": "127.0.0.1:0"})
-
-    async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
-        """Close, without waiting long for tasks that an interrupt or an error has made useless."""
-        return await super().close(timeout, *args, **options)
-
-
-class _LocalNanny(Nanny):
-    """Keeps a worker in a process of its own, and kills one that is slow to close."""
-
-    async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
-        """Close the process, in the same way."""
-        return await super().close(timeout, *args, **options)

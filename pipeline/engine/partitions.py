@@ -9,6 +9,7 @@ from typing import Any
 import dask
 import dask.dataframe as dd
 import pandas as pd
+from dask.dataframe.utils import make_meta
 
 _configuring = Lock()
 
@@ -59,4 +60,5 @@ def on_partitions(
 
 def schema(frame: dd.DataFrame) -> pd.DataFrame:
     """Return a lazy dataframe's columns and dtypes as an empty frame (Dask's meta)."""
-    return frame._meta
+    meta: pd.DataFrame = make_meta(frame)
+    return meta

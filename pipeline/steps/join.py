@@ -161,14 +161,14 @@ class Broadcast:
 
         Rows are in input order; blocks are numbered from `first_block`.
         """
-        parts = [_Slice(number, self.slices, first_block + number) for number in range(self.slices)]
-        return on_partitions(
+        meta = alone(np.empty(0, np.int64), self.schema)
+        return from_blocks(
             _customers_without_purchases,
-            from_blocks(_in_frame, parts, meta=_in_frame(parts[0]), step="slice"),
+            [_Slice(number, self.slices, first_block + number) for number in range(self.slices)],
             self.lookup,
             matched,
-            meta=alone(np.empty(0, np.int64), self.schema),
-            step="join",
+            meta=meta,
+            step="slice-join",
         )
 
 
@@ -221,10 +221,6 @@ class _Slice(NamedTuple):
     block: int
 
 
-def _in_frame(part: _Slice) -> pd.DataFrame:
-    return pd.DataFrame([part])
-
-
 def _match_customers(purchases: pd.DataFrame, lookup: Lookup, marks: Place) -> pd.DataFrame:
     """Join each purchase with its customer, and mark which customers matched."""
     rows = lookup.rows(to_arrow(purchases[ID]))
@@ -236,17 +232,14 @@ def _match_customers(purchases: pd.DataFrame, lookup: Lookup, marks: Place) -> p
     return with_totals(combined, Broadcasted(put, lookup.totals), before=combined)
 
 
-def _customers_without_purchases(
-    part: pd.DataFrame, lookup: Lookup, matched: np.ndarray
-) -> pd.DataFrame:
+def _customers_without_purchases(part: _Slice, lookup: Lookup, matched: np.ndarray) -> pd.DataFrame:
     """Return a slice of the customers without purchases, in input order."""
-    number, count, block = part.iloc[0].tolist()
-    start, stop = (len(lookup) * edge // count for edge in (number, number + 1))
+    start, stop = (len(lookup) * edge // part.parts for edge in (part.number, part.number + 1))
     found = in_slice(matched, start, stop)
     rest = alone(start + np.flatnonzero(~found), lookup)
     return with_totals(
         rest,
-        Number(block, block + 1),
+        Number(part.block, part.block + 1),
         Matched(int(np.count_nonzero(found)), int(np.bitwise_count(matched).sum())),
         Kept(totals_of(lookup.part(start, stop))),
         before=rest,
