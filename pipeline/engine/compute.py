@@ -103,20 +103,21 @@ def keep_copies(client: Client, result: Future) -> list[Future]:
 def _explained(client: Client) -> Iterator[None]:
     """Turn what Dask raises when machines are lost into a ClusterError or a StorageError."""
     limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
+    remedy = (
+        f"raise {limit}, or lower --block-size or the threads of a worker; --join shuffle needs "
+        "less than a broadcast"
+    )
     patience, team = no_workers_timeout(), current_team()
     try:
         yield
     except KilledWorker as error:
         raise ClusterError(
             f"{error.allowed_failures + 1} workers were lost over one task, most likely out of "
-            f"memory; raise {limit}, or lower --block-size or the threads of a worker; --join "
-            "shuffle needs less than a broadcast"
+            f"memory; {remedy}"
         ) from error
     except MemoryError as error:
         raise ClusterError(
-            f"a worker has too little memory for a task: {str(error) or 'it ran out'}; raise "
-            f"{limit}, or lower --block-size or the threads of a worker; --join shuffle needs less "
-            "than a broadcast"
+            f"a worker has too little memory for a task: {str(error) or 'it ran out'}; {remedy}"
         ) from error
     except (NoWorkerError, NoValidWorkerError, _WorkersLostError) as error:
         refused = [team.refused.get(worker) for worker in client.nthreads()] if team else []
@@ -127,9 +128,7 @@ def _explained(client: Client) -> Iterator[None]:
             ) from error
         if client.nthreads():
             raise ClusterError(
-                f"all workers have paused for {patience:g} s, short of memory; raise {limit}, or "
-                "lower --block-size or the threads of a worker; --join shuffle needs less than a "
-                "broadcast"
+                f"all workers have paused for {patience:g} s, short of memory; {remedy}"
             ) from error
         raise ClusterError(
             f"all workers were lost, and none came back within {patience:g} s; start some, and "

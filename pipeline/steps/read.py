@@ -42,7 +42,6 @@ KEY = "key"
 FIRST_NAME, LAST_NAME = "first_name", "last_name"
 MAX_EXAMPLES, _EXAMPLES_SIZE = 20, 1 << 16  # of a block: how many, and bytes of raw text
 _ROW_BITS = 31  # of an `order`; those above number the block
-_NO_ROWS = np.empty(0, np.int64)
 _FIRST_ROWS = 1 << 10  # of a block, to look for an id in
 REJECTS = "rejects"  # the place, within that of a run's temporary data, where workers keep them
 
