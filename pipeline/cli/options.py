@@ -12,7 +12,15 @@ from typing import Any
 import click
 
 from pipeline.errors import UsageError
-from pipeline.settings import AgeGroups, ClusterSettings, Columns, Dialect, Settings, parse_size
+from pipeline.settings import (
+    NO_SIGN,
+    AgeGroups,
+    ClusterSettings,
+    Columns,
+    Dialect,
+    Settings,
+    parse_size,
+)
 from pipeline.settings.limits import TABLES, Limits, by_table
 
 
@@ -239,7 +247,7 @@ def _named(field: str) -> str:
 
 def _convert(field: str, text: str) -> Any:
     """Convert the text of an option to the value of its field in a dialect."""
-    if field == "quote" and text == "none":
+    if field in ("quote", "escape", "thousands") and text == NO_SIGN:
         return ""
     if field == "delimiter":
         code = r"\t" if text == "tab" else text

@@ -7,6 +7,8 @@ has at most 20 digits before the decimal point and 18 after, not counting zeros 
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Context, Decimal, Inexact, InvalidOperation
@@ -23,13 +25,14 @@ from pipeline.kernels.numbers import (
     read_numbers,
     write_decimals,
 )
-from pipeline.settings import Dialect
+from pipeline.settings import NO_SIGN, Dialect
 
 # Decimal points and thousands separators in use around the world.
 _SIGNS = (
     *((".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")),
     *((".", "\u00a0"), (",", "\u00a0"), (",", "\u202f"), (".", "\u2019"), (".", "")),
 )
+_TRIED = 100  # values
 _LAST_PLACE = Decimal(1).scaleb(-NUMBER.scale)
 _FITTING = Context(prec=NUMBER.precision, traps=[InvalidOperation, Inexact])
 
@@ -93,12 +96,49 @@ def suggest_signs(
                 signs = {"--decimal": point, "--thousands": comma}
                 now = {"--decimal": dialect.decimal, "--thousands": dialect.thousands}
                 options = [
-                    f"{name} {quote(f'{table}={sign}')}"
+                    f"{name} {quote(f'{table}={sign or NO_SIGN}')}"
                     for name, sign in signs.items()
                     if sign != now[name]
                 ]
                 best, most = " ".join(options), found
     return f"{most:,} of {len(text):,} that were tried would be numbers with {best}" if most else ""
+
+
+def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
+    """Say what is wrong with most of some values for which `suggest_signs` finds no option.
+
+    Returns "" if none of them is nearly a number.
+    """
+    kinds = Counter[tuple[str, str]]()
+    signs = (dialect.decimal, dialect.thousands), *_SIGNS
+    dialects = [replace(dialect, decimal=point, thousands=comma) for point, comma in signs]
+    tried = values[:_TRIED]
+    for value in tried:
+        what, minus, number = _taken_apart(value.strip(BLANKS))
+        text = pa.array([number], TEXT)
+        if any(parse_numbers(text, one)[0].is_valid for one in dialects):
+            kinds[what, minus] += 1
+    if not kinds:
+        return ""
+    (what, minus), count = kinds.most_common(1)[0]
+    return (
+        f"; {count:,} of {len(tried):,} that were tried are numbers {what}, which no option "
+        f"reads: write them as {minus}12{dialect.decimal}50"
+    )
+
+
+def _taken_apart(value: str) -> tuple[str, str, str]:
+    """Return what is odd about a number, the minus that it should have, and the number itself."""
+    if found := re.fullmatch(r"\((.*)\)", value):
+        return "in parentheses", "-", found[1]
+    if found := re.fullmatch(r"(.*\d)\s*-", value):
+        return "with the minus behind them", "-", found[1]
+    found = re.fullmatch(r"([+-]?)([^\d.,+-]*)(.*\d)([^\d.,]*)", value)
+    if not found or not (found[2] or found[4]):
+        return "with other signs than the others", "", value
+    before, behind = found[2].strip(BLANKS), found[4].strip(BLANKS)
+    where = f"'{before}' before" if before else f"'{behind}' behind"
+    return f"with {where} them", "", found[1] + found[3]
 
 
 def _read(text: pa.Array, dialect: Dialect) -> tuple[np.ndarray, np.ndarray, int]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
 from pipeline.csv_text.compression import COMPRESSIONS
 from pipeline.csv_text.files import shown
@@ -58,6 +59,22 @@ def find_files(table: str, paths: Iterable[str]) -> Files:
             f"{table}: '{shown(min(twice))}' is named twice; its records would count twice"
         )
     return Files(tuple(files), tuple(left_out))
+
+
+def would_find(path: str, file: str) -> bool:
+    """Tell whether the path of a folder or glob would take a file, once that is there.
+
+    Both are local paths, or URLs of one kind.
+    """
+    if is_remote(path) != is_remote(file):
+        return False
+    if not is_remote(path):
+        parts = os.path.abspath(path).split("/")
+        fixed = _count_fixed("/".join(parts))
+        path = "/".join([os.path.realpath("/".join(parts[:fixed]) or "/"), *parts[fixed:]])
+        file = os.path.realpath(file)
+    is_in = file.rpartition("/")[0] == path.rstrip("/")
+    return is_in or bool(_MAGIC.search(path) and re.match(glob_translate(path), file))
 
 
 def _find(table: str, path: str) -> Files:

@@ -22,6 +22,11 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def quoted(text: str, most: int = 80) -> str:
+    """Return text of the input in quotes, on one line, cut after so many characters."""
+    return f"'{printable(text[:most])}{'…' if len(text) > most else ''}'"
+
+
 def _escaped(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end].encode("utf-8", "surrogateescape")

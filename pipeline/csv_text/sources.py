@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.csv_text.names import list_names
 from pipeline.csv_text.versions import Version
+from pipeline.csv_text.words import counted
 from pipeline.settings import Dialect
 
 _EXPANDS = 4  # a guess: compressed CSV is often a quarter of the text
@@ -154,6 +156,25 @@ class Source:
     def end(self) -> int:
         """The number that follows those of all blocks."""
         return int(self.blocks[-1].next_number)
+
+    def copies(self) -> Iterator[str]:
+        """Say which files seem to be copies of others, by what is known of their content."""
+        first: dict[Any, SourceFile] = {}
+        pairs = []
+        for file in self.files:
+            version = file.version
+            known = version.ends or (version.etag if file.is_plain else None)
+            if known and (file.start < file.size or not file.is_plain):
+                other = first.setdefault((file.size, known), file)
+                if other is not file:
+                    pairs.append((other.name, file.name))
+        if pairs:
+            one, two = pairs[0]
+            more = f" (and so have {counted(len(pairs) - 1, 'other pair')})" if pairs[1:] else ""
+            yield (
+                f"{self.name}: '{one}' and '{two}' have the same size and checksum{more}; if one "
+                "is a copy of the other, its records count twice"
+            )
 
     def __str__(self) -> str:
         """Describe what there is to read."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from shlex import quote
 from typing import TypeAlias
 
-from pipeline.columns.decimals import is_too_long, suggest_signs
+from pipeline.columns.decimals import describe_numbers, is_too_long, suggest_signs
 from pipeline.columns.keys import BLANKS
+from pipeline.csv_text.names import quoted
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger, Number
 from pipeline.outputs.run_totals import blocks_of, places_of
-from pipeline.outputs.trials import suggest_dialect, suggest_ids
+from pipeline.outputs.trials import (
+    amounts_in_cp1252,
+    suggest_dialect,
+    suggest_ids,
+    suggest_null,
+)
 from pipeline.settings import Columns
 from pipeline.steps.join import Paired
 from pipeline.steps.read import BlockRead, Example, place_of
@@ -26,8 +30,8 @@ LineOf: TypeAlias = Callable[[int, BlockRead, int], tuple[int, int]]
 
 _YEAR = re.compile(r"(18|19|20)\d\d")
 SUCH_AS = "such as: "  # begins a case that may not be the first
-_MISSING = {"null", r"\n", "na", "n/a", "nan", "none", "nil", "#n/a"}  # as exports write it
-_SHOWN = 80  # characters of a bad record
+_TRIED = 1_000  # records
+_RAW = 1 << 10  # bytes of a bad record, of which a few characters are shown
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
 _Place: TypeAlias = tuple[SourceFile, int | None]
 _EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
@@ -65,11 +69,10 @@ class Examples:
                 offset = block.files[reject.file].start + reject.offset
                 where = _where(file, line and line + reject.line, f"byte {offset:,}")
                 detail = f" ({reject.detail})" if reject.detail else ""
-                raw = reject.raw[: 4 * _SHOWN].decode(file.encoding, "backslashreplace")
-                text = raw.rstrip("\r\n")[:_SHOWN]
+                raw = reject.raw[:_RAW].decode(file.encoding, "backslashreplace")
                 none_left = not any(block.records for block in blocks_of(self.ledger, source))
                 hint = suggest_dialect(source.name, file, block.rejected, none_left)
-                return f"{where}: {reject.reason}{detail}: {text!r}{hint}"
+                return f"{where}: {reject.reason}{detail}: {quoted(raw)}{hint}"
         return ""
 
     def _value(self, source: Source, examples: _Examples) -> str:
@@ -77,7 +80,7 @@ class Examples:
             if found := examples(block):
                 first = found[0]
                 file, line = places[first.file]
-                where = _where(file, line and line + first.line, lead=f"{first.value!r}, ")
+                where = _where(file, line and line + first.line, lead=f"{quoted(first.value)}, ")
                 return where + (_TOO_LONG if is_too_long(first.value, file.dialect) else "")
         return ""
 
@@ -94,21 +97,23 @@ class Examples:
     def _hint(self, source: Source) -> str:
         """Return what would make some of the values usable, or missing; "" if nothing does."""
         blocks = blocks_of(self.ledger, source)
+        file, column = source.files[0], self._column(source)
         values = [example.value for block in blocks for example in block.examples]
+        of_file = (block for block in blocks if block.files[0].path == file.path)
+        rejected = [reject for block in of_file for reject in block.rejected]
+        values += amounts_in_cp1252(file, rejected[:_TRIED], column)
         usable = [value for block in blocks for value in block.usable_examples]
         unusable = sum(block.unusable for block in blocks)
         present = sum(block.records - block.missing for block in blocks)
         # Another decimal point would spoil the numbers that can be read as they are.
-        signs = suggest_signs(
-            source.name, values, usable, source.files[0].dialect, 2 * unusable > present
-        )
-        if signs or source.files[0].dialect.null:
-            return f"; {signs}" if signs else ""
-        word, count = Counter(values).most_common(1)[0]
-        if word.casefold() not in _MISSING:
-            return ""
-        null = quote(f"{source.name}={word}")
-        return f"; {count:,} of {len(values):,} that were tried count as missing with --null {null}"
+        signs = suggest_signs(source.name, values, usable, file.dialect, 2 * unusable > present)
+        if signs:
+            return f"; {signs}"
+        null = "" if file.dialect.null else suggest_null(source.name, values)
+        return null or describe_numbers(values, file.dialect)
+
+    def _column(self, source: Source) -> str:
+        return self.columns.age if source is self.sources[0] else self.columns.amount
 
     def _purchase(self, source: Source, kind: str) -> str:
         """Return the first purchase that is `unmatched`, or `without_id`."""
@@ -121,7 +126,7 @@ class Examples:
         if not orders:
             return ""
         number, row = place_of(min(orders))
-        lead = f"{found[min(orders)][0]!r}, " if kind == "unmatched" else ""
+        lead = f"{quoted(found[min(orders)][0])}, " if kind == "unmatched" else ""
         for block_number, block, places in self._blocks(source):
             if block_number == number:
                 place, below = self.line_of(number, block, row)
@@ -136,7 +141,7 @@ class Examples:
         for block in blocks_of(self.ledger, self.sources[0]):
             if block.first_id is not None:
                 tried = suggest_ids(self.sources[0], self.columns.id, unmatched)
-                return f"; customers have ids such as {block.first_id!r}{tried}"
+                return f"; customers have ids such as {quoted(block.first_id)}{tried}"
         return "; no customer has an id"
 
     def _blocks(self, source: Source) -> Iterator[tuple[int, BlockRead, list[_Place]]]:

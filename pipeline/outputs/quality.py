@@ -8,9 +8,11 @@ unless a limit of 100% asks for that.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from shlex import quote
 
 from pipeline.csv_text.sources import Source
 from pipeline.csv_text.words import agreeing, counted
@@ -132,14 +134,20 @@ class Quality:
 
     def judge(self, *tables: str) -> None:
         """Raise DataError if too much of these tables is bad; all their records must be counted."""
-        for fault in (fault for table in tables for fault in self._faults(table)):
+        faults = [fault for table in tables for fault in self._faults(table)]
+        for fault in faults:
             limit = self._limit(fault)
+            also = "".join(
+                f"; also, {self._told(other)}"
+                for other in faults
+                if other is not fault and other.bad
+            )
             if not limit.allows(fault.bad, fault.among):
-                raise DataError(self._exceeded(fault, limit))
+                raise DataError(f"{self._exceeded(fault, limit)}{also}")
             if fault.nothing and not fault.left and not limit.allows_all:
                 raise DataError(
                     f"{fault.nothing}{self._examples.of(fault.kind, fault.table)}; nothing was "
-                    f"published; fix the files, or accept this with {fault.option}100%"
+                    f"published; fix the files, or accept this with {fault.option}100%{also}"
                 )
 
     def warnings(self) -> Iterator[str]:
@@ -150,8 +158,9 @@ class Quality:
                 yield self._without_records(table)
             for fault in (*self._faults(table), *self._apart(table)):
                 if fault.bad:
-                    first = self._examples.of(fault.kind, table)
-                    yield f"{fault.bad:,} of {fault.among:,} {fault.what}{first}"
+                    yield self._told(fault)
+            yield from self._source(table).copies()
+        yield from self._named_missing()
 
     def _faults(self, table: str) -> Iterator[Fault]:
         """Yield the faults that have a limit."""
@@ -250,13 +259,28 @@ class Quality:
             f"that no customer has{missing}"
         )
 
+    def _named_missing(self) -> Iterator[str]:
+        """Say of which customers the id is a word for a missing one, which has purchases."""
+        counts = Counter[str]()
+        for part in self.ledger.all(Paired):
+            counts.update(part.by_null_words)
+        for word, count in counts.items():
+            joined = self._tallies["purchases"].joined
+            have = agreeing(count, "has", "have")
+            yield (
+                f"{count:,} of {joined:,} purchases {have} the id '{word}', and so has a customer; "
+                f"if that means that the id is missing, give --null {quote(word)}"
+            )
+
+    def _told(self, fault: Fault) -> str:
+        first = self._examples.of(fault.kind, fault.table)
+        return f"{fault.bad:,} of {fault.among:,} {fault.what}{first}"
+
     def _exceeded(self, fault: Fault, limit: Limit) -> str:
         strict = " (or --strict)" if limit.count == 0 and fault.kind != "unmatched" else ""
-        first = self._examples.of(fault.kind, fault.table)
         return (
-            f"{fault.bad:,} of {fault.among:,} {fault.what}{first}, "
-            f"more than {fault.option}{limit}{strict} allows; nothing was published; fix the "
-            "files, or raise the limit"
+            f"{self._told(fault)}, more than {fault.option}{limit}{strict} allows; nothing was "
+            "published; fix the files, or raise the limit"
         )
 
     def _most_records(self, table: str) -> int:

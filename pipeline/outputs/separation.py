@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import PurePath
 
 from pipeline.csv_text.files import shown
+from pipeline.csv_text.finding import would_find
 from pipeline.csv_text.remote import is_remote
 from pipeline.engine.objects import ObjectFolder, is_object_url
 from pipeline.errors import UsageError
-from pipeline.outputs.names import is_reserved
+from pipeline.outputs.names import COMBINED, REJECTED, SPENDING, is_reserved
 from pipeline.settings import Settings
 from pipeline.steps.plan import Inputs
 
@@ -38,11 +39,25 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
                     f"--performance-report: '{report}' is the input '{shown(file)}' of {table}; "
                     "name another file"
                 )
+    _check_next_run(settings)
     if report and (output := outputs.at(os.path.abspath(report))):
         raise UsageError(
             f"--performance-report: '{report}' is '{shown(output)}', which a run replaces or "
             "deletes; name another file"
         )
+
+
+def _check_next_run(settings: Settings) -> None:
+    """Raise UsageError if a folder or glob of inputs would take what a run writes."""
+    for table, paths in (("customers", settings.customers), ("purchases", settings.purchases)):
+        for path in paths:
+            for name in (COMBINED, SPENDING, REJECTED):
+                if would_find(path, f"{settings.output_dir.rstrip('/')}/{name}"):
+                    raise UsageError(
+                        f"{table}: '{shown(path)}' would take '{name}' of the output folder "
+                        f"'{shown(settings.output_dir)}' in the next run; name another folder with "
+                        "--output-dir, or the files"
+                    )
 
 
 class _OutputObjects:

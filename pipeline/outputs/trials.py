@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from shlex import quote
@@ -17,6 +18,7 @@ from pipeline.columns.arrow import TEXT
 from pipeline.columns.keys import trimmed
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.files import TextFile
+from pipeline.csv_text.names import quoted
 from pipeline.csv_text.parse import Parsed, parse
 from pipeline.csv_text.rejects import Reject, Rejects
 from pipeline.csv_text.sources import Source, SourceFile
@@ -24,6 +26,8 @@ from pipeline.errors import PipelineError
 
 _SAMPLE = 1 << 18  # bytes of a file
 _SAMPLE_OF_IDS, _OPENING = 1 << 22, 1 << 16  # bytes of customers; what it costs to open a file
+_MISSING = {"null", r"\n", "na", "n/a", "nan", "none", "nil", "#n/a"}  # as exports write it
+_TOTAL = re.compile(r"(grand |sub)?-?totals?:?|sum:?|(gesamt)?summe:?", re.IGNORECASE)
 # What may differ in the ids of two tables, and ids without it.
 _DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
     "without '.0' at their ends": lambda ids: pc.replace_substring_regex(ids, r"\.0+$", ""),
@@ -53,9 +57,9 @@ def suggest_dialect(
     """
     first = rejected[0]
     if first.reason.startswith("not "):
-        read = first.raw.decode("cp1252", "replace").rstrip("\r\n")[:80]
+        read = quoted(first.raw.decode("cp1252", "replace"))
         option = f"--encoding {table}=cp1252"
-        return f"; with {option}, that is {read!r}" if file.encoding != "cp1252" else ""
+        return f"; with {option}, that is {read}" if file.encoding != "cp1252" else ""
     bad = b"\n".join(reject.raw for reject in rejected) + b"\n"
     text = _sample(file)
     known, best, most = _places(_parsed(text, file).rejected), "", 0
@@ -78,9 +82,30 @@ def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str
         plain = plain.filter(pc.not_equal(plain, ""))
         counts[what] = pc.is_in(without(ids), plain).to_pylist().count(True)
     best = max(counts, key=lambda what: counts[what])
-    if not counts[best]:
+    if counts[best]:
+        return f"; {counts[best]:,} of {len(ids):,} ids that were tried would match {best}"
+    if hint := suggest_null("purchases", unmatched):
+        return hint
+    totals = (id for id in ids.to_pylist() if id and _TOTAL.fullmatch(id))
+    total = next(totals, None)
+    return f"; is {quoted(total)} a line of totals? it counts as a purchase" if total else ""
+
+
+def suggest_null(table: str, values: Sequence[str]) -> str:
+    """Return the option with which the most frequent of some values counts as missing, or ""."""
+    word, count = Counter(values).most_common(1)[0] if values else ("", 0)
+    if word.casefold() not in _MISSING:
         return ""
-    return f"; {counts[best]:,} of {len(ids):,} ids that were tried would match {best}"
+    null = quote(f"{table}={word}")
+    return f"; {count:,} of {len(values):,} that were tried count as missing with --null {null}"
+
+
+def amounts_in_cp1252(file: SourceFile, rejected: Sequence[Reject], column: str) -> list[str]:
+    """Return the values of records that were rejected because they are not in their encoding."""
+    raw = [reject.raw for reject in rejected if reject.reason.startswith("not ")]
+    parsed = _parsed(b"\n".join([*raw, b""]), replace(file, encoding="cp1252"))
+    values: list[str] = parsed.fields.column(column).drop_null().to_pylist()
+    return values
 
 
 def _ways(table: str, file: SourceFile, none_left: bool) -> Iterator[_Way]:

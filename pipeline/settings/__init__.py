@@ -20,6 +20,8 @@ MAX_AGE = 130
 
 # Those that a file may have unless one is set.
 DELIMITERS = ",;\t|"
+NO_SIGN = "none"  # as options name it
+_NOT_IN_NUMBERS = '0123456789+-eE";|\t\r\n'
 
 _GIB = 1 << 30
 _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
@@ -122,6 +124,8 @@ class Columns:
         return {self.id_of_purchases: "--id-column", self.amount: "--amount-column"}
 
     def __post_init__(self) -> None:
+        if option := {**self.of_customers, **self.of_purchases}.get(""):
+            raise UsageError(f"{option}: '' is no name of a column")
         if len(self.of_customers) < 4 or len(self.of_purchases) < 2:
             raise UsageError(
                 "two of the columns have the same name; "
@@ -152,11 +156,8 @@ class Dialect:
     column_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        marks = {"delimiter": self.delimiter, "quote": self.quote, "escape": self.escape}
-        used = [mark for mark in marks.values() if mark]
-        for mark in used:
-            if not re.fullmatch("[^\r\n\0\x80-\U0010ffff]", mark) or used.count(mark) > 1:
-                raise UsageError(f"{', '.join(marks)}: each one ASCII character, not {mark!r}")
+        self._check_marks()
+        self._check_signs()
         try:
             encoding = codecs.lookup(self.encoding).name
             bytes(range(256)).decode(encoding, "replace")  # fails for base64, which is not text
@@ -166,21 +167,49 @@ class Dialect:
             ) from error
         # Byte order marks are detected with any encoding.
         object.__setattr__(self, "encoding", encoding.removesuffix("-sig"))
-        taken = '0123456789+-eE"\r\n'
-        if len(self.decimal) != 1 or len(self.thousands) > 1 or self.decimal == self.thousands:
-            raise UsageError(
-                "the signs within numbers are one character each and differ, "
-                f"not {self.decimal!r} and {self.thousands!r}"
-            )
-        if any(sign and sign in taken for sign in (self.decimal, self.thousands)):
-            raise UsageError(f"a sign within numbers cannot be one of {taken.strip()!r}")
-        if not self.null.isascii() or set(self.null) & {self.delimiter, *self.quote, *"\r\n\0"}:
-            raise UsageError(f"a text for missing fields has no such characters: {self.null!r}")
         if self.skip_lines < 0:
             raise UsageError(f"the lines to skip are 0 or more, not {self.skip_lines}")
         object.__setattr__(self, "column_names", tuple(self.column_names))
         if not 2 <= self.max_record_size <= _GIB // 4:
             raise UsageError("the largest size of a record is at least 2 bytes, at most 256 MiB")
+
+    def _check_marks(self) -> None:
+        """Raise UsageError for what cannot be around, within or between fields."""
+        between = self.delimiter or ","
+        for option, mark in (
+            ("--delimiter", self.delimiter),
+            ("--quote", self.quote),
+            ("--escape", self.escape),
+        ):
+            if mark and not re.fullmatch("[^\r\n\0\x80-\U0010ffff]", mark):
+                raise UsageError(f"{option}: '{mark}' is not one ASCII character")
+            if mark and mark in between and option != "--delimiter":
+                raise UsageError(
+                    f"{option}: '{mark}' separates fields; if something else does, name it with "
+                    "--delimiter"
+                )
+        if self.quote and self.quote == self.escape:
+            raise UsageError(
+                f"--escape: '{self.escape}' is the --quote, which is doubled within a field; that "
+                "needs no option"
+            )
+        if not self.null.isascii() or set(self.null) & {*between, *self.quote, *"\r\n\0"}:
+            raise UsageError(
+                f"--null: '{self.null}' is not one text of ASCII without delimiters and quotes, "
+                r"such as NULL or '\N'"
+            )
+
+    def _check_signs(self) -> None:
+        """Raise UsageError for what cannot be within numbers."""
+        for option, sign in (("--decimal", self.decimal), ("--thousands", self.thousands)):
+            if len(sign) > 1 or (option == "--decimal" and not sign):
+                raise UsageError(f"{option}: '{sign}' is not one character, such as ','")
+            if sign and sign in _NOT_IN_NUMBERS:
+                raise UsageError(f"{option}: '{sign}' cannot be a sign within numbers, as ',' can")
+        if self.decimal == self.thousands:
+            raise UsageError(
+                f"--thousands: '{self.thousands}' is the decimal point; name that with --decimal"
+            )
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
     """Return the value of an option for each table that has one.
 
     Each text is a value for both tables, or for one: `purchases=VALUE`. Raises UsageError if two
-    are for the same, or one looks as if the name of a table were misspelled.
+    are for the same, one is empty, or one looks as if the name of a table were misspelled.
     """
     found: dict[str, str] = {}
     own: dict[str, str] = {}
@@ -118,6 +118,11 @@ def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
         is_own = bool(equals) and name in TABLES
         if equals and not is_own and get_close_matches(name.casefold(), TABLES, cutoff=0.85):
             raise UsageError(f"{option}: no table is '{name}'; they are {' and '.join(TABLES)}")
+        if not (value if is_own else text):
+            raise UsageError(
+                f"{option}: '{text}' has no value; signs that the shell would take need quotes, as "
+                f"in {option} 'purchases=;'"
+            )
         target = own if is_own else found
         for table in (name,) if is_own else TABLES:
             if table in target:

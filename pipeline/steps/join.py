@@ -13,7 +13,7 @@ purchases.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ from pipeline.steps.render import CUSTOMER, CustomerTotals, totals_of
 from pipeline.steps.transform import AGE_GROUP
 
 PURCHASE, AMOUNT = "purchase", "amount"
+_NULL_WORDS = "NULL", "null", "\\N", "None", "NA", "N/A", "nan", "NaN"
 
 # The sum of the amounts and the number of purchases of each age group, by its label.
 Spending = Mapping[str, tuple[Decimal, int]]
@@ -66,6 +67,7 @@ class Paired:
     are `overlooked` if their customer is known, and `not_first` if their customer has the id of an
     earlier one. They are `unmatched` if no customer has their id, and `without_id`; the `order` of
     the first of each is `first_unmatched` and `first_without_id`; `unmatched_ids` are some ids.
+    `by_null_words` counts those whose customer has an id that may mean a missing one.
     """
 
     records: int
@@ -78,6 +80,7 @@ class Paired:
     first_unmatched: int | None
     unmatched_ids: tuple[str, ...]
     first_without_id: int | None
+    by_null_words: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -278,8 +281,19 @@ def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.Data
         first_unmatched=_first_order(purchases, unmatched),
         unmatched_ids=tuple(purchases[ID].iloc[unmatched[:MAX_EXAMPLES]]),
         first_without_id=_first_order(purchases, without_id),
+        by_null_words=_by_null_words(rows, lookup),
     )
     return with_totals(combined, totals, _customer_text(rows, lookup), before=purchases)
+
+
+def _by_null_words(rows: np.ndarray, lookup: Lookup) -> dict[str, int]:
+    found = lookup.rows(pa.array(_NULL_WORDS, TEXT)).tolist()
+    counts = {
+        word: int(np.count_nonzero(rows == row))
+        for word, row in zip(_NULL_WORDS, found, strict=True)
+        if row < len(lookup)
+    }
+    return {word: count for word, count in counts.items() if count}
 
 
 def _first_order(purchases: pd.DataFrame, rows: np.ndarray) -> int | None:

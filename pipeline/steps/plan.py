@@ -15,6 +15,7 @@ from pipeline.csv_text.words import counted
 from pipeline.engine.cluster import thread_memory, worker_memory
 from pipeline.engine.places import Place
 from pipeline.engine.preflight import check_cluster
+from pipeline.errors import UsageError
 from pipeline.settings import Settings
 from pipeline.steps.render import Layout, layout
 from pipeline.steps.sizes import choose_block_size, choose_join, choose_partitions
@@ -85,16 +86,7 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
     Raises UsageError (a column).
     """
     columns = settings.columns
-    customers, purchases = (
-        replace(
-            open_source(table, files, required, settings.dialect_of(table)),
-            left_out=files.left_out,
-        )
-        for table, files, required in (
-            ("customers", inputs.customers, columns.of_customers),
-            ("purchases", inputs.purchases, columns.of_purchases),
-        )
-    )
+    customers, purchases = _open_tables(settings, inputs)
     total = customers.plain_size + purchases.plain_size
     return Plan(
         customers,
@@ -104,6 +96,24 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
         settings.block_size or choose_block_size(total, thread_memory(client)),
         choose_partitions(total, thread_memory(client)),
     )
+
+
+def _open_tables(settings: Settings, inputs: Inputs) -> list[Source]:
+    """Open both tables; raise UsageError that says what is wrong with either."""
+    opened: list[Source] = []
+    faults: list[UsageError] = []
+    for table, files, required in (
+        ("customers", inputs.customers, settings.columns.of_customers),
+        ("purchases", inputs.purchases, settings.columns.of_purchases),
+    ):
+        try:
+            source = open_source(table, files, required, settings.dialect_of(table))
+            opened.append(replace(source, left_out=files.left_out))
+        except UsageError as error:
+            faults.append(error)
+    if faults:
+        raise UsageError("; also, ".join(map(str, faults))) from faults[0]
+    return opened
 
 
 def prepare(plan: Plan, client: Client, place: Place, output_dir: str) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.frames import text
 
-from pipeline.columns.decimals import parse_with_places, suggest_signs
+from pipeline.columns.decimals import describe_numbers, parse_with_places, suggest_signs
 from pipeline.settings import Dialect
 
 
@@ -53,7 +53,7 @@ def test_decimal_places_behind_a_comma(thousands: str) -> None:
         (["1.234,50"], ["1,234.50"], ",", True, ""),
         (["12,5"], ["1,234.50"], ",", True, ""),
         (["12,50"], ["7"], ",", True,
-         "1 of 1 that were tried would be numbers with --decimal p=, --thousands p="),
+         "1 of 1 that were tried would be numbers with --decimal p=, --thousands p=none"),
         (["x"] * 50 + ["1,234"], ["9.90"], "", False,
          "1 of 51 that were tried would be numbers with --thousands p=,"),
         (["abc", "(5)"], [], "", True, ""),
@@ -64,3 +64,24 @@ def test_signs_are_suggested_that_were_tried(
     values: list[str], usable: list[str], now: str, any_point: bool, hint: str
 ) -> None:
     assert suggest_signs("p", values, usable, Dialect(thousands=now), any_point) == hint
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["€12.50", "€ 3", "x"], "2 of 3 that were tried are numbers with '€' before them"),
+        (["$1,234.50"], "1 of 1 that were tried are numbers with '$' before them"),
+        (["-€5"], "1 of 1 that were tried are numbers with '€' before them"),
+        (["12.50 USD", "7 USD"], "2 of 2 that were tried are numbers with 'USD' behind them"),
+        (["36 years"], "1 of 1 that were tried are numbers with 'years' behind them"),
+        (["(12.50)", "(3,000)"], "2 of 2 that were tried are numbers in parentheses"),
+        (["12.50-", "3 -"], "2 of 2 that were tried are numbers with the minus behind them"),
+        (["12,50"], "1 of 1 that were tried are numbers with other signs than the others"),
+        (["abc", "1-2-3", "", "€"], ""),
+        ([], ""),
+    ],
+)
+def test_what_no_option_reads_is_described(values: list[str], said: str) -> None:
+    minus = "-" if "minus" in said or "parentheses" in said else ""
+    end = f", which no option reads: write them as {minus}12.50" if said else ""
+    assert describe_numbers(values, Dialect()).removeprefix("; ") == f"{said}{end}"

@@ -141,3 +141,26 @@ def test_a_source_says_what_there_is(folder: Path, monkeypatch: pytest.MonkeyPat
 
     assert str(opened(folder / "a.csv")) == "sales: a.csv, 0.0 MB"
     assert str(opened(folder)).startswith("sales: 3 files, ")
+
+
+def test_a_copy_under_another_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    large = TABLE + b"1,23\n" * 5_000
+    for name, data in {
+        "a.csv": large,
+        "a (1).csv": large,
+        "b.csv": large[:-2] + b"4\n",
+        "c.csv.gz": gzip.compress(large, mtime=0),
+        "d.csv.gz": gzip.compress(large, mtime=0),
+        "e.csv": b"id,n\n",
+        "f.csv": b"id,n\n",
+        "g.csv.gz": gzip.compress(b"id,n\n", mtime=0),
+        "h.csv.gz": gzip.compress(b"id,n\n", mtime=0),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+
+    assert list(opened(tmp_path).copies()) == [
+        "sales: 'a (1).csv' and 'a.csv' have the same size and checksum (and so have 1 other "
+        "pair); if one is a copy of the other, its records count twice"
+    ]
+    assert list(opened("a.csv", "b.csv", "c.csv.gz").copies()) == []

@@ -80,6 +80,77 @@ def test_a_misspelled_table_is_no_value(tmp_path: Path, option: str, name: str) 
     )
 
 
+@pytest.mark.parametrize(
+    "given", ["--delimiter=purchases=", "--null=", "--quote=customers=", "--id-column=purchases="]
+)
+def test_an_option_without_a_value_is_refused(tmp_path: Path, given: str) -> None:
+    option, _, value = given.partition("=")
+
+    ended = run(tmp_path, given)
+
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        f"error: {option}: '{value}' has no value; signs that the shell would take need quotes, as "
+        f"in {option} 'purchases=;'\n",
+    )
+
+
+def test_none_takes_back_a_sign_for_one_table(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    (tmp_path / "p.csv").write_text("customer_id,price\n2,2.5\n")
+
+    for option, sign in (("--quote", "'"), ("--escape", "\\"), ("--thousands", "'")):
+        ended = run(tmp_path, option, sign, option, "customers=none")
+        settings = json.loads((tmp_path / "out" / REPORT).read_text())["settings"]
+        assert (ended.returncode, settings["dialect"][option[2:]]) == (0, ""), ended.stderr
+
+
+def test_what_is_wrong_with_both_headers_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS.replace("customer_id", "id"))
+    (tmp_path / "p.csv").write_bytes("Größe;Betrag;customer_id\n".encode("cp1252"))
+
+    said = run(tmp_path).stderr
+
+    assert said.endswith(
+        "error: c.csv: customers need a column 'customer_id'; it has: id, first_name, last_name, "
+        "age; name it with --id-column customers=NAME; also, p.csv: its first line is no CSV "
+        "header in utf-8: invalid start byte at byte 2; with --encoding purchases=cp1252, it is "
+        "'Größe;Betrag;customer_id'; name it with --amount-column\n"
+    )
+
+
+def test_a_german_export_takes_two_steps(tmp_path: Path) -> None:
+    """Its header says what its columns are called, then its records how numbers are written."""
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    text = "Kundennr;Größe;Betrag\r\n1;groß;1.234,50\r\n2;klein;3,00\r\n1;klein;2,25\r\n"
+    (tmp_path / "p.csv").write_bytes(text.encode("cp1252"))
+
+    first = run(tmp_path).stderr
+    assert "with --encoding purchases=cp1252, it is 'Kundennr;Größe;Betrag'; name it with" in first
+    names = "--id-column", "purchases=Kundennr", "--amount-column", "Betrag"
+    second = run(tmp_path, *names, "--encoding", "purchases=cp1252").stderr
+    signs = "--decimal purchases=, --thousands purchases=."
+    assert f"3 of 3 that were tried would be numbers with {signs})" in second
+    ended = run(tmp_path, *names, "--encoding", "purchases=cp1252", *signs.split())
+
+    assert (ended.returncode, "warning" in ended.stderr) == (0, False), ended.stderr
+
+
+def test_what_is_wrong_with_some_records_is_said_beside_the_error(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+    text = "customer_id;product;price\n1;Lämp;1.234,50\n2;Cup;3,00\n"
+    (tmp_path / "p.csv").write_bytes(text.encode("cp1252"))
+
+    said = run(tmp_path).stderr
+
+    signs = "--decimal purchases=, --thousands purchases=."
+    assert f"2 of 2 that were tried would be numbers with {signs})" in said
+    assert "; also, 1 of 2 purchases could not be read (first: p.csv line 2: not UTF-8 " in said
+    assert "; with --encoding purchases=cp1252, that is '1;Lämp;1.234,50')" in said
+    ended = run(tmp_path, *signs.split(), "--encoding", "purchases=cp1252")
+    assert (ended.returncode, "warning" in ended.stderr) == (0, False), ended.stderr
+
+
 @pytest.mark.parametrize("word", ["NULL", r"\N", "NA"])
 def test_words_for_missing_numbers_are_recognized(tmp_path: Path, word: str) -> None:
     (tmp_path / "c.csv").write_text(CUSTOMERS)

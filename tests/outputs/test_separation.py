@@ -143,6 +143,48 @@ def test_by_whatever_path_it_is_named(
     assert f"/{COMBINED}', which a run replaces or deletes; " in why
 
 
+@pytest.mark.parametrize(
+    ("purchases", "output_dir"),
+    [
+        (".", "."),
+        ("sales/", "sales"),
+        ("sales", "sales/../sales"),
+        ("sales/*.csv", "sales"),
+        ("s*/*", "linked"),
+        ("**/*.csv", "sales/results"),
+        ("sales/**/*.csv", "sales/results"),
+    ],
+)
+def test_outputs_that_the_next_run_would_read_are_refused_in_the_first(
+    folder: Path, client: Client, purchases: str, output_dir: str
+) -> None:
+    (folder / "sales").mkdir()
+    (folder / "sales" / "p.csv").write_bytes(PURCHASES)
+    (folder / "linked").symlink_to("sales")
+    (folder / "purchases.csv").unlink()
+    (folder / "customers.csv").rename(folder / "customers.txt")
+    (folder / "p.csv").write_bytes(PURCHASES)
+
+    refused = Settings(("customers.txt",), (purchases,), output_dir=output_dir)
+
+    assert f"'{purchases}' would take '{COMBINED}' of the output folder" in (
+        refusal(folder, client, refused)
+    )
+
+
+@pytest.mark.parametrize("purchases", ["sales/p.csv", "sales/p*.csv", "sales/[p]*"])
+def test_outputs_beside_inputs_that_are_named_are_written(
+    folder: Path, client: Client, purchases: str
+) -> None:
+    (folder / "sales").mkdir()
+    (folder / "sales" / "p.csv").write_bytes(PURCHASES)
+
+    for _ in range(2):
+        run(settings(purchases, output_dir="sales"), client)
+
+    assert (folder / "sales" / "p.csv").read_bytes() == PURCHASES
+
+
 @pytest.fixture
 def mounted(folder: Path) -> Iterator[Path]:
     """The output folder, mounted a second time."""

@@ -129,3 +129,38 @@ def test_years_of_birth_are_recognized(tmp_path: Path, ages: str, said: str) -> 
     )
 
     assert f"{said} that were looked at look like years of birth, not ages)" in ended.stderr
+
+
+@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+@pytest.mark.parametrize("word", ["NULL", "\\N", "nan"])
+def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) -> None:
+    (tmp_path / "c.csv").write_text(f"{CUSTOMERS}{word},E,F,60\n")
+    (tmp_path / "p.csv").write_text(f"customer_id,price\n1001,1\n{word},2\n{word},3\n")
+    files = "--customers", "c.csv", "--purchases", "p.csv", "--output-dir", "out", "--join", join
+
+    ended = run_command(tmp_path, *files)
+
+    assert (
+        f"warning: 2 of 3 purchases have the id '{word}', and so has a customer; " in ended.stderr
+    )
+    option = "--null", shlex.quote(word)
+    assert f"; if that means that the id is missing, give {' '.join(option)}\n" in ended.stderr
+    again = run_command(tmp_path, *files, "--null", word)
+    assert "2 of 3 purchases have no id" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("purchases", "said"),
+    [
+        ("NULL,2\nNULL,3\n", "'NULL', p.csv line 3; customers have ids such as '007'; 2 of 2 that "
+         "were tried count as missing with --null purchases=NULL)"),
+        ("Total,1\n", "customers have ids such as '007'; is 'Total' a line of totals? it counts as "
+         "a purchase)"),
+        ("C:\\n,1\n", r"(first: 'C:\n', p.csv line 3; customers have ids such as '007')"),
+        ("1001\\,1,2\n", r"(3 where the header has 2): '1001\,1,2'"),
+        ("1001,(2)\n", "1 of 1 that were tried are numbers in parentheses, which no option reads: "
+         "write them as -12.50)"),
+    ],
+)  # fmt: skip
+def test_what_stands_there_is_said(tmp_path: Path, purchases: str, said: str) -> None:
+    assert said in run(tmp_path, f"customer_id,price\n1001,1\n{purchases}").stderr

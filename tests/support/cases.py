@@ -376,10 +376,10 @@ HEADERS = [
          error="t.csv: its first line is no CSV header in utf-8: text after a closing quote; "
          "its columns are found with --delimiter 'purchases= '"),
     Case("Dialects", "a delimiter of Hive", "a\x01b\n1\x012\n",
-         error="t.csv: purchases need a column 'a'; it has: a\x01b; "
+         error="t.csv: purchases need a column 'a'; it has: a\\x01b; "
          "its columns are found with --delimiter 'purchases=\\x01'"),
     Case("Dialects", "a headless file of Hive", "1\x01b\n",
-         error="t.csv: purchases need a column 'a'; it has: 1\x01b; "
+         error="t.csv: purchases need a column 'a'; it has: 1\\x01b; "
          "is its delimiter a character that does not show? --delimiter 'purchases=\\x01'"),
     Case("Dialects", "no column that is needed", "c,d\n",
          error="t.csv: purchases need a column 'a'; it has: c, d; "
@@ -408,7 +408,25 @@ HEADERS = [
          "its columns are found with --encoding purchases=utf-16-le"),
     Case("Headers", "in another encoding", "a,b,größe\n1,2,3\n".encode("latin-1"),
          error="t.csv: its first line is no CSV header in utf-8: invalid start byte "
-         "at byte 6; see --encoding; as cp1252 it is 'a,b,größe'"),
+         "at byte 6; with --encoding purchases=cp1252, it is 'a,b,größe'"),
+    Case("Headers", "other columns in another encoding", "x,größe\n1,2\n".encode("latin-1"),
+         error="t.csv: its first line is no CSV header in utf-8: invalid start byte at byte 4; "
+         "with --encoding purchases=cp1252, it is 'x,größe'; name it with --id-column "
+         "purchases=NAME, and 'b' with --amount-column"),
+    Case("Headers", "two names that are nearly right", "A , B,c\n1,2,3\n",
+         error="t.csv: purchases need a column 'a'; it has: A ,  B, c; names count to the letter: "
+         "rename 'A ' and ' B', or give --id-column 'purchases=A ' --amount-column ' B'"),
+    Case("Headers", "many lines before it", b",,\n" * 25 + b"a,b,c\n1,2,3\n",
+         error="t.csv: purchases need a column 'a'; its first line is ',,'; name it with "
+         "--id-column purchases=NAME, and 'b' with --amount-column; or skip what stands before "
+         "the names of the columns: --skip-lines purchases=N"),
+    Case("Headers", "very many columns", ",".join(f"c{n}" for n in range(999)) + "\n",
+         error="t.csv: purchases need a column 'a'; it has: "
+         + ", ".join(f"c{n}" for n in range(99))[:300] + "…; name it with --id-column "
+         "purchases=NAME, and 'b' with --amount-column"),
+    Case("Headers", "not in this encoding", "a,b\n1,2\n", dialect=Dialect(encoding="cp037"),
+         error="t.csv: purchases need a column 'a'; it has: /\\x8cÂ\\x8e\\x91\\x8c\\x16\\x8e; "
+         "is it in another encoding than cp037?"),
     Case("Headers", "an unclosed quote", 'a,"b\n1,2\n',
          error=f"t.csv: its first line is no CSV header in utf-8: unclosed quote; {FIRST_LINE}"),
     Case("Headers", "text after a closing quote", 'a,"b"x\n1,2\n',

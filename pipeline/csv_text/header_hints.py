@@ -1,0 +1,153 @@
+"""What to do about a header that cannot be used: options with which it was read, or may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from shlex import quote
+
+from pipeline.csv_text.head import Head, Header, find_header, may_delimit
+from pipeline.csv_text.names import printable, quoted
+from pipeline.csv_text.words import counted
+from pipeline.settings import Dialect
+
+_SEARCHED = 20  # lines, for a header that does not stand on the first
+_LONGEST = 300  # characters of a header in a message
+_RARE_DELIMITERS = " ^~:\x01\x1f"  # looked for where the header has no column
+_CONTROL = re.compile("[\x01-\x08\x0e-\x1f]")
+_HAS_LETTER = re.compile(r"\w")
+_MADE_UP = re.compile(r"column_\d+")  # of a column that has none
+
+
+@dataclass(frozen=True)
+class HeaderHints:
+    """Says what is wrong with the header of a file of a `table`, and what was found to help.
+
+    `required` are the columns that it needs, each with the option that renames it, `dialect` is the
+    one asked for, `head` the beginning of the file, and `encoding` that of the file.
+    """
+
+    table: str
+    required: Mapping[str, str]
+    dialect: Dialect
+    head: Head
+    encoding: str
+
+    def refusal(self, header: Header) -> str:
+        """Return why a header cannot be used, and how to fix that."""
+        hint = self._found_otherwise(header)
+        if header.fault:
+            hint = hint or self._in_two_bytes(header.raw) or self._in_cp1252() or header.remedy
+            what = f"its first line is no CSV header in {self.encoding}: {header.fault}"
+            return f"{what}; {hint}"
+        column = next(column for column in self.required if column not in header.columns)
+        what = f"{self.table} need a column '{column}'; {_shown(header)}"
+        return f"{what}; {hint or self._guess(header.columns)}"
+
+    def _read(self, dialect: Dialect, encoding: str) -> Header:
+        return find_header(self.head, dialect, encoding, self.required)
+
+    def _has_all(self, header: Header, is_loose: bool = False) -> bool:
+        how = _loosely if is_loose else str
+        columns = set(map(how, header.columns))
+        return not header.fault and all(how(column) in columns for column in self.required)
+
+    def _found_otherwise(self, header: Header) -> str:
+        """Return options with which the header has all columns; "" if none is found."""
+        if not self.required or header.dialect.column_names:
+            return ""
+        for delimiter in ("", *_RARE_DELIMITERS):
+            if not may_delimit(delimiter, self.dialect):
+                continue
+            other = self._read(replace(self.dialect, delimiter=delimiter), self.encoding)
+            if self._has_all(other) and all(map(_HAS_LETTER.search, other.columns)):
+                given = self._given("--delimiter", other.dialect.delimiter)
+                return f"its columns are found with {given}"
+        # Names that differ in case or blanks are named by the next hint.
+        for is_loose, tried in product((False, True), (self.encoding, "cp1252")):
+            for lines in range(_SEARCHED):
+                if self.head.is_blank(lines) or lines == self.dialect.skip_lines:
+                    continue
+                found = self._read(replace(self.dialect, skip_lines=lines), tried)
+                if self._has_all(found, is_loose):
+                    skip = self._given("--skip-lines", str(lines))
+                    recoded = f" {self._given('--encoding', tried)}"
+                    more = recoded if tried != self.encoding else ""
+                    return f"the columns are on line {lines + 1}: {skip}{more}"
+        return ""
+
+    def _in_two_bytes(self, raw: bytes) -> str:
+        """Return the encoding of a header of two bytes a character; "" if it has none."""
+        for encoding, zeros in (("utf-16-le", raw[1::2]), ("utf-16-be", raw[::2])):
+            text = raw.decode(encoding, "replace")
+            if not any(zeros) and all(column in text for column in self.required):
+                return f"its columns are found with {self._given('--encoding', encoding)}"
+        return ""
+
+    def _in_cp1252(self) -> str:
+        """Return what a header is in this encoding, and what it lacks then; "" if it is none."""
+        found = self._read(self.dialect, "cp1252")
+        if self.encoding == "cp1252" or found.fault:
+            return ""
+        as_read = quoted(found.raw.decode("cp1252", "replace"), _LONGEST)
+        lacks = "" if self._has_all(found) else f"; {self._guess(found.columns)}"
+        return f"with {self._given('--encoding', 'cp1252')}, it is {as_read}{lacks}"
+
+    def _guess(self, columns: Sequence[str]) -> str:
+        """Suggest what may be meant by a header that lacks columns."""
+        missing = [column for column in self.required if column not in columns]
+        alike = {_loosely(name): name for name in columns}
+        meant = {column: alike[_loosely(column)] for column in missing if _loosely(column) in alike}
+        control = _CONTROL.search(columns[0])
+        if len(columns) == 1 and control:
+            if self.dialect.encoding != "utf-8":
+                return f"is it in another encoding than {self.dialect.encoding}?"
+            given = self._given("--delimiter", f"\\x{ord(control[0]):02x}")
+            return f"is its delimiter a character that does not show? {given}"
+        if not meant and any(name.strip().lstrip("+-")[:1].isdigit() for name in columns):
+            names = self._given("--column-names", ",".join(["NAME"] * len(columns)))
+            return f"is that a record? then name its {counted(len(columns), 'column')}: {names}"
+        hints = []
+        if meant:
+            names = " and ".join(f"'{name}'" for name in meant.values())
+            given = " ".join(
+                self._given(self.required[column], name) for column, name in meant.items()
+            )
+            hints.append(f"names count to the letter: rename {names}, or give {given}")
+        if unknown := [column for column in missing if column not in meant]:
+            hints.append(
+                "name " + ", and ".join(self._naming(column, missing) for column in unknown)
+            )
+        if len(columns) == 1 or columns[0].startswith("#") or _are_made_up(columns):
+            skip = self._given("--skip-lines", "N")
+            hints.append(f"or skip what stands before the names of the columns: {skip}")
+        return "; ".join(hints)
+
+    def _naming(self, column: str, missing: Sequence[str]) -> str:
+        option = self.required[column]
+        how = self._given(option, "NAME") if option == "--id-column" else option
+        return f"{'it' if column == missing[0] else repr(column)} with {how}"
+
+    def _given(self, option: str, value: str) -> str:
+        """Return what to write for a value of an option; those of both tables hold for this one."""
+        is_for_both = option not in self.required.values() or option == "--id-column"
+        shown_as = {"\t": "tab", "\x01": r"\x01", "\x1f": r"\x1f"}.get(value, value)
+        return f"{option} {quote(f'{self.table}={shown_as}' if is_for_both else value)}"
+
+
+def _shown(header: Header) -> str:
+    if _are_made_up(header.columns):
+        return f"its first line is {quoted(header.raw.decode('latin-1'))}"
+    columns = ", ".join(header.columns)
+    return f"it has: {printable(columns[:_LONGEST])}{'…' if len(columns) > _LONGEST else ''}"
+
+
+def _are_made_up(columns: Sequence[str]) -> bool:
+    return all(map(_MADE_UP.fullmatch, columns))
+
+
+def _loosely(name: str) -> str:
+    """Return a name without what people overlook in it."""
+    return name.strip().casefold()
