@@ -105,7 +105,8 @@ class HeaderHints:
             if self.dialect.encoding != "utf-8":
                 return f"is it in another encoding than {self.dialect.encoding}?"
             given = self._given("--delimiter", f"\\x{ord(control[0]):02x}")
-            return f"is its delimiter a character that does not show? {given}"
+            more = self._guess(columns[0].split(control[0]))
+            return f"is its delimiter a character that does not show? {given}; {more}"
         if not meant and any(name.strip().lstrip("+-")[:1].isdigit() for name in columns):
             names = self._given("--column-names", ",".join(["NAME"] * len(columns)))
             return f"is that a record? then name its {counted(len(columns), 'column')}: {names}"

@@ -380,7 +380,8 @@ HEADERS = [
          "its columns are found with --delimiter 'purchases=\\x01'"),
     Case("Dialects", "a headless file of Hive", "1\x01b\n",
          error="t.csv: purchases need a column 'a'; it has: 1\\x01b; "
-         "is its delimiter a character that does not show? --delimiter 'purchases=\\x01'"),
+         "is its delimiter a character that does not show? --delimiter 'purchases=\\x01'; "
+         "is that a record? then name its 2 columns: --column-names purchases=NAME,NAME"),
     Case("Dialects", "no column that is needed", "c,d\n",
          error="t.csv: purchases need a column 'a'; it has: c, d; "
          "name it with --id-column purchases=NAME, and 'b' with --amount-column"),
