@@ -66,7 +66,7 @@ def would_find(path: str, file: str) -> bool:
 
     Both are local paths, or URLs of one kind.
     """
-    if is_remote(path) != is_remote(file):
+    if is_remote(path) != is_remote(file) or os.path.isfile(path):
         return False
     if not is_remote(path):
         parts = os.path.abspath(path).split("/")
