@@ -20,7 +20,7 @@ from pipeline.engine.ledger import Ledger
 from pipeline.errors import DataError
 from pipeline.outputs.names import SPENDING
 from pipeline.outputs.read_back import ReadBack, added_up
-from pipeline.outputs.run_totals import RunTotals, blocks_of, parted
+from pipeline.outputs.run_totals import RunTotals, locate_blocks
 from pipeline.steps.join import Alone, Broadcasted, Kept, Matched, Paired, Spending
 from pipeline.steps.read import BlockRead
 from pipeline.steps.render import CustomerTotals, Rendered
@@ -80,7 +80,7 @@ def check_run(
 def _check_bytes(ledger: Ledger, totals: RunTotals, tables: Sequence[Source]) -> Iterator[Check]:
     for source, table in zip(tables, (totals.customers, totals.purchases), strict=True):
         yield Check(f"bytes of {source.name}, in files and read", table.bytes_in_files, table.bytes)
-        _, packed = parted(source, blocks_of(ledger, source))
+        packed = [one.read for one in locate_blocks(ledger, source) if not one.file.is_plain]
         if packed:
             headers = sum(file.start for file in source.files if not file.is_plain)
             yield Check(

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from pipeline.columns.decimals import is_too_long, suggest_signs
 from pipeline.csv_text.sources import Source, SourceFile
-from pipeline.engine.ledger import Ledger, Number
-from pipeline.outputs.run_totals import blocks_of, by_file
+from pipeline.engine.ledger import Ledger
+from pipeline.outputs.run_totals import blocks_of, locate_blocks
 from pipeline.outputs.trials import suggest_dialect, suggest_ids
 from pipeline.settings import Columns
 from pipeline.steps.join import Paired
@@ -138,17 +138,11 @@ class Examples:
         before may be missing.
         """
         ends = {file.path: file.start for file in source.files}
-        entries = [
-            entry
-            for entry in self.ledger.having(BlockRead)
-            if entry[BlockRead].table == source.name and entry[BlockRead].bytes
-        ]
-        numbers = [entry[Number].block for entry in entries]
-        blocks = by_file(source, [entry[BlockRead] for entry in entries])
-        for number, (file, line, block) in zip(numbers, blocks, strict=True):
-            is_known = block.start == ends[file.path]
-            ends[file.path] = block.start + block.bytes if is_known else -1
-            yield file, line if is_known else None, number, block
+        for number, file, line, block in locate_blocks(self.ledger, source):
+            if block.bytes:
+                is_known = block.start == ends[file.path]
+                ends[file.path] = block.start + block.bytes if is_known else -1
+                yield file, line if is_known else None, number, block
 
 
 def _where(file: SourceFile, line: int | None, otherwise: str = "", lead: str = "") -> str:

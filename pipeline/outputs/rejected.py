@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ from pipeline.csv_text.quoting import end_lines, join_fields
 from pipeline.csv_text.rejects import table_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.compute import compute_entries
-from pipeline.engine.ledger import NO_ENTRIES, Ledger, Number, entry_with
+from pipeline.engine.ledger import NO_ENTRIES, Ledger, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.engine.places import Place
-from pipeline.outputs.run_totals import by_file
-from pipeline.steps.read import BlockRead, kept_rejects
+from pipeline.outputs.run_totals import Located, locate_blocks
+from pipeline.steps.read import kept_rejects
 
 
 class Rejected(NamedTuple):
@@ -54,76 +54,61 @@ def write_rejected(
     Workers write the lines of those blocks of whose rejects they kept many, in the place `rejects`
     (see `read.read`). For `escape`, see `quoting.quote`.
     """
-    blocks = [block for source in tables for block in _blocks(ledger, source)]
-    if many := [block for block in blocks if block.has_more]:
+    blocks = [
+        block for source in tables for block in locate_blocks(ledger, source) if block.read.rejects
+    ]
+    if many := [block for block in blocks if _has_more(block)]:
         how = {"meta": NO_ENTRIES, "step": "format-rejects"}
         compute_entries(client, [from_blocks(_write_lines, many, rejects, escape, **how)])
     if blocks:
         with path.open("wb") as file:
             file.write(_lines([pa.array([name], TEXT) for name in Rejected._fields], escape))
             for block in blocks:
-                if block.has_more:
-                    file.write(rejects.get(block.lines))
+                if _has_more(block):
+                    file.write(rejects.get(_name(block)))
                 else:
                     few = table_of(block.read.rejected)
-                    file.write(_lines(block.columns(few), escape))
+                    file.write(_lines(_columns(block, few), escape))
 
 
-class _Block(NamedTuple):
-    """The rejects of a block: its number, file, first line there, and what was read."""
-
-    number: int
-    file: str
-    encoding: str
-    line: int
-    read: BlockRead
-
-    @property
-    def has_more(self) -> bool:
-        """Whether a worker kept more rejects than the totals hold."""
-        return self.read.rejects > len(self.read.rejected)
-
-    @property
-    def lines(self) -> str:
-        """The name under which a worker writes its lines."""
-        return f"{self.read.table}-{self.number}.csv"
-
-    def columns(self, rejected: pa.Table) -> list[pa.Array]:
-        """Return the columns of its rows (see `Rejected`), of those rejected records."""
-        line, offset, length, reason, detail, raw = (
-            column.combine_chunks() for column in rejected.columns
-        )
-        numbers = (pc.add(line, self.line), pc.add(offset, self.read.start), length)
-        return [
-            pa.repeat(pa.scalar(self.file, TEXT), len(rejected)),
-            *(pc.cast(number, TEXT) for number in numbers),
-            *(reason, detail, self._shown(raw)),
-        ]
-
-    def _shown(self, raw: pa.Array) -> pa.Array:
-        """Return raw records as text."""
-        try:
-            if self.encoding == "utf-8":
-                return raw.cast(TEXT)
-        except pa.ArrowInvalid:
-            pass
-        texts = (one.decode(self.encoding, "backslashreplace") for one in raw.to_pylist())
-        return pa.array(texts, TEXT)
+def _has_more(block: Located) -> bool:
+    """Tell whether a worker kept more rejects of a block than its totals hold."""
+    return block.read.rejects > len(block.read.rejected)
 
 
-def _blocks(ledger: Ledger, source: Source) -> Iterator[_Block]:
-    """Yield the blocks of a table that have rejects, in input order."""
-    entries = [entry for entry in ledger.having(BlockRead) if entry[BlockRead].table == source.name]
-    places = by_file(source, [entry[BlockRead] for entry in entries])
-    for entry, (file, line, read) in zip(entries, places, strict=True):
-        if read.rejects:
-            yield _Block(entry[Number].block, file.name, file.encoding, line, read)
+def _name(block: Located) -> str:
+    """Return the name under which a worker writes the lines of a block."""
+    return f"{block.read.table}-{block.number}.csv"
 
 
-def _write_lines(block: _Block, rejects: Place, escape: bool) -> pd.DataFrame:
+def _write_lines(block: Located, rejects: Place, escape: bool) -> pd.DataFrame:
     kept = kept_rejects(rejects, block.read.table, block.number)
-    rejects.put(block.lines, _lines(block.columns(kept), escape))
+    rejects.put(_name(block), _lines(_columns(block, kept), escape))
     return entry_with()
+
+
+def _columns(block: Located, rejected: pa.Table) -> list[pa.Array]:
+    """Return the columns of rows (see `Rejected`), of rejected records of a block."""
+    line, offset, length, reason, detail, raw = (
+        column.combine_chunks() for column in rejected.columns
+    )
+    numbers = (pc.add(line, block.line), pc.add(offset, block.read.start), length)
+    return [
+        pa.repeat(pa.scalar(block.file.name, TEXT), len(rejected)),
+        *(pc.cast(number, TEXT) for number in numbers),
+        *(reason, detail, _shown(raw, block.file.encoding)),
+    ]
+
+
+def _shown(raw: pa.Array, encoding: str) -> pa.Array:
+    """Return raw records as text."""
+    try:
+        if encoding == "utf-8":
+            return raw.cast(TEXT)
+    except pa.ArrowInvalid:
+        pass
+    texts = (one.decode(encoding, "backslashreplace") for one in raw.to_pylist())
+    return pa.array(texts, TEXT)
 
 
 def _lines(columns: Sequence[pa.Array], escape: bool) -> bytes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from pipeline.columns.totals import EXACT, Checksum, modulo
 from pipeline.csv_text.sources import Source, SourceFile
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.ledger import Ledger, Number
 from pipeline.steps.join import Matched, Paired
 from pipeline.steps.read import MAX_EXAMPLES, BlockRead, Example
 from pipeline.steps.write import Written
@@ -62,9 +63,7 @@ class RunTotals:
 
 def total_run(ledger: Ledger, customers: Source, purchases: Source, header: bytes) -> RunTotals:
     """Add up the totals of a run; `header` is the first line of the combined table."""
-    of_customers, of_purchases = (
-        total_table(source, blocks_of(ledger, source)) for source in (customers, purchases)
-    )
+    of_customers, of_purchases = (total_table(ledger, source) for source in (customers, purchases))
     matched = sum(part.customers for part in ledger.all(Matched))
     written, paired = ledger.all(Written), ledger.all(Paired)
     checksum = sum((block.checksum for block in written), Checksum.of(header))
@@ -81,61 +80,60 @@ def total_run(ledger: Ledger, customers: Source, purchases: Source, header: byte
     )
 
 
-def total_table(source: Source, blocks: Sequence[BlockRead]) -> TableTotals:
-    """Add up the totals of a table's blocks, in input order."""
-    plain, packed = parted(source, blocks)
+def total_table(ledger: Ledger, source: Source) -> TableTotals:
+    """Add up the totals of a table's blocks."""
+    located = list(locate_blocks(ledger, source))
+    blocks = [block.read for block in located]
     with localcontext(EXACT):
         total = sum((block.total for block in blocks), Decimal(0))
     return TableTotals(
         bytes=sum(file.start for file in source.files if file.is_plain)
-        + sum(block.bytes for block in plain)
-        + sum(block.stored for block in packed),
+        + sum(at.read.bytes if at.file.is_plain else at.read.stored for at in located),
         bytes_in_files=source.size,
         records=sum(block.records for block in blocks),
         rejected=sum(block.rejects for block in blocks),
         values_missing=sum(block.missing for block in blocks),
         values_unusable=sum(block.unusable for block in blocks),
-        value_examples=_located(source, blocks, [block.examples for block in blocks]),
+        value_examples=_examples(located, attrgetter("examples")),
         values_out_of_range=sum(block.out_of_range for block in blocks),
-        range_examples=_located(source, blocks, [block.range_examples for block in blocks]),
+        range_examples=_examples(located, attrgetter("range_examples")),
         total=total,
         text=sum(block.text for block in blocks),
         ids=modulo(sum(block.ids for block in blocks)),
     )
 
 
-def _located(
-    source: Source, blocks: Sequence[BlockRead], examples: Sequence[Sequence[Example]]
+def _examples(
+    blocks: Sequence[Located], examples: Callable[[BlockRead], Sequence[Example]]
 ) -> list[dict[str, Any]]:
     """Return the first examples of all blocks, each with its file and line."""
-    places = zip(by_file(source, blocks), examples, strict=True)
     return [
-        {"file": file.name, "line": line + example.line, "value": example.value}
-        for (file, line, _), some in places
-        for example in some
+        {"file": block.file.name, "line": block.line + example.line, "value": example.value}
+        for block in blocks
+        for example in examples(block.read)
     ][:MAX_EXAMPLES]
+
+
+class Located(NamedTuple):
+    """A block that was read: its number, its file, its first line there (from 1), its totals."""
+
+    number: int
+    file: SourceFile
+    line: int
+    read: BlockRead
+
+
+def locate_blocks(ledger: Ledger, source: Source) -> Iterator[Located]:
+    """Yield the blocks of a table that were read, in input order."""
+    files = {file.path: file for file in source.files}
+    next_line = {file.path: 1 + file.header_lines for file in source.files}
+    for entry in ledger.having(BlockRead):
+        read = entry[BlockRead]
+        if read.table == source.name:
+            yield Located(entry[Number].block, files[read.path], next_line[read.path], read)
+            next_line[read.path] += read.lines
 
 
 def blocks_of(ledger: Ledger, source: Source) -> list[BlockRead]:
     """Return what was read of a table, block by block, in input order."""
     return [block for block in ledger.all(BlockRead) if block.table == source.name]
-
-
-def parted(source: Source, blocks: Sequence[BlockRead]) -> tuple[list[BlockRead], list[BlockRead]]:
-    """Return the blocks of plain files, and those of files to unpack."""
-    plain = {file.path for file in source.files if file.is_plain}
-    return (
-        [block for block in blocks if block.path in plain],
-        [block for block in blocks if block.path not in plain],
-    )
-
-
-def by_file(
-    source: Source, blocks: Sequence[BlockRead]
-) -> Iterator[tuple[SourceFile, int, BlockRead]]:
-    """Yield each block's file, its first line in that file (from 1), and the block."""
-    files = {file.path: file for file in source.files}
-    next_line = {file.path: 1 + file.header_lines for file in source.files}
-    for block in blocks:
-        yield files[block.path], next_line[block.path], block
-        next_line[block.path] += block.lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from support.ledgers import block_read, reject, source
+from support.ledgers import block_read, ledger, reject, source
 
 from pipeline.outputs.run_totals import TableTotals, total_table
 from pipeline.steps.read import MAX_EXAMPLES, Example
@@ -28,7 +28,7 @@ def test_a_table_is_added_up_over_its_blocks() -> None:
         ),
     ]  # fmt: skip
 
-    totals = total_table(source("purchases", a=1, b=3), blocks)
+    totals = total_table(ledger(*blocks), source("purchases", a=1, b=3))
 
     assert totals == TableTotals(
         bytes=1_000,
@@ -55,6 +55,6 @@ def test_not_more_than_twenty_examples_are_kept() -> None:
     examples = [Example(line, "abc") for line in range(MAX_EXAMPLES)]
     blocks = [block_read("/data/a.csv", lines=20, examples=examples) for _ in range(2)]
 
-    totals = total_table(source("purchases", a=1), blocks)
+    totals = total_table(ledger(*blocks), source("purchases", a=1))
 
     assert [example["line"] for example in totals.value_examples] == list(range(2, 22))

@@ -208,7 +208,7 @@ def check_read(
         for span, row, value in zip(good, rows, numbers, strict=True)
         if row[1] is not None and value is None
     ]
-    totals = total_table(source, ledger.all(read.BlockRead))
+    totals = total_table(ledger, source)
     assert totals.bytes == totals.bytes_in_files == len(text.body) + 4
     assert (totals.records, totals.rejected) == (len(good), len(wanted))
     assert totals.values_missing == sum(1 for row in rows if row[1] is None)
