@@ -15,10 +15,10 @@ from typing import Any
 from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream
 from pipeline.csv_text.formats import BEGINS, refuse_other_formats
 from pipeline.csv_text.names import printable
-from pipeline.csv_text.remote import RemoteFile, is_remote, read_range, shown_url, version_of_url
-from pipeline.csv_text.versions import Version, ends_early, read_on
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.settings import Dialect
+from pipeline.storage.remote import RemoteFile, is_remote, read_range, shown_url, version_of_url
+from pipeline.storage.versions import Version, ends_early, read_on
 
 _CHUNK = 1 << 20
 _ENDS = 1 << 12

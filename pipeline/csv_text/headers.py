@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from pipeline.csv_text.files import TextFile, checksum_of_ends, cuts_at_bytes, shown
 from pipeline.csv_text.marks import count_lines, next_record
 from pipeline.csv_text.parse import parse
-from pipeline.csv_text.remote import is_remote
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.csv_text.words import counted
 from pipeline.errors import UsageError
 from pipeline.settings import DELIMITERS, Dialect
+from pipeline.storage.remote import is_remote
 
 _BOM = b"\xef\xbb\xbf"
 _HEADER = 1 << 12  # bytes; most headers fit

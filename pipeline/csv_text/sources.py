@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.csv_text.names import list_names
-from pipeline.csv_text.versions import Version
 from pipeline.settings import Dialect
+from pipeline.storage.versions import Version
 
 _EXPANDS = 4  # a guess: compressed CSV is often a quarter of the text
 

@@ -22,12 +22,12 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.names import printable
-from pipeline.csv_text.remote import is_remote
 from pipeline.engine.progress import Progress
 from pipeline.outputs.checks import Check
 from pipeline.outputs.run_totals import RunTotals
 from pipeline.settings import Settings
 from pipeline.steps.plan import Plan
+from pipeline.storage.remote import is_remote
 
 # Goes up when a key of the report is renamed or removed, or changes its meaning.
 FORMAT = 3

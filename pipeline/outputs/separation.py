@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import PurePath
 
 from pipeline.csv_text.files import shown
-from pipeline.csv_text.remote import is_remote
-from pipeline.engine.objects import ObjectFolder, is_object_url
 from pipeline.errors import UsageError
 from pipeline.outputs.names import is_reserved
 from pipeline.settings import Settings
 from pipeline.steps.plan import Inputs
+from pipeline.storage.objects import ObjectFolder, is_object_url
+from pipeline.storage.remote import is_remote
 
 
 def check_separate(settings: Settings, inputs: Inputs) -> None:

@@ -13,7 +13,6 @@ from pipeline.csv_text.sources import Source
 from pipeline.engine.cluster import worker_memory
 from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.partitions import schema
-from pipeline.engine.places import Place
 from pipeline.settings import Settings
 from pipeline.steps.blocks import Blocks
 from pipeline.steps.choice import check_fits
@@ -26,6 +25,7 @@ from pipeline.steps.shuffle import Shuffle
 from pipeline.steps.skew import find_hot
 from pipeline.steps.transform import transform
 from pipeline.steps.write import Target, Written, write_combined
+from pipeline.storage.places import Place
 
 
 class Quality(Protocol):

@@ -16,9 +16,9 @@ import numpy as np
 from distributed import Client, Future
 
 from pipeline.columns.totals import Checksum
-from pipeline.engine.places import Place
 from pipeline.engine.team import submit
 from pipeline.errors import DataError
+from pipeline.storage.places import Place
 
 _AT_ONCE = 256  # blocks whose marks one task reads
 _FAR = 255  # a gap that says: so far, and no row there

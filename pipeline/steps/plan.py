@@ -13,12 +13,12 @@ from pipeline.csv_text.ranges import cut_into_ranges
 from pipeline.csv_text.sources import Source
 from pipeline.csv_text.words import counted
 from pipeline.engine.cluster import thread_memory, worker_memory
-from pipeline.engine.places import Place
 from pipeline.engine.preflight import check_cluster
 from pipeline.settings import Settings
 from pipeline.steps.choice import choose_join
 from pipeline.steps.render import Layout, layout
 from pipeline.steps.shuffle import choose_partitions
+from pipeline.storage.places import Place
 
 _LEAST_BLOCK, _LARGEST_BLOCK = 8 << 20, 1 << 30  # bytes
 _MOST_BLOCKS = 20_000

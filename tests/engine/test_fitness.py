@@ -12,8 +12,8 @@ from distributed import Reschedule
 from pipeline.csv_text.headers import open_source
 from pipeline.engine import shared
 from pipeline.engine.fitness import Fitness, installed, other_versions
-from pipeline.engine.places import Folder
 from pipeline.settings import Dialect
+from pipeline.storage.places import Folder
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.columns.totals import Checksum
-from pipeline.engine.places import Folder
 from pipeline.errors import DataError
 from pipeline.steps.matched import Marks, decode, encode, in_slice, put_marks, union_of, united
+from pipeline.storage.places import Folder
 
 COUNT = 2_000
 ROWS = st.one_of(

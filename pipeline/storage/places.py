@@ -1,4 +1,4 @@
-"""Where the workers of a run keep temporary data: a shared folder, or see `engine.objects`."""
+"""Where the workers of a run keep temporary data: a shared folder, or see `storage.objects`."""
 
 from __future__ import annotations
 
