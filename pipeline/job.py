@@ -64,7 +64,8 @@ def run(
             job = Job.start(client, settings, plan, quality, place=stage.place, target=target)
             join(job)
             quality.judge("customers", "purchases")
-            log.warn_all(quality.warnings())
+            for warning in quality.warnings():
+                log.warn(warning)
         with log.stage("assemble"), log.progress.step("assemble", 0):
             job.compute(target.assemble(job.written))
         with log.stage("read back"), log.progress.step("read back", 0):

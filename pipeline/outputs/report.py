@@ -7,7 +7,7 @@ import platform
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -69,11 +69,6 @@ class RunLog:
         """Show a warning as part of the progress, and keep it for the report."""
         self.warnings.append(message)
         self.progress.say(f"warning: {printable(message)}")
-
-    def warn_all(self, messages: Iterable[str]) -> None:
-        """Show and keep several warnings."""
-        for message in messages:
-            self.warn(message)
 
     def note_published(self) -> None:
         """Note that the outputs are in place: what fails from here on changes none."""
