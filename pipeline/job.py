@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from distributed import Client
 
-from pipeline.context import Job, start_job
 from pipeline.csv_text.unchanged import unchanged_inputs
 from pipeline.engine.cluster import is_on_one_machine, observed
 from pipeline.engine.internals import spill_folder
@@ -17,7 +16,8 @@ from pipeline.engine.progress import Progress
 from pipeline.engine.team import team_of_run
 from pipeline.outputs.checks import check_run, raise_on_failure
 from pipeline.outputs.names import CHART, REJECTED, REPORT, SPENDING
-from pipeline.outputs.read_back import read_back
+from pipeline.outputs.quality import Quality
+from pipeline.outputs.read_back import Recount, read_back
 from pipeline.outputs.rejected import write_rejected
 from pipeline.outputs.report import Report, RunLog
 from pipeline.outputs.run_totals import total_run
@@ -25,16 +25,15 @@ from pipeline.outputs.separation import check_separate
 from pipeline.outputs.staging import output_paths, staged
 from pipeline.settings import Settings
 from pipeline.steps.chart import Draw, draw_chart
+from pipeline.steps.context import Job
 from pipeline.steps.join import build_lookup
+from pipeline.steps.locate import Lines
 from pipeline.steps.plan import find_inputs, make_plan, prepare
 from pipeline.steps.spending import spending_of, sum_purchases, write_spending
 
 
 def run(
-    settings: Settings,
-    client: Client,
-    progress: Progress | None = None,
-    draw: Draw = draw_chart,
+    settings: Settings, client: Client, progress: Progress | None = None, draw: Draw = draw_chart
 ) -> Report:
     """Join customers with purchases, sum the spending of each age group, publish the outputs.
 
@@ -59,21 +58,25 @@ def run(
             plan = prepare(plan, client, stage.place, settings.output_dir)
             log.note_plan(plan)
         with log.stage("read, join, sum, write"), log.progress.step("purchases", plan.bytes):
-            job = start_job(settings, client, plan, stage, log)
+            lines = Lines(client, plan.purchases, plan.block_size)
+            quality = Quality(settings, plan.tables, lines, log.progress)
+            target = stage.combined(plan.layout.header_line, plan.purchases.plain_size)
+            job = Job.start(client, settings, plan, quality, place=stage.place, target=target)
             join(job)
-            job.quality.judge("customers", "purchases")
-            log.warn_all(job.quality.warnings())
+            quality.judge("customers", "purchases")
+            for warning in quality.warnings():
+                log.warn(warning)
         with log.stage("assemble"), log.progress.step("assemble", 0):
-            job.compute(job.target.assemble(job.written))
+            job.compute(target.assemble(job.written))
         with log.stage("read back"), log.progress.step("read back", 0):
-            job.compute(read_back(job.written, job.target, job.recount))
+            job.compute(read_back(job.written, target, Recount.of(settings, *plan.tables)))
         with log.stage("check and publish"):
             spending = spending_of(job.ledger, settings.age_groups)
             write_spending(spending, stage / SPENDING)
             rejects = job.rejects, settings.escape_formulas
             write_rejected(stage / REJECTED, client, job.ledger, plan.tables, *rejects)
-            totals = total_run(job.ledger, *plan.tables, job.target.header)
-            checks = check_run(job.ledger, totals, plan.tables, job.target, stage.folder)
+            totals = total_run(job.ledger, *plan.tables, target.header)
+            checks = check_run(job.ledger, totals, plan.tables, target, stage.folder)
             raise_on_failure(checks)
             draw(spending, settings.age_groups, settings.columns.amount, stage / CHART)
             inputs.check()

@@ -27,7 +27,6 @@ from pipeline.csv_text import fields
 from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.ranges import cut_into_ranges
 from pipeline.csv_text.sources import Source
-from pipeline.engine.places import Folder
 from pipeline.settings import AgeGroups, Columns, Dialect
 from pipeline.steps import join, read, spending, write
 from pipeline.steps.lookup import Lookup
@@ -35,6 +34,7 @@ from pipeline.steps.matched import put_marks
 from pipeline.steps.read import ID, read_block, wanted_of_customers, wanted_of_purchases
 from pipeline.steps.render import layout, render_customers
 from pipeline.steps.transform import add_age_group, add_full_name
+from pipeline.storage.places import Folder
 
 _COLUMNS, _DIALECT = Columns(), Dialect()
 _COPIED = 1 << 28  # bytes

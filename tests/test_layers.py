@@ -16,8 +16,8 @@ NAMES = [module.relative_to(PACKAGE).as_posix() for module in MODULES]
 
 # A room imports from itself and from those before it. `pipeline` is the face, `__init__.py`.
 ORDER = [
-    *("kernels", "errors", "settings", "columns", "csv_text", "engine", "steps"),
-    *("outputs", "context", "job", "pipeline", "cli", "__main__"),
+    *("kernels", "errors", "settings", "columns", "storage", "csv_text", "engine", "steps"),
+    *("outputs", "job", "pipeline", "cli", "__main__"),
 ]
 PRIVATE_DASK = re.compile(r"(dask|distributed)(\.\w+)*\._\w*")
 INTERNALS = "engine/internals.py"  # the one module that may import private modules of Dask

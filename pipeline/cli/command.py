@@ -70,12 +70,12 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
     progress = Progress() if quiet else ConsoleProgress(sys.stderr)
     with _noting(progress), nullcontext(draw_chart) if dry_run else painter() as draw:
         with quick_imports():  # late: --help and usage errors must not wait for Dask
-            from pipeline.csv_text.remote import is_remote
             from pipeline.engine.cluster import connect, dashboard_link
             from pipeline.job import run
             from pipeline.outputs.names import OUTPUTS
             from pipeline.outputs.separation import check_separate
             from pipeline.steps.plan import find_inputs, make_plan
+            from pipeline.storage.remote import is_remote
 
         paths = *settings.customers, *settings.purchases, settings.output_dir
         waits = any(map(is_remote, paths))

@@ -24,19 +24,6 @@ from pipeline.settings import (
 from pipeline.settings.limits import TABLES, Limits, by_table
 
 
-class _Size(click.ParamType):
-    """A number of bytes, such as 8MiB or 500MB."""
-
-    name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        if value == "auto":
-            return None
-        return value if isinstance(value, int) else parse_size(value, str(param and param.opts[0]))
-
-
 def _option(*names: str, **how: Any) -> click.Option:
     return click.Option(names, **how)
 
@@ -186,9 +173,6 @@ OPTIONS = {
         ),
         _option(
             "--block-size",
-            type=_Size(),
-            default=Settings.block_size,
-            show_default=False,
             metavar="SIZE",
             help="How much of a file one task reads.  [default: 8MiB, more for large inputs]",
         ),
@@ -211,6 +195,7 @@ def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
     def take(*names: str) -> dict[str, Any]:
         return {name: left.pop(name) for name in names}
 
+    size = left.pop("block_size")
     cluster = ClusterSettings(**take(*ClusterSettings.__dataclass_fields__))
     dialect, of_purchases = _dialects(take(*_OF_DIALECT))
     settings = Settings(
@@ -220,6 +205,7 @@ def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
         purchases_dialect=None if of_purchases == dialect else of_purchases,
         limits=_limits(**take("strict", "max_rejected", "max_unusable", "max_unmatched")),
         fsync=not left.pop("no_fsync"),
+        block_size=None if size is None else parse_size(size, "--block-size"),
         **{name: value for name, value in left.items() if value != ()},  # () is not given
     )
     return settings, cluster

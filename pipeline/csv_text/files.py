@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream
 from pipeline.csv_text.formats import BEGINS, refuse_other_formats
 from pipeline.csv_text.names import printable
-from pipeline.csv_text.remote import (
+from pipeline.errors import StorageError, UsageError, is_storage_fault
+from pipeline.settings import Dialect
+from pipeline.storage.remote import (
     AT_ONCE,
     RemoteFile,
     is_remote,
@@ -24,9 +26,7 @@ from pipeline.csv_text.remote import (
     shown_url,
     version_of_url,
 )
-from pipeline.csv_text.versions import Version, ends_early, read_on
-from pipeline.errors import StorageError, UsageError, is_storage_fault
-from pipeline.settings import Dialect
+from pipeline.storage.versions import Version, ends_early, read_on
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -15,8 +15,8 @@ from fsspec.utils import glob_translate
 from pipeline.csv_text.compression import COMPRESSIONS
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.names import list_names
-from pipeline.csv_text.remote import explained, file_system, is_remote, is_web
 from pipeline.errors import StorageError, UsageError, is_storage_fault
+from pipeline.storage.remote import explained, file_system, is_remote, is_web
 
 _PACKED = f"(?:{'|'.join(map(re.escape, COMPRESSIONS))})"
 _TABLE = re.compile(rf"(?P<form>\.[ct]sv{_PACKED}?)$", re.IGNORECASE)

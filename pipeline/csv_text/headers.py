@@ -9,11 +9,11 @@ from pipeline.csv_text.files import TextFile, at_once, checksum_of_ends, cuts_at
 from pipeline.csv_text.head import AT_FIRST, Head, Header, find_header
 from pipeline.csv_text.header_hints import HeaderHints
 from pipeline.csv_text.marks import count_lines
-from pipeline.csv_text.remote import is_remote
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.csv_text.words import counted
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
+from pipeline.storage.remote import is_remote
 
 
 def open_source(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.csv_text.names import list_names
-from pipeline.csv_text.versions import Version
 from pipeline.csv_text.words import counted
 from pipeline.settings import Dialect
+from pipeline.storage.versions import Version
 
 _EXPANDS = 4  # a guess: compressed CSV is often a quarter of the text
 _ALIKE = "is_plain", "columns", "encoding", "dialect"

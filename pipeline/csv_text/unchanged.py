@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from pipeline.csv_text.files import at_once, checksum_of_ends, read_bytes, version_of
 from pipeline.csv_text.sources import Source, SourceFile
-from pipeline.csv_text.versions import changed
 from pipeline.errors import InputChangedError
+from pipeline.storage.versions import changed
 
 
 class Inputs:

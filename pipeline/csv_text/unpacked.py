@@ -8,8 +8,8 @@ from threading import Lock
 
 from pipeline.csv_text.files import TextFile, at_once, read_bytes
 from pipeline.csv_text.marks import next_record
-from pipeline.csv_text.remote import is_remote
 from pipeline.csv_text.sources import Block, FileText, SourceFile, UnpackedBlock
+from pipeline.storage.remote import is_remote
 
 _AHEAD = 1 << 12  # bytes read past a block, for the end of its last record
 

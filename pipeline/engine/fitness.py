@@ -19,8 +19,8 @@ from uuid import uuid4
 from pipeline.csv_text.files import shown, version_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.package import source_digest
-from pipeline.engine.places import Place
 from pipeline.engine.shared import shared
+from pipeline.storage.places import Place
 
 # Those whose versions this package's tasks and their results depend on.
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "numba", "llvmlite")

@@ -11,9 +11,9 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from pipeline.csv_text.sources import Source
 from pipeline.engine.cluster import no_workers_timeout
 from pipeline.engine.fitness import Fault, Fitness, installed, other_versions
-from pipeline.engine.places import Place
 from pipeline.engine.team import current_team, find_faults, unanswered
 from pipeline.errors import ClusterError
+from pipeline.storage.places import Place
 
 
 def wait_for_worker(client: Client) -> None:

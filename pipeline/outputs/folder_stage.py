@@ -23,13 +23,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from pipeline.engine.places import Folder
 from pipeline.errors import PipelineError, StorageError, UsageError, is_storage_fault
 from pipeline.outputs.folder_lock import locked
 from pipeline.outputs.names import COMBINED, FAILED, FINISHED, OUTPUTS, REPORT, UNFINISHED
 from pipeline.outputs.report import RunLog
 from pipeline.outputs.signals import uninterrupted
 from pipeline.steps.combined_file import CombinedFile
+from pipeline.storage.places import Folder
 
 _PREVIOUS = "previous"
 # Errors that mean the user named the wrong folder.

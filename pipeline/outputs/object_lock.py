@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 
-from pipeline.engine.objects import ObjectFolder
 from pipeline.errors import StorageError, UsageError
 from pipeline.outputs.names import LOCK
+from pipeline.storage.objects import ObjectFolder
 
 _BEAT = 5.0  # seconds between two signs of life
 _DEAD = 30.0  # seconds without one, after which a run counts as dead

@@ -21,12 +21,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from pipeline.engine.objects import ObjectFolder, Upload
 from pipeline.errors import PipelineError, StorageError, UsageError, is_storage_fault
 from pipeline.outputs.names import COMBINED, FAILED, FINISHED, OUTPUTS, REPORT, UNFINISHED
 from pipeline.outputs.object_lock import locked
 from pipeline.outputs.report import RunLog
 from pipeline.steps.combined_object import CombinedObject
+from pipeline.storage.objects import ObjectFolder, Upload
 
 _SMALL = tuple(name for name in OUTPUTS if name not in (COMBINED, REPORT))
 

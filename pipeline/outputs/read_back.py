@@ -24,7 +24,7 @@ from pipeline.columns.totals import EXACT, Checksum, exact_sum, modulo, total_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.ledger import NO_ENTRIES, entry_with
 from pipeline.engine.partitions import from_blocks
-from pipeline.settings import Columns, Dialect
+from pipeline.settings import Dialect, Settings
 from pipeline.steps.write import Target, Written, offsets
 
 _TASK = 1 << 26  # bytes that one task reads, at least
@@ -70,19 +70,17 @@ class Recount:
     dialect: Dialect
 
     @classmethod
-    def of(
-        cls, customers: Source, purchases: Source, columns: Columns, dialect: Dialect
-    ) -> Recount:
-        """Return how to recount a table of these columns (see `render.layout`).
-
-        The `dialect` is that of purchases.
-        """
+    def of(cls, settings: Settings, customers: Source, purchases: Source) -> Recount | None:
+        """Return how to recount the table of two others (see `render.layout`), if it is wanted."""
+        if not settings.verify:
+            return None
+        columns = settings.columns
         of_customers = [name for name in customers.columns if name != columns.id]
         of_purchases = [name for name in purchases.columns if name != columns.id_of_purchases]
         group = len(of_customers) + 2  # behind the id and the full name
         amount = group + 1 + of_purchases.index(columns.amount)
         names = tuple(map(str, range(group + 1 + len(of_purchases))))
-        return cls(names, group, amount, dialect)
+        return cls(names, group, amount, settings.dialect_of("purchases"))
 
     def __call__(self, data: bytes) -> Counts:
         """Return what some lines say."""

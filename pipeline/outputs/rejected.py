@@ -18,9 +18,9 @@ from pipeline.csv_text.sources import Source
 from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, Ledger, Number, entry_with
 from pipeline.engine.partitions import from_blocks
-from pipeline.engine.places import Place
 from pipeline.outputs.run_totals import places_of
 from pipeline.steps.read import BlockRead, kept_rejects
+from pipeline.storage.places import Place
 
 
 class Rejected(NamedTuple):

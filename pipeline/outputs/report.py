@@ -7,7 +7,7 @@ import platform
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,12 +22,12 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.names import printable
-from pipeline.csv_text.remote import is_remote
 from pipeline.engine.progress import Progress
 from pipeline.outputs.checks import Check
 from pipeline.outputs.run_totals import RunTotals
 from pipeline.settings import Settings
 from pipeline.steps.plan import Plan
+from pipeline.storage.remote import is_remote
 
 # Goes up when a key of the report is renamed or removed, or changes its meaning.
 FORMAT = 3
@@ -69,11 +69,6 @@ class RunLog:
         """Show a warning as part of the progress, and keep it for the report."""
         self.warnings.append(message)
         self.progress.say(f"warning: {printable(message)}")
-
-    def warn_all(self, messages: Iterable[str]) -> None:
-        """Show and keep several warnings."""
-        for message in messages:
-            self.warn(message)
 
     def note_published(self) -> None:
         """Note that the outputs are in place: what fails from here on changes none."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
-from functools import cache
+from collections.abc import Callable, Hashable
+from functools import cache, partial
 from pathlib import PurePath
 
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.finding import would_find
-from pipeline.csv_text.remote import is_remote
-from pipeline.engine.objects import ObjectFolder, is_object_url
 from pipeline.errors import UsageError
 from pipeline.outputs.names import COMBINED, REJECTED, SPENDING, is_reserved
 from pipeline.settings import Settings
 from pipeline.steps.plan import Inputs
+from pipeline.storage.objects import ObjectFolder, is_object_url
+from pipeline.storage.remote import is_remote
 
 
 def check_separate(settings: Settings, inputs: Inputs) -> None:
@@ -25,11 +25,14 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
     inode. Raises UsageError naming both.
     """
     folder, report = settings.output_dir, settings.performance_report
-    outputs: _OutputFiles | _OutputObjects
-    outputs = _OutputObjects(folder) if is_object_url(folder) else _OutputFiles(folder)
+    output_at: Callable[[str], str | None]
+    if is_object_url(folder):
+        output_at = partial(_object_at, ObjectFolder.of(folder).url(""))
+    else:
+        output_at = _OutputFiles(folder).at
     for table, files in (("customers", inputs.customers), ("purchases", inputs.purchases)):
         for file in files:
-            if output := outputs.at(file):
+            if output := output_at(file):
                 raise UsageError(
                     f"{table}: the input '{shown(file)}' is '{shown(output)}', which a run "
                     "replaces or deletes; name another folder with --output-dir, or move the input"
@@ -40,7 +43,7 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
                     "name another file"
                 )
     _check_next_run(settings)
-    if report and (output := outputs.at(os.path.abspath(report))):
+    if report and (output := output_at(os.path.abspath(report))):
         raise UsageError(
             f"--performance-report: '{report}' is '{shown(output)}', which a run replaces or "
             "deletes; name another file"
@@ -60,16 +63,9 @@ def _check_next_run(settings: Settings) -> None:
                     )
 
 
-class _OutputObjects:
-    """What a run writes, replaces or deletes below its prefix."""
-
-    def __init__(self, url: str) -> None:
-        self._folder = ObjectFolder.of(url)
-
-    def at(self, path: str) -> str | None:
-        """Return the URL of the output that is at an absolute path or URL."""
-        begin = self._folder.url("")
-        return path if path.startswith(begin) and is_reserved(path.removeprefix(begin)) else None
+def _object_at(begin: str, path: str) -> str | None:
+    """Return the URL of the output, below the prefix `begin`, that is at a path or URL."""
+    return path if path.startswith(begin) and is_reserved(path.removeprefix(begin)) else None
 
 
 class _OutputFiles:

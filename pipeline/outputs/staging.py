@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
-from pipeline.engine.objects import is_object_url
 from pipeline.errors import StorageError
 from pipeline.outputs.folder_stage import FolderStage
 from pipeline.outputs.names import COMBINED, OUTPUTS
 from pipeline.outputs.object_stage import ObjectStage
 from pipeline.outputs.report import RunLog
 from pipeline.outputs.signals import uninterrupted
+from pipeline.storage.objects import is_object_url
 
 Stage: TypeAlias = FolderStage | ObjectStage
 

@@ -21,10 +21,10 @@ import pandas as pd
 
 from pipeline.engine.ledger import NO_ENTRIES, Ledger, entry_with
 from pipeline.engine.partitions import from_blocks
-from pipeline.engine.places import opened, write_at
 from pipeline.engine.prefix_sum import PrefixSum
 from pipeline.engine.shared import shared
 from pipeline.steps.write import Written, offsets
+from pipeline.storage.places import opened, write_at
 
 _RANGE = 1 << 26  # bytes of the file that one task fills: a multiple of any page size
 _CHUNK = 1 << 20

@@ -18,10 +18,10 @@ import dask.dataframe as dd
 import pandas as pd
 
 from pipeline.engine.ledger import NO_ENTRIES, Ledger, entry_with
-from pipeline.engine.objects import LARGEST_PART, LEAST_PART, MOST_PARTS, ObjectFolder, Upload
 from pipeline.engine.partitions import from_blocks
 from pipeline.errors import UsageError
 from pipeline.steps.write import Written
+from pipeline.storage.objects import LARGEST_PART, LEAST_PART, MOST_PARTS, ObjectFolder, Upload
 
 _READERS = 8  # threads that read temporary objects in one task
 

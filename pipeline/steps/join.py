@@ -37,12 +37,12 @@ from pipeline.columns.totals import Joined, modulo, pairing, text_total, total_o
 from pipeline.engine.compute import compute_result
 from pipeline.engine.ledger import Ledger, Number, entry_of, with_totals
 from pipeline.engine.partitions import from_blocks, on_partitions, schema
-from pipeline.engine.places import Place
 from pipeline.steps.lookup import Lookup
 from pipeline.steps.matched import Marks, find_matched, in_slice, put_marks
 from pipeline.steps.read import ID, MAX_EXAMPLES, ORDER, PARSED, REST, BlockRead, is_undecided
 from pipeline.steps.render import CUSTOMER, CustomerTotals, totals_of
 from pipeline.steps.transform import AGE_GROUP
+from pipeline.storage.places import Place
 
 PURCHASE, AMOUNT = "purchase", "amount"
 _NULL_WORDS = "NULL", "null", "\\N", "None", "NA", "N/A", "nan", "NaN"

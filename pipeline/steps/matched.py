@@ -17,9 +17,9 @@ from distributed import Client, Future
 from isal import isal_zlib
 
 from pipeline.columns.totals import Checksum
-from pipeline.engine.places import Place
 from pipeline.engine.team import submit
 from pipeline.errors import DataError
+from pipeline.storage.places import Place
 
 _AT_ONCE = 256  # blocks whose marks one task reads
 

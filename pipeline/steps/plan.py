@@ -13,12 +13,12 @@ from pipeline.csv_text.ranges import cut_into_ranges
 from pipeline.csv_text.sources import Source
 from pipeline.csv_text.words import counted
 from pipeline.engine.cluster import thread_memory, worker_memory
-from pipeline.engine.places import Place
 from pipeline.engine.preflight import check_cluster
 from pipeline.errors import UsageError
 from pipeline.settings import Settings
 from pipeline.steps.render import Layout, layout
 from pipeline.steps.sizes import choose_block_size, choose_join, choose_partitions
+from pipeline.storage.places import Place
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.engine.ledger import Entry, Number, entry_of, with_totals
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks
-from pipeline.engine.places import Place
 from pipeline.errors import StorageError
 from pipeline.settings import MAX_AGE, Columns, Dialect
+from pipeline.storage.places import Place
 
 ID = "customer_id"
 PARSED = "parsed"

@@ -18,9 +18,9 @@ from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.marks import first_ends
 from pipeline.csv_text.ranges import cut_into_ranges, decide, find_records
 from pipeline.csv_text.sources import Block, Source
-from pipeline.csv_text.versions import Version
 from pipeline.errors import DataError, InputChangedError
 from pipeline.settings import Dialect
+from pipeline.storage.versions import Version
 
 HEADER = b"id,n\n"
 LONG = b'1,"' + b"x\n" * 500 + b'"\n'

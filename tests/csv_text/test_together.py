@@ -14,8 +14,8 @@ from support.ledgers import source
 from pipeline.csv_text.parse import Parsed, parse_texts
 from pipeline.csv_text.ranges import cut_into_ranges
 from pipeline.csv_text.sources import FileText, Source, SourceFile
-from pipeline.csv_text.versions import Version
 from pipeline.settings import Dialect
+from pipeline.storage.versions import Version
 
 (FILE,) = source("sales", a=1).files
 TEXTS = st.lists(

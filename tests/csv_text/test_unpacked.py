@@ -17,9 +17,9 @@ from pipeline.csv_text.files import TextFile
 from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.sources import Block, UnpackedBlock
 from pipeline.csv_text.unpacked import BlockStream
-from pipeline.csv_text.versions import Version
 from pipeline.errors import InputChangedError, StorageError, UsageError
 from pipeline.settings import Dialect
+from pipeline.storage.versions import Version
 
 HEADER = b"id,n\n"
 

@@ -13,9 +13,9 @@ from pipeline.csv_text.headers import open_source
 from pipeline.engine import shared
 from pipeline.engine.fitness import Fitness, installed, other_versions
 from pipeline.engine.package import source_digest
-from pipeline.engine.places import Folder
 from pipeline.engine.portable import open_task
 from pipeline.settings import Dialect
+from pipeline.storage.places import Folder
 
 
 @pytest.fixture

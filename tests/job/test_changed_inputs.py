@@ -22,10 +22,10 @@ from support.servers import WebServer
 from support.store import Prefix
 
 from pipeline import Settings
-from pipeline.csv_text import remote
 from pipeline.engine.progress import Progress
 from pipeline.errors import InputChangedError, StorageError
 from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REPORT, SPENDING
+from pipeline.storage import remote
 
 DATA = REPOSITORY / "data"
 BLOCK = 65_536

@@ -12,9 +12,9 @@ from support import kept, planting
 from support.planting import Plant, before, before_join, behind, replaced
 
 from pipeline import Settings, job, run
-from pipeline.context import Job
 from pipeline.errors import DataError
 from pipeline.outputs.names import FAILED, REPORT
+from pipeline.steps.context import Job
 
 Join = Literal["broadcast", "shuffle"]
 SLOW = pytest.mark.slow("planted errors")

@@ -22,8 +22,6 @@ from support.processes import INTERRUPTIBLE, wait_until
 from support.store import Bucket, Prefix, proxy
 from support.warm import run_command
 
-from pipeline.csv_text import remote
-from pipeline.engine import objects
 from pipeline.errors import StorageError
 from pipeline.outputs import object_lock
 from pipeline.outputs.names import CHART, COMBINED, FAILED, REPORT, SPENDING
@@ -31,6 +29,7 @@ from pipeline.outputs.object_stage import ObjectStage
 from pipeline.outputs.report import RunLog
 from pipeline.outputs.staging import staged
 from pipeline.settings import Settings
+from pipeline.storage import objects, remote
 
 pytestmark = pytest.mark.slow("faults of a store")
 

@@ -17,12 +17,12 @@ from support.runs import run
 from pipeline import Settings
 from pipeline.csv_text.rejects import Reject, table_of
 from pipeline.engine.ledger import Entry, Ledger
-from pipeline.engine.places import Folder
 from pipeline.engine.progress import Progress
 from pipeline.errors import StorageError
 from pipeline.outputs.names import COMBINED, OUTPUTS, REJECTED
 from pipeline.outputs.rejected import write_rejected
 from pipeline.steps import read
+from pipeline.storage.places import Folder
 
 
 def test_rejected_records_are_written_with_their_place_in_the_file(

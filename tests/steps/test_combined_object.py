@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.columns.totals import Checksum
-from pipeline.engine.objects import LEAST_PART, MOST_PARTS, ObjectFolder, Upload
 from pipeline.errors import UsageError
 from pipeline.steps.combined_object import CombinedObject
 from pipeline.steps.write import Written
+from pipeline.storage.objects import LEAST_PART, MOST_PARTS, ObjectFolder, Upload
 
 MIB = 1 << 20
 HEADER = b"customer_id\n"

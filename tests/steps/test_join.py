@@ -26,7 +26,6 @@ from pipeline.columns.arrow import NUMBER_DTYPE, TEXT, TEXT_DTYPE
 from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.partitions import schema
-from pipeline.engine.places import Folder
 from pipeline.settings import AgeGroups
 from pipeline.steps.join import (
     Broadcast,
@@ -38,6 +37,7 @@ from pipeline.steps.lookup import Lookup
 from pipeline.steps.read import BlockRead
 from pipeline.steps.shuffle import Shuffle
 from pipeline.steps.transform import age_group_dtype
+from pipeline.storage.places import Folder
 
 TEXTS = ["customer_id", "customer", "age_group", "purchase"]
 Row = tuple[str | None, ...]

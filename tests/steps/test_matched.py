@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine.places import Folder
 from pipeline.errors import DataError
 from pipeline.steps.matched import in_slice, put_marks, union_of, united
+from pipeline.storage.places import Folder
 
 COUNT = 2_000
 ROWS = st.one_of(

@@ -18,7 +18,6 @@ from pipeline.csv_text.files import TextFile
 from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.sources import Block
 from pipeline.engine.ledger import Entry, Ledger, Number, entry_of
-from pipeline.engine.places import Folder
 from pipeline.errors import UsageError
 from pipeline.job import run
 from pipeline.outputs.names import COMBINED, REJECTED
@@ -26,6 +25,7 @@ from pipeline.outputs.rejected import write_rejected
 from pipeline.settings import Columns, Dialect, Settings
 from pipeline.settings.limits import Limits
 from pipeline.steps.read import PARSED, BlockRead, NumberColumn, Wanted, read_block
+from pipeline.storage.places import Folder
 
 COLUMNS = Columns(id="a", amount="b")
 WANTED = Wanted(COLUMNS.id, NumberColumn(COLUMNS.amount))

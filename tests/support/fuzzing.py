@@ -32,11 +32,11 @@ from pipeline.csv_text.rejects import Reject
 from pipeline.csv_text.sources import Source
 from pipeline.engine.cluster import connect
 from pipeline.engine.ledger import Ledger, entry_of
-from pipeline.engine.places import Folder
 from pipeline.outputs.rejected import write_rejected
 from pipeline.outputs.run_totals import total_table
 from pipeline.settings import ClusterSettings, Dialect
 from pipeline.steps import read
+from pipeline.storage.places import Folder
 from support.cutting import cut
 from support.frames import rows_of
 from support.oracle import number

@@ -14,7 +14,6 @@ from distributed import Client, Future
 
 from pipeline import job
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.places import Folder
 from pipeline.engine.prefix_sum import PrefixSum
 from pipeline.outputs.read_back import Recount, read_back
 from pipeline.steps.combined_file import CombinedFile, part_file
@@ -22,6 +21,7 @@ from pipeline.steps.join import Broadcast
 from pipeline.steps.pieces import CELL, read_cells, write_cells
 from pipeline.steps.shuffle import PiecesFolder, Shuffle
 from pipeline.steps.write import Target, Written, offsets
+from pipeline.storage.places import Folder
 from support.planting import Change, Plant, planted
 
 Cells: TypeAlias = list[bytes]

@@ -7,12 +7,12 @@ from typing import Any
 
 from pipeline.csv_text.rejects import Reject
 from pipeline.csv_text.sources import Source, SourceFile
-from pipeline.csv_text.versions import Version
 from pipeline.engine.ledger import Entry, Ledger, Number
 from pipeline.outputs.checks import Check
 from pipeline.outputs.run_totals import RunTotals, TableTotals
 from pipeline.settings import Dialect
 from pipeline.steps.read import BlockRead, FileRead
+from pipeline.storage.versions import Version
 
 CUSTOMERS = TableTotals(
     bytes=500,

@@ -16,9 +16,9 @@ import fsspec
 from fsspec.asyn import sync
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
-from pipeline.csv_text.remote_errors import remote_error
-from pipeline.csv_text.versions import Version, changed, ends_early, read_on
 from pipeline.errors import UsageError
+from pipeline.storage.remote_errors import remote_error
+from pipeline.storage.versions import Version, changed, ends_early, read_on
 
 T = TypeVar("T")
 

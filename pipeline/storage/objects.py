@@ -2,7 +2,7 @@
 
 Each process finds credentials and endpoint by the usual chain (environment, profile, role of the
 machine); what travels between processes holds neither. All errors are OSErrors that name the
-object (see `csv_text.remote_errors`). What may pass is tried again (see `csv_text.remote.again`):
+object (see `storage.remote_errors`). What may pass is tried again (see `storage.remote.again`):
 throttling, errors of the server and lost connections.
 """
 
@@ -21,8 +21,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from isal.isal_zlib import crc32
 
-from pipeline.csv_text.remote import ANSWER, CONNECT, again
 from pipeline.errors import UsageError
+from pipeline.storage.remote import ANSWER, CONNECT, again
 
 LEAST_PART = 5 << 20  # bytes; only the last part of an object may have fewer
 MOST_PARTS = 10_000

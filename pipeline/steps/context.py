@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import dask.dataframe as dd
 import pandas as pd
@@ -11,17 +12,11 @@ from distributed import Client, Future
 from pipeline.csv_text.sources import Source
 from pipeline.engine.cluster import worker_memory
 from pipeline.engine.compute import keep_copies
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.partitions import schema
-from pipeline.engine.places import Place
-from pipeline.outputs.quality import Quality
-from pipeline.outputs.read_back import Recount
-from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import Stage
 from pipeline.settings import Settings
 from pipeline.steps.blocks import Blocks
 from pipeline.steps.join import Broadcast
-from pipeline.steps.locate import Lines
 from pipeline.steps.lookup import Lookup
 from pipeline.steps.plan import Plan
 from pipeline.steps.read import REJECTS, BlockRead, read, wanted_of_customers, wanted_of_purchases
@@ -31,6 +26,19 @@ from pipeline.steps.sizes import check_lookup_fits
 from pipeline.steps.skew import find_hot
 from pipeline.steps.transform import transform
 from pipeline.steps.write import Target, Written, write_combined
+from pipeline.storage.places import Place
+
+
+class Quality(Protocol):
+    """Notes what the steps count, and judges it."""
+
+    ledger: Ledger
+
+    def note(self, entry: Entry) -> None:
+        """Add an entry to the ledger."""
+
+    def judge(self, *tables: str) -> None:
+        """Raise DataError if too much of these tables is bad."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,20 @@ class Job(Blocks):
     target: Target
     quality: Quality
 
+    @classmethod
+    def start(
+        cls,
+        client: Client,
+        settings: Settings,
+        plan: Plan,
+        quality: Quality,
+        *,
+        place: Place,
+        target: Target,
+    ) -> Job:
+        """Return the run of a plan, of which nothing is computed yet."""
+        return cls(client, plan.block_size, quality.note, settings, plan, place, target, quality)
+
     @property
     def ledger(self) -> Ledger:
         """What the steps have counted so far."""
@@ -56,15 +78,6 @@ class Job(Blocks):
     def written(self) -> list[Written]:
         """The blocks of the combined table, in order."""
         return self.ledger.all(Written)
-
-    @property
-    def recount(self) -> Recount | None:
-        """How to recount the combined table, if that is wanted."""
-        plan, settings = self.plan, self.settings
-        if not settings.verify:
-            return None
-        dialect = settings.dialect_of("purchases")
-        return Recount.of(plan.customers, plan.purchases, settings.columns, dialect)
 
     @property
     def rejects(self) -> Place:
@@ -127,20 +140,3 @@ class Job(Blocks):
 
     def _customers_schema(self) -> pd.DataFrame:
         return schema(self.render(self.transform(self.read_customers(self.plan.customers))))
-
-
-def start_job(settings: Settings, client: Client, plan: Plan, stage: Stage, log: RunLog) -> Job:
-    """Start to write the combined table of a plan."""
-    target = stage.combined(plan.layout.header_line, plan.purchases.plain_size)
-    lines = Lines(client, plan.purchases, plan.block_size)
-    quality = Quality(settings, (plan.customers, plan.purchases), lines, log.progress)
-    return Job(
-        client=client,
-        block_size=plan.block_size,
-        note=quality.note,
-        settings=settings,
-        plan=plan,
-        place=stage.place,
-        target=target,
-        quality=quality,
-    )

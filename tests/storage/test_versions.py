@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.csv_text.files import open_binary, read_bytes, version_of
-from pipeline.csv_text.versions import Version, read_on
 from pipeline.errors import InputChangedError
+from pipeline.storage.versions import Version, read_on
 
 
 @pytest.fixture

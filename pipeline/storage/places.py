@@ -1,4 +1,4 @@
-"""Where the workers of a run keep temporary data: a shared folder, or see `engine.objects`."""
+"""Where the workers of a run keep temporary data: a shared folder, or see `storage.objects`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
-    from pipeline.engine.objects import ObjectFolder
+    from pipeline.storage.objects import ObjectFolder
 
 
 # A folder that all workers see, or one in a store; `hint` tells how to let all of them write there.

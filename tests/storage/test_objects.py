@@ -10,9 +10,8 @@ import pytest
 from support.servers import Refusing
 from support.store import Prefix
 
-from pipeline.csv_text import remote
-from pipeline.engine import objects
-from pipeline.engine.objects import ObjectFolder
+from pipeline.storage import objects, remote
+from pipeline.storage.objects import ObjectFolder
 
 pytest.importorskip("botocore")
 

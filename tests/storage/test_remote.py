@@ -16,11 +16,11 @@ from support.runs import run
 from support.servers import WebServer
 
 from pipeline import Settings
-from pipeline.csv_text import remote
 from pipeline.csv_text.files import shown
-from pipeline.csv_text.remote import RemoteFile, read_range
 from pipeline.errors import StorageError, UsageError
 from pipeline.outputs.names import COMBINED
+from pipeline.storage import remote
+from pipeline.storage.remote import RemoteFile, read_range
 
 DATA = REPOSITORY / "data"
 
