@@ -16,7 +16,7 @@ PHASES = {
     "split": "read-split",
     "send": "shuffle-transfer",
     "receive": "p2pshuffle",
-    "join": "partition-join-sum-write",
+    "join": "partition-fused-write",
 }
 
 # Runs beside the scheduler, until its input ends. Tells which workers there are, then and each time
