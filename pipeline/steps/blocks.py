@@ -2,7 +2,7 @@
 
 A block begins as a range of bytes. A worker can nearly always tell where records begin from the
 range it reads anyway. If it cannot, because of quotes, it returns the possible cuts; one is picked
-here, and the range is read again. Files that can only be read from their front are unpacked
+here, and the range is read again. Files that can only be read from the start are unpacked
 meanwhile.
 """
 
@@ -43,14 +43,14 @@ class Collected(NamedTuple):
 
 @dataclass(frozen=True)
 class Blocks:
-    """Runs blocks of `block_size` bytes on a cluster; `note` gets the entry of each that ends."""
+    """Runs blocks of `block_size` bytes on a cluster; `note` gets the entry of each when done."""
 
     client: Client
     block_size: int
     note: Callable[[Entry], None]
 
     def run(self, table: Source, read: Read, *steps: Step) -> None:
-        """Read a table, and take each block through the steps; only entries are left of it."""
+        """Read a table, and take each block through the steps; only the entries are kept."""
         self._run(table, _chain(read, steps), None)
 
     def keep(self, table: Source, read: Read, *steps: Step) -> list[Future]:
@@ -60,7 +60,7 @@ class Blocks:
         return kept
 
     def compute(self, frames: Iterable[dd.DataFrame]) -> None:
-        """Compute lazy dataframes that are no table's; only entries are left of them."""
+        """Compute lazy dataframes that belong to no table; only their entries are kept."""
         compute_entries(self.client, frames, self.note)
 
     def collect(self, table: Source, read: Read, *steps: Step) -> Collected:
@@ -73,7 +73,7 @@ class Blocks:
         return Collected(frame, is_lazy=False)
 
     def compute_shuffled(self, joined: dd.DataFrame, *tables: Collected) -> None:
-        """Compute what was made of whole tables, and note the blocks of the lazy ones with it."""
+        """Compute what was made of whole tables; also note the blocks of the lazy ones."""
         frames = [joined, *(table.frame for table in tables if table.is_lazy)]
         # One graph, because they share the blocks read.
         self.compute([dd.concat([ledger_of(frame) for frame in frames])])
@@ -138,7 +138,7 @@ def _note_cut(cuts: _Cuts, entry: Entry) -> None:
 
 
 def _look(block: Block, table: str) -> pd.DataFrame:
-    """Return the entry that reading a block would have, with no more than where its records are."""
+    """Return the entry that reading a block would give, with only where its records are."""
     texts, undecided = find_records(block)
     files = tuple(FileRead(one.file.path, one.start, len(one.text)) for one in texts)
     return entry_with(

@@ -57,7 +57,7 @@ class CombinedFile:
     def write(
         self, block: int, following: int, size: int, texts: Iterator[memoryview]
     ) -> int | None:
-        """Write a block to its place, or into a part file if that is unknown here."""
+        """Write a block to its place, or into a part file if its place is unknown here."""
         prefix = shared(self.path, lambda: PrefixSum(len(self.header), Path(self.path).parent))
         place = prefix.place(block, size, following)
         # Never create the combined file or its folder: a worker that outlives its run must leave

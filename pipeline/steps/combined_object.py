@@ -1,10 +1,10 @@
 """The combined table as one object in a store: a multipart upload by all workers.
 
 Every block is put as a temporary object where it was read. Once all of them are written, they
-become the parts of the upload, in order: the store copies each. It takes no part below 5 MiB but
-the last, and no number above 10,000. So neighbours that are small, or all where there are too many,
-are read again and uploaded as one part, and so is the header with the first block. A block or part
-that is written twice has the same bytes.
+become the parts of the upload, in order: the store copies each. It takes no part below 5 MiB except
+the last, and no part number above 10,000. So small neighbours, or all blocks if there are too many,
+are read again and uploaded several as one part, and so is the header with the first block. A block
+or part that is written twice has the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _READERS = 8  # threads that read temporary objects in one task
 
 
 class _Pieces(NamedTuple):
-    """A part to make: its number, the text before it, the objects that are the rest of its text."""
+    """A part to make: its number, the text it begins with, and the objects with the rest of it."""
 
     number: int
     lead: bytes
@@ -57,7 +57,7 @@ class CombinedObject:
     def begin(
         cls, output: ObjectFolder, name: str, place: ObjectFolder, header: bytes, purchases: int
     ) -> CombinedObject:
-        """Start the upload; raise UsageError if so many bytes of purchases fit into no object."""
+        """Start the upload; raise UsageError if so many bytes do not fit into one object."""
         if purchases > MOST_PARTS * LARGEST_PART:
             raise UsageError(
                 f"{purchases / 1e12:,.0f} TB of purchases do not fit into one object, which has at "

@@ -1,4 +1,4 @@
-"""A run under way: its steps, with its settings, and what they have counted so far."""
+"""A run in progress: its steps, with its settings, and what they have counted so far."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Quality(Protocol):
 
 @dataclass(frozen=True)
 class Job(Blocks):
-    """A run under way. Its steps take and return lazy dataframes.
+    """A run in progress. Its steps take and return lazy dataframes.
 
     `place` is where workers keep temporary data, `target` where the combined table goes. `quality`
     notes what the steps count.
@@ -108,7 +108,7 @@ class Job(Blocks):
         return write_combined(joined, self.target, self.plan.layout, escape)
 
     def check_customers(self) -> None:
-        """Check customers before they are broadcast: that they are usable, and fit into memory.
+        """Check, before the broadcast, that the customers are usable and fit into memory.
 
         Raises DataError or ClusterError.
         """

@@ -105,7 +105,7 @@ class Broadcasted:
 
 @dataclass(frozen=True)
 class Matched:
-    """How many customers of a part of the lookup have purchases; in all, if that is known."""
+    """How many customers of a part of the lookup have purchases; and in all, if that is known."""
 
     customers: int
     in_all: int | None = None
@@ -120,11 +120,11 @@ class Kept:
 
 @dataclass(frozen=True)
 class Broadcast:
-    """A broadcast hash join: every task gets the lookup of all customers, a result of Dask's.
+    """A broadcast hash join: every task gets the lookup of all customers, an ordinary Dask result.
 
-    `copies` are futures that keep its copies on the workers (see `compute.keep_copies`).
-    `marks` is where the tasks of a block of purchases leave which customers they matched, `slices`
-    is in how many partitions the customers without purchases come.
+    `copies` are futures that keep its copies on the workers (see `compute.keep_copies`). `marks` is
+    where the task of a block of purchases records which customers it matched; `slices` is the
+    number of partitions of the customers without purchases.
 
     The lazy results have the columns `customer_id` (text, unchanged), `customer` (CSV text,
     dictionary-encoded: late materialization copies a customer's text only when it is written),
@@ -176,7 +176,7 @@ class Broadcast:
 
 
 def build_lookup(client: Client, customers: Sequence[Future], no_customer: str) -> Future:
-    """Build the lookup of rendered customers on the cluster, whose blocks come in any order.
+    """Build the lookup of rendered customers, whose blocks come in any order, on the cluster.
 
     Raises what `compute_entries` raises.
     """

@@ -1,4 +1,4 @@
-"""Finds the line of a record that a later step has something to say about."""
+"""Finds the line number of a record that a later step reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.steps.read import BlockRead
 
 @dataclass(frozen=True)
 class Lines:
-    """Tells the lines of a table's records; `block_size` is that of the blocks of packed files."""
+    """Finds the lines of a table's records; `block_size` is that of the blocks of packed files."""
 
     client: Client
     source: Source

@@ -87,13 +87,13 @@ class Lookup(Portable, Flat):
         return total_joined(rows, order, amounts, keys=self.keys, traits=traits, groups=groups)
 
     def part(self, start: int, stop: int) -> pd.DataFrame:
-        """Return the customers in some rows, with the columns they were built of."""
+        """Return the customers in some rows, with the columns they were built from."""
         rows = slice(start, stop)
         return _frame(self.ids[rows], self.customer[rows], self.age_group[rows], self.keys[rows])
 
 
 class _Known(Flat):
-    """What is known of the customers' ids without the index, to prove it.
+    """What is known of the customers' ids without the index, to verify the index.
 
     It shares nothing with the index: other hashes, in a table of their own; 0 stands for a missing
     id. `traits` are, for each row of the lookup, twice the code of the age group, and one more if

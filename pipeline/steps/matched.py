@@ -1,7 +1,7 @@
 """Which customers have purchases: the marks that each block leaves, and their union.
 
 A block of purchases puts its marks, a compressed bitmap of the rows of the lookup that it matched,
-under its own number into the place of the run, before the block counts as done. The block's entry
+under its own number into the place of the run before the block counts as done. The block's entry
 carries their checksum. So losing a worker loses no marks, and a block that runs twice puts the same
 bytes. At the end the marks of all blocks are read and compared with the entries: marks that are
 missing, old or damaged end the run.
@@ -25,7 +25,7 @@ _AT_ONCE = 256  # blocks whose marks one task reads
 
 
 class Marks(NamedTuple):
-    """What a block's entry tells of its marks: the block, and their checksum."""
+    """What a block's entry says of its marks: the block, and their checksum."""
 
     block: int
     checksum: Checksum

@@ -61,7 +61,7 @@ def _environment() -> Iterator[dict[str, str]]:
     """Yield the environment of the process.
 
     matplotlib keeps its settings in the home folder, and makes one that is missing. Where it cannot
-    or should not, they are in a temporary folder, which is deleted after the block.
+    or should not, they go into a temporary folder, which is deleted after the block.
     """
     found = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     if "MPLCONFIGDIR" in found or os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):

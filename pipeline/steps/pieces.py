@@ -2,7 +2,7 @@
 
 Pieces are Arrow record batches: flat columns without Python objects, in small types. Each is packed
 into a cell of bytes. Cells are kept in files, one file for each block, or are values of a dataframe
-that Dask shuffles, so that it handles a few large values in place of many small rows. Read back in
+that Dask shuffles, which then handles a few large values in place of many small rows. Read back in
 the order of blocks, a partition's records are in input order.
 """
 
@@ -42,7 +42,7 @@ def partition_numbers(ids: pa.Array, count: int) -> np.ndarray:
 
 
 def spread(records: int, count: int) -> np.ndarray:
-    """Return partition numbers that take turns."""
+    """Return partition numbers in rotation."""
     return np.arange(records) % count
 
 
@@ -108,8 +108,8 @@ def gather(pieces: Sequence[pa.RecordBatch], name: str, empty: pa.DataType) -> p
 def write_cells(cells: pa.Array, folder: Path, block: int) -> int:
     """Keep the cells of a block in a file; return its size in bytes.
 
-    It appears whole, whatever was there before. The cells are followed by the places where they
-    end (int64), so each can be read by itself.
+    The file appears complete, whatever was there before. The cells are followed by the offsets
+    where they end (int64), so each can be read by itself.
     """
     path = folder / f"{block:020}"
     unfinished = path.with_name(f"{uuid4().hex}.new")
@@ -144,7 +144,7 @@ def _cell(path: Path, number: int, count: int) -> pa.Array:
 
 @contextmanager
 def _errors_named(folder: Path) -> Iterator[None]:
-    """Have Arrow's errors name the folder, with a short text."""
+    """Make Arrow's errors name the folder, in a short text."""
     try:
         yield
     except OSError as error:

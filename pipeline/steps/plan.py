@@ -71,7 +71,7 @@ class Plan:
 
 
 def find_inputs(settings: Settings) -> Inputs:
-    """Find the files that a run reads; open none, write nothing.
+    """Find the files that a run reads; open none, and write nothing.
 
     Raises UsageError (a path).
     """
@@ -99,7 +99,7 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
 
 
 def _open_tables(settings: Settings, inputs: Inputs) -> list[Source]:
-    """Open both tables; raise UsageError that says what is wrong with either."""
+    """Open both tables; raise a UsageError that says what is wrong with either."""
     opened: list[Source] = []
     faults: list[UsageError] = []
     for table, files, required in (

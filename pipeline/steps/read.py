@@ -57,7 +57,7 @@ class Example(NamedTuple):
 class FileRead(NamedTuple):
     """Text of a block: from byte `start` of the file at `path` on.
 
-    It has so many `bytes` and, quoted ones included, line ends, `lines`.
+    It has `bytes` bytes and `lines` line ends, quoted ones included.
     """
 
     path: str
@@ -68,7 +68,7 @@ class FileRead(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockRead:
-    """What reading a block counts; of a block whose boundaries are unknown, nothing but those.
+    """What reading a block counts; only its possible cuts if its boundaries are unknown.
 
     `files` say where its text is, one for each; `stored` is how many bytes of the files as they
     are it took, `unpacked` the size, once unpacked, of those to unpack that end in it. `undecided`
@@ -169,7 +169,7 @@ def wanted_of_purchases(columns: Columns, escape: bool) -> Wanted:
 
 
 def is_undecided(entry: Entry) -> bool:
-    """Tell whether a block's boundaries are unknown: it has no records, a second pass reads it."""
+    """Tell whether a block's boundaries are unknown, so that a second pass has to read it."""
     read = entry.get(BlockRead)
     return read is not None and read.undecided is not None
 
@@ -210,7 +210,7 @@ def _read(block: Block, table: str, *args: Any) -> pd.DataFrame:
 
 
 def _few(rejected: Rejects) -> list[Reject]:
-    """Return the first rejects, as many as control totals may hold: one for certain."""
+    """Return the first rejects, at least one, as many as control totals may hold."""
     first = rejected[:MAX_EXAMPLES]
     fits = int((np.cumsum(first.sizes) <= _EXAMPLES_SIZE).sum())
     return list(first[: max(1, fits)])
@@ -225,7 +225,7 @@ def _written(rejected: Rejects) -> bytes:
 
 
 def kept_rejects(rejects: Place, table: str, block: int) -> pa.Table:
-    """Return all rejected records of a block of which a worker kept more than a few.
+    """Return all rejected records of a block, of which a worker kept more than a few.
 
     The table has the `rejects.SCHEMA`. Raises StorageError if anyone has changed what the worker
     wrote.

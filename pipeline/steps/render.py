@@ -1,7 +1,7 @@
 """The layout of the combined table, and each customer's part of a line in it.
 
 Both sides become CSV text before the join, so a customer is rendered once, however many purchases
-it has. The join then moves one text per record instead of many columns.
+they have. The join then moves one text per record instead of many columns.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ class Sent:
 class Received:
     """The totals of the pieces that a partition receives, by table.
 
-    `text` is the total of its customers' text, but that of copies; `misplaced` counts the records
-    that belong into another partition.
+    `text` is the total of its customers' text, except that of copies; `misplaced` counts the
+    records that belong to another partition.
     """
 
     purchases: int
@@ -294,7 +294,7 @@ def _table(cells: Sequence[pa.Array]) -> pd.DataFrame:
 def total_of_cells(
     cells: Iterable[pa.Array], blocks: Sequence[int], partitions: Sequence[int]
 ) -> int:
-    """Return a total of the bytes of cells, each with the numbers of its block and partition."""
+    """Return a total of the bytes of cells, each with its block and partition number."""
     sums = [checksum.value for array in cells for checksum in _checksums(array)]
     places = np.array(blocks, np.uint64) << np.uint64(32) | np.array(partitions, np.uint64)
     return total_of(mixed(mixed(places + np.uint64(1)) ^ np.array(sums, np.uint64)))
@@ -307,9 +307,9 @@ def _checksums(cells: pa.Array) -> Iterator[Checksum]:
 
 
 def count_misplaced(ids: pa.Array, number: int, shuffle: Shuffle) -> int:
-    """Return how many ids belong into another partition than this `number`.
+    """Return how many ids belong to a partition other than this `number`.
 
-    Those that are missing or hot may be anywhere.
+    Missing and hot ids may be anywhere.
     """
     elsewhere = partition_numbers(ids, shuffle.count) != number
     elsewhere[_which_hot(ids, shuffle)] = False

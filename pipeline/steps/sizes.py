@@ -30,9 +30,9 @@ def choose_block_size(total: int, thread_memory: int | None) -> int:
 
 
 def choose_partitions(total: int, thread_memory: int | None) -> int:
-    """Return into how many partitions a shuffle of `total` bytes takes them.
+    """Return into how many partitions a shuffle divides `total` bytes.
 
-    So that one fits into `thread_memory`.
+    Each fits into `thread_memory`.
     """
     fits = _LARGEST_PARTITION if thread_memory is None else thread_memory // _PARTITION_TAKES
     size = max(_LEAST_PARTITION, min(fits, _LARGEST_PARTITION))

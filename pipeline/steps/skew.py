@@ -42,8 +42,9 @@ def find_hot(
 ) -> tuple[str, ...]:
     """Return the ids, without blanks, that would make one of so many `partitions` much larger.
 
-    In a sample of blocks, evenly spaced, each has at least a quarter of a partition's purchases.
-    So each has a purchase for certain. Of files to unpack, the first `block_size` bytes count.
+    In a sample of evenly spaced blocks, each such id has at least a quarter of a partition's
+    purchases, so each certainly has a purchase. Of files to unpack, the first `block_size` bytes
+    count.
     """
     if partitions == 1 or not purchases.blocks:
         return ()

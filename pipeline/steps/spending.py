@@ -25,7 +25,7 @@ from pipeline.steps.transform import AGE_GROUP, Transformed
 class Summed:
     """What each age group with purchases spends in a partition, by its label.
 
-    The sum of all usable amounts, and the number of purchases, with or without an amount.
+    This is the sum of all usable amounts, and the number of purchases, with or without an amount.
     """
 
     spending: Spending

@@ -1,4 +1,4 @@
-"""Unpack files that can only be read from their front: compressed ones, or those to be recoded.
+"""Unpack files that can only be read from the start: compressed ones, or those to be recoded.
 
 A worker reads such a file, or several small ones, once, and cuts them into blocks, one after the
 other. Each block stays in that worker's memory until it is joined, there or on another worker. A
@@ -68,7 +68,7 @@ class Unpacking:
             future.release()
 
     def more(self, entries: Sequence[Entry]) -> list[dd.DataFrame]:
-        """Return what to compute next, given the entries of what has ended (at first, none)."""
+        """Return what to compute next, given the entries of what is done (at first, none)."""
         unpacked = []
         for entry in entries:
             if block := entry.get(_Noted):
@@ -88,7 +88,7 @@ class Unpacking:
         return frames
 
     def _begin(self) -> list[Future]:
-        """Begin to unpack as many blocks as there is room for."""
+        """Start unpacking as many blocks as there is room for."""
         threads = max(1, sum(self._client.nthreads().values())) if self._waiting else 0
         begun = []
         while (
@@ -130,7 +130,7 @@ class _Reader(BlockStream):
         self._refused = Counter[int]()
 
     def refuses(self, index: int) -> bool:
-        """Tell whether another worker should unpack a block, because it has read up to there.
+        """Tell whether another worker, which has read up to there, should unpack a block.
 
         Dask steals tasks for idle workers, whatever a task prefers. If a block comes again and
         again, the other worker is lost.

@@ -1,7 +1,7 @@
 """`combined_data.csv`: every partition writes its own part of one file or object.
 
-The length of a partition's text is known before the text is built. Where it goes is the business of
-a `Target`: a file (see `combined_file`) or an object in a store (`combined_object`). No task waits
+The length of a partition's text is known before the text is built. Where it goes is decided by a
+`Target`: a file (see `combined_file`) or an object in a store (`combined_object`). No task waits
 for another. A retried partition writes the same bytes.
 """
 
@@ -55,7 +55,7 @@ class Written:
 
 
 class Target(Protocol):
-    """Where the combined table goes: its header, and each block behind those before it.
+    """Where the combined table goes: its header, then each block after those before it.
 
     Methods take what was written of all blocks, in block order.
     """
