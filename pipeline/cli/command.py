@@ -133,7 +133,7 @@ def _tell(error: BaseException, debug: bool) -> int:
 
 @contextmanager
 def _noting(progress: Progress) -> Iterator[None]:
-    """Note on whatever the block raises that the outputs are published, if they are."""
+    """Add a note that the outputs are published, if they are, to what the block raises."""
     try:
         yield
     except BaseException as error:

@@ -32,8 +32,8 @@ def ignore_interrupts() -> None:
 def leave(code: int) -> NoReturn:
     """End this process with an exit code.
 
-    Python's own way out restores the default of signals, by which they kill. And it would wait for
-    threads that still work on tasks of a run that has failed.
+    Python's own shutdown restores the default of signals, which is to kill. And it would wait for
+    threads that still work on tasks of a failed run.
     """
     ignore_interrupts()
     # Dask closes here what an interrupt has left half started, and may fail.

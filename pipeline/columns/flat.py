@@ -15,7 +15,7 @@ class Flat:
     """An object whose attributes are arrays and small values, and perhaps others of this kind.
 
     Pickled with buffers out of band, as Dask does, its arrays are neither copied nor made again.
-    Those that arrive at an address that is no multiple of their numbers' size are the exception:
+    The exception is arrays that arrive at an address that is not a multiple of their numbers' size:
     NumPy would copy them for every use. `sys.getsizeof` is what all its arrays take.
     """
 

@@ -48,7 +48,7 @@ class TrimmedIds:
 def key_hashes(ids: pa.Array) -> np.ndarray:
     """Return a hash of each id as it is compared (uint64), for control totals; 0 if it is missing.
 
-    Its seeds are those of no other hash of an id.
+    No other hash of ids has its seeds.
     """
     keys = TrimmedIds(ids)
     hashes = keys.hashes(_CONTROL_SEEDS)

@@ -1,7 +1,7 @@
 """Control totals: exact sums of numbers, totals of text and ids, checksums.
 
 A control total has no meaning of its own. Taken at two points, it shows whether anything was lost,
-changed or exchanged between them.
+changed or swapped between them.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def modulo(total: int) -> int:
 
 
 def text_total(data: np.ndarray) -> int:
-    """Return the sum of all bytes (uint8) but those that CSV adds to text, or takes from it.
+    """Return the sum of all bytes (uint8) except those that CSV adds to text, or takes from it.
 
     Those are quotes, commas, line ends and the apostrophe of an escaped formula. So the total stays
     the same when text is quoted, put into lines, and joined with other text.

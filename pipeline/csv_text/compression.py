@@ -3,7 +3,7 @@
 A gzip file is a sequence of members, an xz or bzip2 file of streams, a zstd file of frames, and a
 zip file one archive; here each of these is a unit. Python's `BZ2File` and `LZMAFile` end without an
 error where a later unit is damaged (python/cpython#88300), so this module reads unit by unit, and
-accounts for every byte between them.
+accounts for every byte in between.
 """
 
 from __future__ import annotations
@@ -191,11 +191,11 @@ class _Stored:
         return data
 
     def give_back(self, size: int) -> None:
-        """Go back: the last `size` bytes of what was read last are the next again."""
+        """Go back: the last `size` bytes that were read are the next ones again."""
         self._at -= size
 
     def move(self, place: int) -> None:
-        """Go on at a place of the file, which is where the stream is."""
+        """Continue at a place in the file, which is where the stream is."""
         self._buffer, self._at, self._before = b"", 0, place
 
     def skip(self, size: int) -> None:

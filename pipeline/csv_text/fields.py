@@ -21,7 +21,7 @@ _COMMA, _QUOTE = 0x2C, 0x22
 class Fields:
     """The fields of some records: a row per record, a column per name.
 
-    They are parts of the text; a column is taken out of it when it is asked for.
+    They are parts of the text; a column is extracted from it on demand.
     """
 
     def __init__(

@@ -101,7 +101,7 @@ class _StoredFile(io.BytesIO):
 
 
 def open_binary(path: str, version: Version | None = None) -> Any:
-    """Open a local path or an fsspec URL for reading the bytes of a version, or of that of now.
+    """Open a local path or an fsspec URL for reading the bytes of a version, or of the current one.
 
     The file has that `version`. A file that has grown ends where the version does; to read one that
     ends earlier raises InputChangedError.
@@ -134,7 +134,7 @@ def read_bytes(path: str, start: int, stop: int, version: Version | None = None)
 
 
 def at_once(function: Callable[[T], U], files: Sequence[T]) -> Iterator[U]:
-    """Yield what a function returns for each of some files, in order; it waits for many at once."""
+    """Yield what a function returns for each of some files, in order; many wait at once."""
     if len(files) == 1:
         yield function(files[0])
         return

@@ -43,9 +43,9 @@ def find_files(table: str, paths: Iterable[str]) -> Files:
 
     `paths` are files, globs or folders (all `*.csv` and `*.tsv` in them, in any case, compressed
     ones too), local or fsspec URLs. Files of a glob or folder are in order of their names; hidden
-    ones and those that begin with `_` are only taken where a glob says so. Raises UsageError naming
-    the path at which no file is, or the file that is found twice, in any form, and StorageError if
-    a file system fails.
+    ones and those that begin with `_` are only taken if a glob spells that out. Raises UsageError
+    naming the path that has no file, or the file that is found twice, in any form, and StorageError
+    if a file system fails.
     """
     files: list[str] = []
     left_out: list[str] = []
@@ -62,7 +62,7 @@ def find_files(table: str, paths: Iterable[str]) -> Files:
 
 
 def would_find(path: str, file: str) -> bool:
-    """Tell whether the path of a folder or glob would take a file, once that is there.
+    """Tell whether the path of a folder or glob would match a file, once it is there.
 
     Both are local paths, or URLs of one kind.
     """
@@ -137,7 +137,7 @@ def _in_folder(
 
 
 def _glob(system: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
-    """Return the files that match; hidden ones only if the glob writes out what hides them."""
+    """Return the files that match; hidden ones only if the glob spells out what hides them."""
     fixed = _count_fixed(pattern)
     written_out = tuple(part[0] for part in pattern.split("/")[fixed:] if _is_hidden(part))
     return [
@@ -178,7 +178,7 @@ def _refuse(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str
 
 
 def _refuse_pipe(table: str, path: str, inner: str) -> None:
-    """Raise UsageError for what is no file, but may be opened: that may wait for ever."""
+    """Raise UsageError for what is not a file but can be opened: reading it may wait forever."""
     if path == "-" or (os.path.exists(inner) and not os.path.isfile(inner)):
         raise UsageError(
             f"{table}: '{shown(path)}' is a pipe or a device, which cannot be read in parts; write "

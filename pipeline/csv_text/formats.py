@@ -50,7 +50,7 @@ _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
 
 def refuse_other_formats(name: str, begins: bytes) -> None:
-    """Raise UsageError if a file does not begin like text but like a known format.
+    """Raise UsageError if a file begins like a known format, not like text.
 
     `name` is what messages call it, `begins` are its first `BEGINS` plain bytes.
     """

@@ -59,7 +59,7 @@ class Head:
         return place
 
     def is_blank(self, line: int) -> bool:
-        """Tell whether nothing stands on a line, counted from 0."""
+        """Tell whether a line, counted from 0, is empty."""
         place = self.begin_of(line)
         return self.text[place : place + 1] in (b"\r", b"\n", b"")
 
@@ -98,7 +98,7 @@ class Head:
 
 
 def find_header(head: Head, dialect: Dialect, encoding: str, required: Collection[str]) -> Header:
-    """Return the header behind the lines to skip, with the delimiter under which it fits best.
+    """Return the header after the lines to skip, with the delimiter that fits it best.
 
     That is one under which it has the `required` columns.
     """
@@ -130,7 +130,7 @@ def _delimited(dialect: Dialect) -> Iterator[Dialect]:
 
 
 def _fit(header: Header, required: Collection[str]) -> tuple[int, int]:
-    """Return how well a header fits: that it has all columns is all that counts, if it does."""
+    """Return how well a header fits: if it has all columns, nothing else counts."""
     if names := header.dialect.column_names:
         return int(len(names) == header.width), 0
     has = sum(column in header.columns for column in required)

@@ -1,4 +1,4 @@
-"""What to do about a header that cannot be used: options with which it was read, or may be."""
+"""What to do about a header that cannot be used: options with which it can, or might, be read."""
 
 from __future__ import annotations
 
@@ -150,5 +150,5 @@ def _are_made_up(columns: Sequence[str]) -> bool:
 
 
 def _loosely(name: str) -> str:
-    """Return a name without what people overlook in it."""
+    """Return a name without what is easily overlooked in it."""
     return name.strip().casefold()

@@ -21,8 +21,8 @@ def open_source(
 ) -> Source:
     """Read and check the headers of one table's files (see `find_files`); cut no blocks yet.
 
-    `required` maps each required column to the option that renames it. Of several files, those
-    without any text are empty parts, which have the columns of the others. Raises UsageError naming
+    `required` maps each required column to the option that renames it. If there are several files,
+    those without any text are empty parts with the columns of the others. Raises UsageError naming
     the file and the column.
     """
     table = _Table(name, required, dialect)
@@ -82,7 +82,7 @@ class _Table:
         )
 
     def _check(self, name: str, head: Head, header: Header, encoding: str) -> None:
-        """Raise UsageError if a header is none, lacks a column or has one twice."""
+        """Raise UsageError if there is no header, or it lacks a column or has one twice."""
         if not header.columns and not header.fault:
             raise _empty(name, header.dialect)
         if header.fault or not set(self.required) <= set(header.columns):

@@ -36,7 +36,7 @@ class Marks(NamedTuple):
 
     @classmethod
     def of(cls, text: bytes, dialect: Dialect) -> Marks:
-        """Look through a text once."""
+        """Scan a text once."""
         data = np.frombuffer(text, np.uint8)
         tail = np.zeros(_WORD, np.uint8)
         rest = data[len(data) // _WORD * _WORD :]

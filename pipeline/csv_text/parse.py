@@ -143,7 +143,7 @@ def _scan(
 
 
 def _rows_of(record: bytes, text: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the rows of the records that are this one, also behind a byte order mark (int64)."""
+    """Return the rows of the records that equal this one, also after a byte order mark (int64)."""
     starts, ends = edges[:, 0], edges[:, -1]
     sizes = ends - starts
     found = []

@@ -36,7 +36,7 @@ class Cut(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The text of a block's records, file by file; of one at least.
+    """The text of a block's records, file by file; of at least one file.
 
     If the range alone does not determine it, the text is empty, and `undecided` holds the possible
     cuts, at most two.
@@ -49,8 +49,8 @@ class Found(NamedTuple):
 def cut_into_ranges(source: Source, size: int) -> Source:
     """Return a table with blocks of `size` bytes, which may begin and end within a record.
 
-    Small files share a block. Files that can only be read from their fronts are one block, which
-    keeps numbers for all the blocks that they may become.
+    Small files share a block. Files that can only be read from the start are one block, which
+    reserves numbers for all the blocks that they may become.
     """
     blocks: list[Block] = []
     number = 0

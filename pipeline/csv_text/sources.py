@@ -64,7 +64,7 @@ class FileText(NamedTuple):
 class Block:
     """Bytes `start` to `stop` of a file: whole records if `exact`, else just a range of bytes.
 
-    `more` are small files behind it, like it, all of whose records belong to the block, too.
+    `more` are the small files after it that are like it, and whose records all belong to the block.
     `number` increases in input order. The next block of the table has the number `following`, or
     the next one if that is None.
     """
@@ -102,7 +102,7 @@ class Block:
 
 @dataclass(frozen=True)
 class UnpackedBlock(Block):
-    """A block with its `texts`: of files that can only be read from their fronts.
+    """A block with its `texts`, of files that can only be read from the start.
 
     `start` is where the first of them begins, `stop` where the last one ends. `consumed` bytes of
     the files, as stored, were read for it. `unpacked` is the size, once unpacked, of those that
@@ -127,8 +127,8 @@ class UnpackedBlock(Block):
 class Source:
     """One table: its files in input order, its columns in the first file's order, its blocks.
 
-    A block that is still to be made by a task may be that task's future. `left_out` are names in
-    its folders that are not read.
+    A block that a task has yet to make may be that task's future. `left_out` are names in its
+    folders that are not read.
     """
 
     name: str

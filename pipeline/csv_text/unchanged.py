@@ -73,7 +73,7 @@ def _growth(file: SourceFile) -> int:
 
 
 def _has_same_begin(file: SourceFile) -> bool:
-    """Tell whether a larger file begins as the planned one, which ended with a line."""
+    """Tell whether a larger file begins like the planned one, which ended with a line."""
     if not file.is_plain or file.version.ends is None:  # at a URL
         return False
     last = read_bytes(file.path, file.size - 1, file.size)

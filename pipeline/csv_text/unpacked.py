@@ -1,4 +1,4 @@
-"""Cuts files that can only be read from their fronts into blocks of whole records."""
+"""Cuts files that can only be read from the start into blocks of whole records."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BlockStream:
                 self.close()
 
     def close(self) -> None:
-        """Close the file, or have the thread close it that reads a block; never wait for that."""
+        """Close the file, or have the thread that reads a block close it; never wait for that."""
         self._is_ended = True
         if self._lock.acquire(blocking=False):
             try:
@@ -77,7 +77,7 @@ class BlockStream:
         self._begin(0)
 
     def _begin(self, file: int) -> None:
-        """Go to the front of a file, by its place among them."""
+        """Go to the start of a file, given its place among them."""
         self._close()
         self._at, self._file = file, self._files[file]
         self._place, self._stored, self._left = self._file.start, 0, b""

@@ -9,5 +9,5 @@ def counted(number: int, noun: str) -> str:
 
 
 def agreeing(number: int, singular: str, plural: str) -> str:
-    """Return the one of two texts that fits behind a number, such as `1 is` and `2 are`."""
+    """Return which of two texts fits after a number, such as `1 is` and `2 are`."""
     return singular if number == 1 else plural

@@ -106,7 +106,7 @@ def dashboard_link(client: Client, settings: ClusterSettings) -> str:
 def observed(client: Client, report: str | None) -> Iterator[None]:
     """Write Dask's performance report on what the block computes, if `report` names a file.
 
-    Raises UsageError if it cannot be written, StorageError if that shows only after the block.
+    Raises UsageError if it cannot be written, StorageError if that is known only after the block.
     """
     if report is None:
         yield
@@ -202,7 +202,7 @@ def _remote_client(settings: ClusterSettings) -> Client:
 
 
 async def _reach(address: str, security: Security, timeout: float) -> None:
-    """Connect and close again: a Client would wait forever for a silent server."""
+    """Connect, then close: a Client would wait forever for a silent server."""
     arguments = security.get_connection_args("client")
     async with asyncio.timeout(timeout + 1):  # connecting times out first, and says why
         comm = await dask_connect(address, timeout=timeout, **arguments)

@@ -45,8 +45,8 @@ def compute_entries(
     """Compute the ledgers of lazy dataframes; pass every entry to each function of `each`.
 
     Partitions start in order, two for each thread of the cluster at a time. So the scheduler never
-    has all of a large table, other people's tasks get their turn, and a lost worker loses only what
-    it is working on. Entries come in any order, each as soon as its partition is done. `more` gets
+    has all of a large table, other jobs' tasks get their turn, and a lost worker loses only what it
+    is working on. Entries arrive in any order, each as soon as its partition is done. `more` gets
     the entries that came in together, and returns what else to compute. The partitions themselves
     stay on the cluster if there is a list for their futures, `kept`. Raises ClusterError if workers
     or the scheduler are lost for good, StorageError if a task cannot read or write a file, and
@@ -166,9 +166,9 @@ def _is_ledger(frame: dd.DataFrame) -> bool:
 
 
 def _of_file(error: OSError) -> StorageError:
-    """Return what to raise for a task's error of a file system or a network.
+    """Return what to raise for a task's file system or network error.
 
-    Whatever it is, the job's files could be opened when it began.
+    Whatever the cause, the job's files could be opened when it began.
     """
     if isinstance(error.__cause__, OSError) and not error.filename:  # of Dask's shuffle
         return StorageError(
@@ -216,13 +216,13 @@ class _Computing:
         self._client.sync(self._end, cancel=kind is not None)
 
     def add(self, frames: Iterable[dd.DataFrame]) -> None:
-        """Compute these lazy dataframes before all that has not started."""
+        """Compute these lazy dataframes before everything that has not started."""
         self._queue.extendleft(reversed([part for frame in frames for part in self._parts(frame)]))
 
     def next_entries(self) -> list[Entry]:
         """Return the entries computed since the last call: none only if all are computed.
 
-        Raises _WorkersLostError if for long no worker has worked: the scheduler would wait forever,
+        Raises _WorkersLostError if no worker has worked for long: the scheduler would wait forever,
         unless its own configuration says otherwise.
         """
         while self._done.count() < _AHEAD * max(self._threads, 1):
@@ -312,8 +312,8 @@ class _Computing:
     async def _workers_lost(self) -> None:
         """Return once no worker has worked for as long as a run waits for one.
 
-        Dask pauses a worker whose process has too much memory, also if most of it is kept for
-        columns to come. If all have paused, they are asked to give that back.
+        Dask pauses a worker whose process uses too much memory, even if most of it is kept for
+        future columns. If all have paused, they are asked to give that back.
         """
         last_seen, patience = time.monotonic(), no_workers_timeout()
         while time.monotonic() - last_seen <= patience:

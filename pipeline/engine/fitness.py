@@ -1,7 +1,7 @@
 """Whether a process can do the tasks of a run: the same versions, inputs and output folder.
 
 The client puts what it has itself into the place of the run, where all workers must be able to read
-and write. Each compares once, before the first task that it does, whenever it came.
+and write. Each compares once, before its first task, whenever it joined.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SHARE = (
 
 
 class Fault(NamedTuple):
-    """Why a process is not fit: `about` what, what is there, and the `remedy`.
+    """Why a process is not fit: what it is `about`, what is there instead, and the `remedy`.
 
     `has_grown` is the path of an input that is larger there; it may have grown everywhere.
     """
@@ -50,7 +50,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitness:
-    """What a process has to have for the tasks of a run; small, for it travels with each task.
+    """What a process must have for the tasks of a run; small, because it travels with each task.
 
     `place` holds the requirements, `token` is their digest, which names the run in each process;
     errors say `output_dir` for the place.
@@ -74,7 +74,7 @@ class Fitness:
     def fault(self, sizes: Mapping[str, int] | None = None) -> Fault | None:
         """Return why this process is not fit, None if it is; look only the first time.
 
-        `sizes` tells how large some inputs are by now; then look again.
+        `sizes` are the current sizes of some inputs; with them, look again.
         """
         found: dict[str, Fault | None] = shared(self.token, dict)
         if sizes or not found:

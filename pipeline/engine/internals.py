@@ -56,9 +56,9 @@ def works(worker: dict[str, Any]) -> bool:
 def packed(graph: dict[Any, Any], fitness: Fitness | None) -> dict[Any, Any]:
     """Return a graph whose tasks name this package only within bytes, which the task itself opens.
 
-    A worker that lacks the package would end as it receives any other task: Dask unpickles it in
-    the stream that connects the worker to the scheduler. This way, it gives the task back, and so
-    does one that has not the `fitness`.
+    A worker that lacks the package would end on receiving any other task: Dask unpickles it in the
+    stream that connects the worker to the scheduler. This way, it gives the task back, and so does
+    one that lacks the `fitness`.
     """
     required = pickle.dumps(fitness)
     return {
@@ -92,10 +92,10 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def prefer_workers(keys: list[Any], workers: list[str], dask_scheduler: Scheduler) -> None:
-    """Have tasks, and what they still wait for, done by some workers while any of these is there.
+    """Have some workers do tasks, and what these still wait for, while any of them is there.
 
-    Dask takes such a wish only when a task is submitted. Tasks that Dask's shuffle has bound to
-    their workers stay there. Runs on the scheduler.
+    Dask accepts such a preference only when a task is submitted. Tasks that Dask's shuffle has
+    bound to their workers stay there. Runs on the scheduler.
     """
     found, stack = set(), [dask_scheduler.tasks[key] for key in keys if key in dask_scheduler.tasks]
     while stack:

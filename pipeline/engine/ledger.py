@@ -2,7 +2,7 @@
 
 What a step counts is a frozen dataclass of that step, its totals. Each partition has an entry of
 them, stored in `DataFrame.attrs`; the last step returns the entry instead of the data. So one pass
-over the data gives the result and its proof, with one Dask task per partition. The client receives
+over the data gives the result and its checks, with one Dask task per partition. The client receives
 one small entry as each partition ends.
 """
 
@@ -63,7 +63,7 @@ class Entry(Portable):
 def with_totals(frame: pd.DataFrame, *totals: Any, before: pd.DataFrame | None = None) -> Any:
     """Return `frame` with the entry of `before`, the frame it was made from, plus these totals.
 
-    Totals take the place of others of the same type.
+    Totals replace others of the same type.
     """
     entry = () if before is None else entry_of(before)
     frame.attrs[_KEY] = Entry(*entry, *totals)

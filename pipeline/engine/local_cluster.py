@@ -69,7 +69,7 @@ def start_local_cluster(settings: ClusterSettings, threads: int, level: int) -> 
 
 
 def _try_threads(count: int) -> None:
-    """Start so many threads at once, and end them; raise RuntimeError if the system refuses one.
+    """Start that many threads at once, and end them; raise RuntimeError if the system refuses one.
 
     Dask's event loop may wait forever for what a thread that it could not start would have done.
     """

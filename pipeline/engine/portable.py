@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Portable:
-    """An object that stays sealed where its class cannot be imported, and is passed on like that.
+    """An object that stays pickled where its class cannot be imported, and is passed on like that.
 
     Its arrays travel out of band, without a copy. Slots are not supported.
     """

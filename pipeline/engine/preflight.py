@@ -19,7 +19,7 @@ from pipeline.storage.places import Place
 def wait_for_worker(client: Client) -> None:
     """Wait until a worker has computed something; an adaptive cluster starts one for it.
 
-    Raises ClusterError if none has in time (see `cluster.no_workers_timeout`).
+    Raises ClusterError if none does in time (see `cluster.no_workers_timeout`).
     """
     timeout = no_workers_timeout()
     future = client.submit(int, key=f"first-{uuid4().hex}")  # unique: runs may share a cluster
@@ -46,8 +46,8 @@ def check_cluster(client: Client, sources: Iterable[Source], place: Place, outpu
     Scheduler and workers must have the client's versions of Python, of this package, its source
     included, and of those it computes with. Every worker must read the same files as the client and
     write into the same place, for which errors say `output_dir`. Raises ClusterError if any of this
-    fails. A LocalCluster runs on this machine and this installation, so it is not checked now;
-    whatever worker comes later is, before its first task (see `engine.team`).
+    fails. A LocalCluster runs on this machine and this installation, so it is not checked now; any
+    worker that joins later is, before its first task (see `engine.team`).
     """
     fitness = Fitness.of_run(sources, place, output_dir)
     if team := current_team():
@@ -67,7 +67,7 @@ def check_cluster(client: Client, sources: Iterable[Source], place: Place, outpu
 
 
 def _fault_of_scheduler(client: Client) -> Fault | None:
-    """Return what the scheduler has other than this process; it reads no file."""
+    """Return how the scheduler differs from this process; it reads no file."""
     try:
         fault: Fault | None = client.run_on_scheduler(other_versions, installed())
     except OSError:

@@ -18,7 +18,7 @@ class Progress:
     published = False
 
     def say(self, message: str) -> None:
-        """Report what begins or has ended."""
+        """Report what begins or is done."""
 
     @contextmanager
     def step(self, name: str, total: int) -> Iterator[None]:

@@ -20,8 +20,8 @@ _lock = Lock()
 def shared(name: Hashable, make: Callable[[], T]) -> T:
     """Return what `make()` returned when this process first asked for `name`.
 
-    That is a run, or a tuple that begins with one. The value may be lost (the process ends, or many
-    others came between): the calling code must be correct without it.
+    `name` is a run, or a tuple that begins with one. The value may be lost (the process ends, or
+    many others are stored in between): the calling code must be correct without it.
     """
     with _lock:
         if _run_of(name) in _ended:  # for a task that has outlived its run
@@ -36,7 +36,7 @@ def shared(name: Hashable, make: Callable[[], T]) -> T:
 
 
 def forget(run: Hashable) -> None:
-    """Free what `shared` keeps for a run, and keep nothing for it from then on.
+    """Free what `shared` keeps for a run, and keep nothing more for it.
 
     Values that have a method `close` are closed.
     """

@@ -1,4 +1,4 @@
-"""The workers that do the tasks of a run: those that are fit for it, whenever they come."""
+"""The workers that do the tasks of a run: those that are fit for it, whenever they join."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ RETRIES = 2  # a file system may fail once and then recover
 class Team:
     """Which workers a run does not use, and why.
 
-    `fitness` is what a worker has to have; until it is known, nobody is refused. `say` tells of
-    each worker that is refused. They are not ended: other jobs may use them. They give back what
-    tasks they still get.
+    `fitness` is what a worker must have; until it is known, none is refused. `say` reports each
+    worker that is refused. It is not stopped, as other jobs may use it, and gives back any tasks it
+    still gets.
     """
 
     def __init__(self, client: Client, say: Callable[[str], object]) -> None:
@@ -37,7 +37,7 @@ class Team:
         self._known = set[str]()
 
     async def look_at(self, workers: Iterable[str]) -> None:
-        """Ask workers that have come since the last time whether they are fit.
+        """Ask workers that have joined since the last time whether they are fit.
 
         One that does not answer now is asked the next time.
         """
@@ -62,7 +62,7 @@ async def find_faults(
 ) -> dict[str, Fault | None]:
     """Ask workers (all without a list) whether they are fit; return the faults by address.
 
-    Leaves out a worker that is lost meanwhile: the job can do without it.
+    Leaves out workers that are lost meanwhile: the job can do without them.
     """
     answers = await client.run(fitness.fault, workers=workers, on_error="return")
     faults = {}
@@ -108,7 +108,7 @@ _team: ContextVar[Team | None] = ContextVar("team", default=None)
 
 
 def current_team() -> Team | None:
-    """Return the team of the run that this thread does; None outside of one."""
+    """Return the team of the run in this thread; None outside a run."""
     return _team.get()
 
 
@@ -122,7 +122,7 @@ def name_of_run() -> str:
 def team_of_run(client: Client, say: Callable[[str], object]) -> Iterator[None]:
     """Have all that this thread computes in the block done by fit workers.
 
-    The team is known to the thread, not passed from step to step: no step has to know of it.
+    The team is known to the thread, not passed from step to step: no step needs to know it.
     """
     team = Team(client, say)
     token = _team.set(team)
