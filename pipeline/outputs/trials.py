@@ -27,6 +27,7 @@ from pipeline.errors import PipelineError
 _SAMPLE = 1 << 18  # bytes of a file
 _SAMPLE_OF_IDS, _OPENING = 1 << 22, 1 << 16  # bytes of customers; what it costs to open a file
 _MISSING = {"null", r"\n", "na", "n/a", "nan", "none", "nil", "#n/a"}  # as exports write it
+_CENTS = re.compile(r"\d{1,2}")
 _TOTAL = re.compile(r"(grand |sub)?-?totals?:?|sum:?|(gesamt)?summe:?", re.IGNORECASE)
 # What may differ in the ids of two tables, and ids without it.
 _DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
@@ -131,8 +132,10 @@ def _ways(table: str, file: SourceFile, none_left: bool) -> Iterator[_Way]:
 def _is_usable(fields: Fields, way: SourceFile, file: SourceFile) -> bool:
     """Tell whether no field is left in quotes, and a column more is empty or counts the lines."""
     if way.columns[0] != file.columns[0]:
-        numbers = fields.column(way.columns[0]).to_pylist()
-        return len(numbers) > 0 and numbers == [str(1 + place) for place in range(len(numbers))]
+        numbers, last = (fields.column(way.columns[at]).to_pylist() for at in (0, -1))
+        if way.dialect.delimiter == "," and all(_CENTS.fullmatch(one or "") for one in last):
+            return False  # the first may be ids, and the last stand behind a decimal comma
+        return numbers == [str(1 + place) for place in range(len(numbers))]
     if len(way.columns) > len(file.columns):
         return bool(fields.column(way.columns[-1]).null_count == len(fields))
     if way.dialect.quote == file.dialect.quote:

@@ -67,6 +67,7 @@ def test_options_are_suggested_for_rejected_records(
         'customer_id,note,price\n1001,"x, y",1\n1001,"N"x,10.00\n',  # so would good fields
         "customer_id,product,price\n1001,mouse,1,5\n",  # the field too many holds something
         "customer_id,price\n1001,1\nend\n",
+        "customer_id,price\n1,2,50\n2,3,25\n",  # decimal commas, not numbers of lines
     ],
 )
 def test_nothing_is_suggested_that_would_not_work(tmp_path: Path, purchases: str) -> None:
