@@ -9,7 +9,7 @@ unless a limit of 100% asks for that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from shlex import quote
@@ -137,17 +137,13 @@ class Quality:
         faults = [fault for table in tables for fault in self._faults(table)]
         for fault in faults:
             limit = self._limit(fault)
-            also = "".join(
-                f"; also, {self._told(other)}"
-                for other in faults
-                if other is not fault and other.bad
-            )
             if not limit.allows(fault.bad, fault.among):
-                raise DataError(f"{self._exceeded(fault, limit)}{also}")
+                raise DataError(f"{self._exceeded(fault, limit)}{self._others(fault, faults)}")
             if fault.nothing and not fault.left and not limit.allows_all:
                 raise DataError(
                     f"{fault.nothing}{self._examples.of(fault.kind, fault.table)}; nothing was "
-                    f"published; fix the files, or accept this with {fault.option}100%{also}"
+                    f"published; fix the files, or accept this with {fault.option}100%"
+                    f"{self._others(fault, faults)}"
                 )
 
     def warnings(self) -> Iterator[str]:
@@ -271,6 +267,11 @@ class Quality:
                 f"{count:,} of {joined:,} purchases {have} the id '{word}', and so has a customer; "
                 f"if that means that the id is missing, give --null {quote(word)}"
             )
+
+    def _others(self, fault: Fault, faults: Sequence[Fault]) -> str:
+        """Return what is wrong beside a fault, for its error: to look for that takes time."""
+        told = (self._told(other) for other in faults if other is not fault and other.bad)
+        return "".join(f"; also, {one}" for one in told)
 
     def _told(self, fault: Fault) -> str:
         first = self._examples.of(fault.kind, fault.table)
