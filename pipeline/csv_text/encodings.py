@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+import re
 from functools import cache
 from threading import local
 
 import numpy as np
 
+from pipeline.csv_text.marks import Marks
 from pipeline.kernels.encodings import (
     find_no_utf8,
     find_undefined,
@@ -16,22 +17,26 @@ from pipeline.kernels.encodings import (
     split_at_nuls,
 )
 from pipeline.kernels.gather import ROOM, gather_ranges
+from pipeline.kernels.marks import HIGH, LINE_ENDS
 
 _NONE = np.empty(0, np.int64)
 _COLLECT = "pipeline-collect"
+_LINE_END = re.compile(rb"[\r\n]")
 _found = local()  # `places`: where this thread has come upon bytes that cannot be decoded
 
 
-def undecodable(text: np.ndarray, encoding: str) -> np.ndarray:
-    """Return where bytes of a text (uint8) begin that are invalid in its encoding (int64)."""
+def undecodable(marks: Marks, encoding: str) -> np.ndarray:
+    """Return where the first byte of each line is that is invalid in an encoding (int64)."""
+    if not marks.counts[HIGH]:
+        return _NONE
+    places = np.empty(int(marks.counts[LINE_ENDS]) + 1, np.int64)
     if encoding == "utf-8":
-        return _found_by(lambda places: find_no_utf8(text, places))
+        return places[: find_no_utf8(marks.text, marks.lines, places)]
     if _is_one_byte(encoding):
-        undefined = _undefined(encoding)
-        return _found_by(lambda places: find_undefined(text, undefined, places))
+        return places[: find_undefined(marks.text, marks.lines, _undefined(encoding), places)]
     _found.places = []
     try:
-        codecs.decode(text.data, encoding, _COLLECT)
+        codecs.decode(marks.text.data, encoding, _COLLECT)
         return np.array(_found.places, np.int64)
     finally:
         del _found.places
@@ -53,14 +58,6 @@ def recoded(data: np.ndarray, bounds: np.ndarray, encoding: str) -> tuple[np.nda
         text = np.empty(len(decoded), np.uint8)
         split_at_nuls(decoded, text, found)
     return text[: found[-1]], found
-
-
-def _found_by(find: Callable[[np.ndarray], int]) -> np.ndarray:
-    """Return the places that a kernel finds, which says how many there are without room."""
-    places = np.empty(find(_NONE), np.int64)
-    if len(places):
-        find(places)
-    return places
 
 
 @cache
@@ -89,7 +86,8 @@ def _characters(encoding: str) -> np.ndarray:
 def _collect(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
     _found.places.append(error.start)
-    return "", error.start + 1
+    line_end = _LINE_END.search(error.object, error.start)
+    return "", line_end.start() if line_end else len(error.object)
 
 
 codecs.register_error(_COLLECT, _collect)

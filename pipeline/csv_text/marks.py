@@ -5,6 +5,7 @@ A record ends at LF, CR LF or CR outside quotes; `kernels.scan` has the rules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from pipeline.settings import DELIMITERS, Dialect
 
 _WORD = 64  # bytes whose marks are one word of a bitmap
 _NOTHING = np.empty(0, np.int32)
+_NUL = re.compile(rb"\0[^\r\n]*")
 
 
 class Marks(NamedTuple):
@@ -75,8 +77,9 @@ class Marks(NamedTuple):
         return self.escape if self.counts[ESCAPES] else NONE
 
     def nuls(self) -> np.ndarray:
-        """Return where NUL bytes are (int64)."""
-        return np.flatnonzero(self.text == 0) if self.counts[NULS] else np.empty(0, np.int64)
+        """Return where the first NUL byte of each line is that has any (int64)."""
+        found = _NUL.finditer(self.text.data) if self.counts[NULS] else ()
+        return np.fromiter((one.start() for one in found), np.int64)
 
 
 def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> int | None:

@@ -15,7 +15,7 @@ from pipeline.csv_text.marks import Marks
 from pipeline.csv_text.rejects import REPEATED, Rejects
 from pipeline.csv_text.sources import FileText
 from pipeline.errors import DataError
-from pipeline.kernels.marks import HIGH, LINE_ENDS, count_lines_before
+from pipeline.kernels.marks import LINE_ENDS, count_lines_before
 from pipeline.kernels.scan import FAULT_SIZE, scan_records
 from pipeline.settings import Dialect
 
@@ -129,7 +129,7 @@ def _scan(
     rows = scan_records(
         *(marks.text, marks.stops, marks.lines, marks.quotes, marks.delimiter, marks.quote_used),
         *(marks.escape_used, len(columns), dialect.max_record_size, marks.nuls()),
-        undecodable(marks.text, encoding) if marks.counts[HIGH] else _NOTHING,
+        undecodable(marks, encoding),
         *(edges, faults),
     )
     good = edges.reshape(-1, width)[:rows]

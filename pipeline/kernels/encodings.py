@@ -6,9 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.kernels.jit import Bytes, BytesOut, Int64, Int64s, Int64sOut, inner, kernel
+from pipeline.kernels.jit import (
+    Bytes,
+    BytesOut,
+    Int64,
+    Int64s,
+    Int64sOut,
+    UInt64s,
+    inner,
+    kernel,
+)
 from pipeline.kernels.machine import first_bit, high_bits
-from pipeline.kernels.marks import U
+from pipeline.kernels.marks import U, next_mark
 
 
 @inner
@@ -25,10 +34,10 @@ def skip_ascii(text: Any, at: Any) -> Any:
 
 
 @kernel
-def find_no_utf8(text: Bytes, places: Int64sOut) -> Int64:
-    """Find where bytes begin that are no UTF-8; return how many places there are.
+def find_no_utf8(text: Bytes, lines: UInt64s, places: Int64sOut) -> Int64:
+    """Find the first byte of each line that is no UTF-8; return how many lines have one.
 
-    `places` gets as many of them as it has room for.
+    `lines` marks the line ends (see `marks.mark_bytes`). `places` has room for one more than these.
     """
     size, at, found = text.size, 0, 0
     while at < size:
@@ -47,16 +56,15 @@ def find_no_utf8(text: Bytes, places: Int64sOut) -> Int64:
         if is_good:
             at += 1 + more
             continue
-        if found < places.size:
-            places[found] = at
+        places[found] = at
         found += 1
-        at += 1
+        at = next_mark(lines, at, size)
     return found
 
 
 @kernel
-def find_undefined(text: Bytes, undefined: Bytes, places: Int64sOut) -> Int64:
-    """Find the bytes from 0x80 on that `undefined` (of 256) does not have as 0.
+def find_undefined(text: Bytes, lines: UInt64s, undefined: Bytes, places: Int64sOut) -> Int64:
+    """Find the first byte of each line from 0x80 on that `undefined` (of 256) does not have as 0.
 
     Returns and does the same as `find_no_utf8`.
     """
@@ -65,11 +73,12 @@ def find_undefined(text: Bytes, undefined: Bytes, places: Int64sOut) -> Int64:
         at = skip_ascii(text, at)
         if at == size:
             break
-        if undefined[text[at]] != 0:
-            if found < places.size:
-                places[found] = at
-            found += 1
-        at += 1
+        if undefined[text[at]] == 0:
+            at += 1
+            continue
+        places[found] = at
+        found += 1
+        at = next_mark(lines, at, size)
     return found
 
 

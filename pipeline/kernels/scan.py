@@ -130,8 +130,9 @@ def scan_records(
 ) -> Int64:
     """Find all records of a text that begins with one; return how many are good.
 
-    `stops`, `lines` and `quotes` are those of `mark_bytes`. `nuls` and `undecodable` are where NUL
-    bytes are and where bytes begin that are no text, ascending. Blank lines are no records.
+    `stops`, `lines` and `quotes` are those of `mark_bytes`. `nuls` and `undecodable` are where the
+    first NUL and the first byte of no text is, of each line that has any. Blank lines are no
+    records.
 
     Of each good record, `edges` gets `columns + 1` numbers: where it begins, and where each of its
     fields ends. `faults` gets the number of bad ones and then, of each, `FAULT_SIZE` numbers: where

@@ -6,6 +6,7 @@ test_modes).
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 import numpy as np
@@ -125,13 +126,20 @@ def test_marks_are_found_and_counted(places: list[int], start: int, stop: int) -
         )
     ).map(b"".join)
 )
-def test_bytes_that_are_no_utf8_are_found_where_python_finds_the_first(text: bytes) -> None:
-    places = np.empty(len(text), np.int64)
+def test_the_first_byte_of_a_line_that_is_no_utf8_is_found_as_by_python(text: bytes) -> None:
+    lines = re.split(rb"(?<=[\r\n])", text)
+    starts = np.cumsum([0, *map(len, lines)]).tolist()
+    marks = np.zeros(len(text) // 64 + 1, np.uint64)
+    for end in re.finditer(rb"[\r\n]", text):
+        marks[end.start() >> 6] |= np.uint64(1 << (end.start() & 63))
+    places = np.empty(len(lines), np.int64)
 
-    found = find_no_utf8(np.frombuffer(text, np.uint8), places)
+    found = find_no_utf8(np.frombuffer(text, np.uint8), marks, places)
 
-    assert first_bad(text) == (places[0] if found else None)
-    assert found == find_no_utf8(np.frombuffer(text, np.uint8), places[:0])
+    wanted = [
+        start + bad for start, line in zip(starts, lines) if (bad := first_bad(line)) is not None
+    ]
+    assert places[:found].tolist() == wanted
 
 
 def first_bad(text: bytes) -> int | None:
