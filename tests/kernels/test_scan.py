@@ -136,9 +136,8 @@ def test_the_first_byte_of_a_line_that_is_no_utf8_is_found_as_by_python(text: by
 
     found = find_no_utf8(np.frombuffer(text, np.uint8), marks, places)
 
-    wanted = [
-        start + bad for start, line in zip(starts, lines) if (bad := first_bad(line)) is not None
-    ]
+    bad = [first_bad(line) for line in lines]
+    wanted = [starts[number] + place for number, place in enumerate(bad) if place is not None]
     assert places[:found].tolist() == wanted
 
 
