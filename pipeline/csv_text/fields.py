@@ -12,7 +12,7 @@ from pipeline.columns.totals import text_total
 from pipeline.csv_text import quoting
 from pipeline.csv_text.encodings import recoded
 from pipeline.csv_text.marks import Marks
-from pipeline.kernels.gather import ROOM, gather_fields, join_fields, measure_columns, sum_gaps
+from pipeline.kernels.gather import ROOM, gather_fields, join_fields, measure_columns
 from pipeline.kernels.marks import HIGH, NEEDS, NONE
 
 _COMMA, _QUOTE = 0x2C, 0x22
@@ -87,14 +87,16 @@ class Fields:
         data, bounds = self._texts(fill, size)
         return pa.Array.from_buffers(TEXT, rows, [None, pa.py_buffer(bounds), data], 0)
 
-    def text_total(self) -> int:
-        """Return the total of the text of all fields (see `totals.text_total`)."""
+    def text_total(self, rejected: int) -> int:
+        """Return the total of the text of all fields (see `totals.text_total`).
+
+        `rejected` is that of the records of the text that are not among these.
+        """
         marks, width = self._marks, len(self.columns)
         if not self._is_utf8 or marks.escape_used != NONE or len(self._null):
             return sum(text_total(text_bytes(self.column(name))) for name in self.columns)
-        gaps: int = sum_gaps(marks.text, self._edges, self._rows, width)
         delimiter = text_total(np.array([marks.delimiter], np.uint8))
-        return text_total(marks.text) - gaps - self._rows * (width - 1) * delimiter
+        return text_total(marks.text) - rejected - self._rows * (width - 1) * delimiter
 
     @property
     def _is_as_meant(self) -> bool:

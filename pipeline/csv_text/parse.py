@@ -37,6 +37,10 @@ class Parsed:
     _edges: np.ndarray
     _starts: np.ndarray
 
+    def text_total(self) -> int:
+        """Return the total of the text of all `fields` (see `totals.text_total`)."""
+        return self.fields.text_total(self.rejected.text_total())
+
     def lines_of(self, rows: Sequence[int]) -> list[tuple[int, int]]:
         """Return the text and the line of some rows of `fields`, ascending, counted from 0."""
         places = self._edges[np.array(rows, np.int64) * (len(self.fields.columns) + 1)]

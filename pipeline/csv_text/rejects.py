@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns.arrow import TEXT
+from pipeline.columns.totals import range_total
 from pipeline.kernels.gather import ROOM, gather_ranges
 from pipeline.kernels.marks import NONE
 from pipeline.kernels.scan import (
@@ -100,6 +101,11 @@ class Rejects(Sequence[Reject]):
         """The reason of each."""
         names = self._reasons()
         return [names[code] for code in self._faults[:, 3].tolist()]
+
+    def text_total(self) -> int:
+        """Return the total of their whole text (see `totals.text_total`)."""
+        begin, size = self._faults[:, 0].copy(), self._faults[:, 1]
+        return range_total(self._text, begin, begin + size)
 
     def table(self) -> pa.Table:
         """Return them as an Arrow table (see `SCHEMA`)."""

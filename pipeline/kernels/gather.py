@@ -24,7 +24,6 @@ from pipeline.kernels.jit import (
 )
 from pipeline.kernels.machine import copy_short
 from pipeline.kernels.marks import COMMA, CR, LF, NONE, QUOTE, next_mark
-from pipeline.kernels.text import weight_of
 
 ROOM = 16  # bytes that results have beyond their end, so that short texts are copied at once
 
@@ -247,22 +246,6 @@ def quote_field(
             data[to] = QUOTE
     data[at] = QUOTE
     return stop
-
-
-@kernel
-def sum_gaps(text: Bytes, edges: Int32s, rows: Int64, columns: Int64) -> Int64:
-    """Return the total of all text before, between and behind the rows (see `text.sum_text`)."""
-    found: Any = np.int64(0)
-    at, width = 0, columns + 1
-    for row in range(rows + 1):
-        place = row * width
-        stop = edges[place] if row < rows else text.size
-        while at < stop:
-            found += np.int64(weight_of(text[at]))
-            at += 1
-        if row < rows:
-            at += edges[place + columns] - stop
-    return found
 
 
 @kernel

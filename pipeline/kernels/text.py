@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.kernels.jit import Bytes, Int64, inner, kernel
+from pipeline.kernels.jit import Bytes, Int64, Int64s, inner, kernel
 
 U = np.uint64
 _CHUNK = 1 << 20  # bytes whose sum fits into 32 bits
@@ -27,14 +27,15 @@ def weight_of(byte: Any) -> Any:
 
 
 @kernel
-def sum_text(data: Bytes) -> Int64:
-    """Return the total of a text (see `totals.text_total`)."""
+def sum_ranges(data: Bytes, begin: Int64s, end: Int64s) -> Int64:
+    """Return the total of the text in some ranges (see `totals.text_total`)."""
     total = np.int64(0)
-    start, size = U(0), U(len(data))
-    while start < size:
-        stop = min(size, start + U(_CHUNK))
-        total += np.int64(_sum_chunk(data, start, stop))
-        start = stop
+    for row in range(begin.size):
+        start, size = U(begin[row]), U(end[row])
+        while start < size:
+            stop = min(size, start + U(_CHUNK))
+            total += np.int64(_sum_chunk(data, start, stop))
+            start = stop
     return int(total)
 
 

@@ -286,7 +286,7 @@ def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted)
         out_of_range=len(beyond),
         total=exact_sum(numbers),
         places=places,
-        text=fields.text_total(),
+        text=parsed.text_total(),
         ids=total_of(keys),
         pairs=pairing(records[ORDER].to_numpy(), keys),
         examples=_examples(values, unusable, parsed),

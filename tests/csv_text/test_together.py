@@ -49,7 +49,7 @@ def test_texts_are_read_each_by_itself(
             assert together.fields.column(name).equals(pa.concat_arrays(columns))
         lines = [one.fields.lines(["b", "a"], False) for one in alone]
         assert together.fields.lines(["b", "a"], False).equals(pa.concat_arrays(lines))
-        assert together.fields.text_total() == sum(one.fields.text_total() for one in alone)
+        assert together.text_total() == sum(one.text_total() for one in alone)
         assert list(together.rejected) == [
             reject._replace(file=place)
             for place, one in enumerate(alone)

@@ -24,7 +24,7 @@ OVERRUNS = """
 import numpy as np
 from pipeline.kernels.encodings import find_no_utf8, find_undefined, recode_bytes, split_at_nuls
 from pipeline.kernels.gather import (
-    gather_fields, gather_ranges, join_fields, measure_columns, sum_gaps
+    gather_fields, gather_ranges, join_fields, measure_columns
 )
 from pipeline.kernels.ids import enter_keys, find_ids, hash_ids, index_ids, trim_ids
 from pipeline.kernels.jit import inner
@@ -37,6 +37,7 @@ from pipeline.kernels.moves import move_texts, place_rows, sum_sizes
 from pipeline.kernels.numbers import read_numbers, write_decimals
 from pipeline.kernels.scan import find_record, scan_records
 from pipeline.kernels.sums import count_by_code, sum_by_code, sum_joined, sum_pairs
+from pipeline.kernels.text import sum_ranges
 
 @inner
 def copied(to, at, source, start, size):
@@ -116,7 +117,6 @@ CALLS = [
     lambda: gather_fields(*column, plain, bounds, valid[:0]),
     lambda: join_fields(*rest, plain[:7], bounds),
     lambda: join_fields(*rest, plain, bounds[:2]),
-    lambda: sum_gaps(csv, ends, 4, 2),
     lambda: gather_ranges(csv, some(1), some(1) + csv.size + 1, -1, plain, bounds),
     lambda: find_no_utf8(csv + np.uint8(128), lines, empty),
     lambda: find_undefined(csv + np.uint8(128), lines, some(8, np.uint8), empty),
@@ -153,6 +153,8 @@ CALLS = [
     lambda: count_by_code(none, 0, codes + np.int16(2), room),
     lambda: count_by_code(text[:1], 7, codes, room),
     lambda: sum_pairs(room[:1], hashes),
+    lambda: sum_ranges(text, inside[:1], edges[2:]),
+    lambda: sum_ranges(text, inside, edges[2:]),
     lambda: write(ids=edges[1:]),
     lambda: write(ids=inside[:1]),
     lambda: write(rows=rows[1:]),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.columns.totals import text_total
 from pipeline.kernels import text as text_module
-from pipeline.kernels.text import sum_text
 
 compiled = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="plain Python takes a microsecond for each byte"
@@ -24,11 +24,11 @@ def by_hand(data: bytes) -> int:
 
 @given(st.binary(max_size=200) | st.lists(st.sampled_from(ADDED + b"a\xff")).map(bytes))
 def test_the_sum_is_that_of_all_bytes_but_those_that_csv_adds(data: bytes) -> None:
-    assert sum_text(np.frombuffer(data, np.uint8)) == by_hand(data)
+    assert text_total(np.frombuffer(data, np.uint8)) == by_hand(data)
 
 
 def test_every_byte_counts_once_but_five() -> None:
-    found = [int(sum_text(np.array([byte], np.uint8))) for byte in range(256)]
+    found = [int(text_total(np.array([byte], np.uint8))) for byte in range(256)]
 
     assert found == [0 if byte in ADDED else byte for byte in range(256)]
 
@@ -38,7 +38,7 @@ def test_every_byte_counts_once_but_five() -> None:
 def test_text_may_begin_and_end_anywhere(start: int, size: int) -> None:
     data = bytes(range(1, 128))
 
-    found = sum_text(np.frombuffer(data, np.uint8)[start : start + size])
+    found = text_total(np.frombuffer(data, np.uint8)[start : start + size])
 
     assert found == by_hand(data[start : start + size])
 
@@ -48,7 +48,7 @@ def test_text_may_begin_and_end_anywhere(start: int, size: int) -> None:
 def test_chunks_add_up(beyond: int) -> None:
     data = np.full(text_module._CHUNK + beyond, 7, np.uint8)
 
-    assert sum_text(data) == 7 * len(data)
+    assert text_total(data) == 7 * len(data)
 
 
 @compiled
@@ -56,4 +56,4 @@ def test_the_sum_of_large_text_does_not_overflow() -> None:
     """The sum of these bytes needs more than 32 bits, that of each chunk does not."""
     data = np.full(17 << 20, 255, np.uint8)
 
-    assert sum_text(data) == 255 * len(data) > 1 << 32
+    assert text_total(data) == 255 * len(data) > 1 << 32
