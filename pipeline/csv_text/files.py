@@ -158,7 +158,7 @@ class TextFile:
     bytes of delimiters is converted to UTF-8. `is_plain`: the bytes are the file's own, so any part
     of it can be read by itself. `stored` are its bytes, if they are here already. Raises UsageError
     if the file cannot be read or has another format, StorageError if its file system fails, or if
-    it could be read when its `version` was noted.
+    it `was_read` before.
     """
 
     def __init__(
@@ -168,9 +168,10 @@ class TextFile:
         ahead: int = _CHUNK,
         version: Version | None = None,
         stored: bytes | None = None,
+        was_read: bool = False,
     ) -> None:
         """Open a file and read `ahead` bytes of it at a time (see `open_binary`)."""
-        self._path, self._is_known = path, version is not None
+        self._path, self._was_read = path, was_read
         with ExitStack() as opened, self._told():
             raw = open_binary(path, version) if stored is None else _StoredFile(stored, version)
             self._raw = opened.enter_context(raw)
@@ -236,7 +237,7 @@ class TextFile:
             why = (
                 f"{shown(self._path)}: cannot be read: {getattr(error, 'strerror', None) or error}"
             )
-            was_readable = self._is_known and isinstance(error, OSError) and error.errno
+            was_readable = self._was_read and isinstance(error, OSError) and error.errno
             if is_storage_fault(error) or was_readable:
                 raise StorageError(
                     f"{why}; see to its disk or file server, then run again"

@@ -13,7 +13,8 @@ from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.csv_text.words import counted
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
-from pipeline.storage.remote import is_remote
+from pipeline.storage.remote import is_remote, list_versions
+from pipeline.storage.versions import Version
 
 
 def open_source(
@@ -25,8 +26,9 @@ def open_source(
     those without any text are empty parts with the columns of the others. Raises UsageError naming
     the file and the column.
     """
-    table = _Table(name, required, dialect)
-    opened = list(at_once(table.open, list(files)))
+    paths = list(files)
+    table = _Table(name, required, dialect, list_versions(paths))
+    opened = list(at_once(table.open, paths))
     with_text = [file for file in opened if file.columns]
     if not with_text:
         raise _empty(opened[0].name, dialect)
@@ -46,18 +48,22 @@ def open_source(
 
 @dataclass(frozen=True)
 class _Table:
-    """A table whose files are opened: its name, its required columns, and the dialect asked for."""
+    """A table whose files are opened: its name, its required columns, and the dialect asked for.
+
+    `versions` are those of its files, as far as they are known.
+    """
 
     name: str
     required: Mapping[str, str]
     dialect: Dialect
+    versions: Mapping[str, Version]
 
     def open(self, path: str) -> SourceFile:
         """Read a file's header; a file without any text has no columns."""
         return self._open(path, self.dialect)
 
     def _open(self, path: str, dialect: Dialect) -> SourceFile:
-        with TextFile(path, dialect, AT_FIRST) as file:
+        with TextFile(path, dialect, AT_FIRST, self.versions.get(path)) as file:
             head = Head(file, dialect.max_record_size)
             found = find_header(head, dialect, file.encoding, self.required)
             if found.columns or head.text:

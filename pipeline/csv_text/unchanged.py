@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from pipeline.csv_text.files import at_once, checksum_of_ends, read_bytes, version_of
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.errors import InputChangedError
-from pipeline.storage.versions import changed
+from pipeline.storage.remote import list_versions
+from pipeline.storage.versions import Version, changed
 
 
 class Inputs:
@@ -33,7 +35,8 @@ class Inputs:
 
     def compare(self) -> list[int]:
         """Return by how many bytes each file has grown; raise InputChangedError (see `check`)."""
-        return list(at_once(_growth, self._files))
+        listed = list_versions(file.path for file in self._files)
+        return list(at_once(partial(_growth, listed), self._files))
 
 
 @contextmanager
@@ -56,10 +59,10 @@ def unchanged_inputs(warn: Callable[[str], None]) -> Iterator[Inputs]:
         raise
 
 
-def _growth(file: SourceFile) -> int:
+def _growth(listed: Mapping[str, Version], file: SourceFile) -> int:
     """Return by how many bytes a file has grown; raise InputChangedError if it is another one."""
     try:
-        now = version_of(file.path)
+        now = listed.get(file.path) or version_of(file.path)
         if now == file.version:
             return 0
         if now.size > file.size and now.inode == file.version.inode and _has_same_begin(file):

@@ -140,7 +140,9 @@ class BlockStream:
         if self._text is None:
             file = self._file
             stored = next(self._fetched) if is_remote(file.path) else None
-            self._text = TextFile(file.path, file.dialect, version=file.version, stored=stored)
+            self._text = TextFile(
+                file.path, file.dialect, version=file.version, stored=stored, was_read=True
+            )
             self._text.read(file.start)
         more = self._text.read(size - len(text))
         self._at_end = len(text) + len(more) < size

@@ -6,10 +6,11 @@ import errno
 import io
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import fsspec
@@ -30,6 +31,7 @@ _REPLACED = errno.EEXIST, errno.ESTALE  # as `remote_errors` says it
 _NO_RANGES = "the server sends no ranges of a file, so workers cannot share it; download it first"
 _AHEAD = 8 << 20  # bytes of a stream that are read at once
 AT_ONCE = 32  # requests of one process
+_MANY = 2 * AT_ONCE  # files of a folder: to list it takes less time than to ask for each
 
 
 def is_remote(path: str) -> bool:
@@ -166,10 +168,44 @@ def _from_store(system: Any, path: str, start: int, stop: int, etag: str) -> byt
 def version_of_url(path: str) -> Version:
     """Return the version of the file at a URL; raise OSError if it cannot be had."""
     system, inner = file_system(path)
-    answer = again(path, lambda: system.info(inner))
+    return _version(path, system, inner, again(path, lambda: system.info(inner)))
+
+
+def list_versions(paths: Iterable[str]) -> dict[str, Version]:
+    """Return the versions of files in a store, by path, as far as it lists them with ETags.
+
+    A folder is listed if there are many files of it: that is one request for a thousand.
+    """
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        if is_remote(path) and not is_web(path):
+            folders.setdefault(path.rpartition("/")[0], []).append(path)
+    found = {}
+    for folder, files in folders.items():
+        if len(files) < _MANY:
+            continue
+        system, inner = file_system(folder)
+        try:
+            listed = again(folder, partial(system.ls, inner, detail=True))
+        except OSError:  # to ask for each file tells why
+            continue
+        entries = {entry["name"]: entry for entry in listed}
+        for path in files:
+            name = f"{inner}/{path.rpartition('/')[2]}"
+            if (entry := entries.get(name)) and _etag(entry):
+                found[path] = _version(path, system, name, entry)
+    return found
+
+
+def _etag(answer: dict[str, Any]) -> str | None:
+    return answer.get("ETag") or answer.get("etag")
+
+
+def _version(path: str, system: Any, inner: str, answer: dict[str, Any]) -> Version:
+    """Return the version that the answer of a server tells of."""
     if answer["size"] is None:
         raise OSError(errno.EINVAL, _NO_RANGES, path)
-    etag = answer.get("ETag") or answer.get("etag")
+    etag = _etag(answer)
     stamp, modified = answer.get("Last-Modified"), answer.get("LastModified")
     # Not every server knows the time, or spells it right.
     with suppress(NotImplementedError, OSError, ValueError):

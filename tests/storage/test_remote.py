@@ -14,13 +14,14 @@ from distributed import Client
 from support.paths import REPOSITORY
 from support.runs import run
 from support.servers import WebServer
+from support.store import Prefix
 
 from pipeline import Settings
 from pipeline.csv_text.files import shown
 from pipeline.errors import StorageError, UsageError
 from pipeline.outputs.names import COMBINED
 from pipeline.storage import remote
-from pipeline.storage.remote import RemoteFile, read_range
+from pipeline.storage.remote import RemoteFile, list_versions, read_range, version_of_url
 
 DATA = REPOSITORY / "data"
 
@@ -125,3 +126,17 @@ def test_a_stream_can_be_read_from_any_place(server: WebServer) -> None:
 )
 def test_messages_show_no_secret_of_a_url(url: str, expected: str) -> None:
     assert shown(url) == expected
+
+
+def test_the_versions_of_many_objects_are_those_that_the_store_lists(prefix: Prefix) -> None:
+    for number in range(remote._MANY):
+        prefix.write(f"t/{number}.csv", b"1,2\n" * (number % 3))
+    urls = [f"{prefix.url}/t/{number}.csv" for number in range(remote._MANY)]
+
+    assert list_versions(urls) == {url: version_of_url(url) for url in urls}
+
+    prefix.write("t/0.csv", b"3,4\n")
+    prefix.delete("t/1.csv")
+    assert list_versions(urls) == {url: version_of_url(url) for url in urls if url != urls[1]}
+    assert list_versions(urls[1:]) == {}  # few are asked for one by one
+    assert list_versions([f"{url}.gz" for url in urls]) == {}
