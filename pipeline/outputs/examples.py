@@ -35,6 +35,7 @@ _RAW = 1 << 10  # bytes of a bad record, of which a few characters are shown
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
 _Place: TypeAlias = tuple[SourceFile, int | None]
 _EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
+_GROUPED_EXAMPLES = attrgetter("grouped_examples")
 _TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 behind it"
 
 
@@ -57,6 +58,8 @@ class Examples:
             found = first + self._hint(source) if first else self._out_of_range(source)
         elif kind == "out_of_range":
             found = self._out_of_range(source)
+        elif kind == "grouped":
+            found = self._grouped(source)
         else:
             found = self._purchase(source, kind)
         return f" ({found})" if found else ""
@@ -93,6 +96,17 @@ class Examples:
         years = sum(_YEAR.fullmatch(value) is not None for value in values)
         tried = f"{years:,} of {len(values):,} that were looked at"
         return f"{first}; {tried} look like years of birth, not ages" if years else first
+
+    def _grouped(self, source: Source) -> str:
+        value = next(
+            block.grouped_examples[0].value.strip(BLANKS)
+            for block in blocks_of(self.ledger, source)
+            if block.grouped
+        )
+        return (
+            f"{self._value(source, _GROUPED_EXAMPLES)}; if that means {value.replace('.', '')}, "
+            f"give --decimal {source.name}=, --thousands {source.name}=."
+        )
 
     def _hint(self, source: Source) -> str:
         """Return what would make some of the values usable, or missing; "" if nothing does."""

@@ -165,3 +165,34 @@ def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) 
 )  # fmt: skip
 def test_what_stands_there_is_said(tmp_path: Path, purchases: str, said: str) -> None:
     assert said in run(tmp_path, f"customer_id,price\n1001,1\n{purchases}").stderr
+
+
+GROUPED = "".join(f"1001,{number}.{number * 37 % 1000:03}\n" for number in range(1, 31))
+
+
+@pytest.mark.parametrize("more", ["", "1001,999\n", "1001,\n"])
+def test_points_between_thousands_are_suspected(tmp_path: Path, more: str) -> None:
+    ended = run(tmp_path, f"customer_id,price\n{GROUPED}{more}")
+
+    options = "--decimal purchases=, --thousands purchases=."
+    count = 30 + (more == "1001,999\n")
+    assert (
+        f"warning: 30 of {count} values of price have three digits behind the point, and so have "
+        "all that have a point (first: '1.037', p.csv line 2; if that means 1037, give "
+        f"{options})\n"
+    ) in ended.stderr
+    again = run(tmp_path, f"customer_id,price\n{GROUPED}{more}", *shlex.split(options))
+    assert (again.returncode, "warning" in again.stderr) == (0, False)
+
+
+@pytest.mark.parametrize("more", ["1.5", "0.999", "1459.000", "1459"])
+def test_points_are_not_suspected_if_one_value_speaks_for_them(tmp_path: Path, more: str) -> None:
+    said = run(tmp_path, f"customer_id,price\n{GROUPED}1001,{more}\n").stderr
+
+    assert "warning" not in said
+
+
+def test_few_points_are_not_suspected(tmp_path: Path) -> None:
+    few = "".join(GROUPED.splitlines(keepends=True)[:9])
+
+    assert "warning" not in run(tmp_path, f"customer_id,price\n{few}").stderr
