@@ -13,7 +13,7 @@ from pipeline.columns.keys import BLANKS
 from pipeline.csv_text.names import quoted
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger, Number
-from pipeline.outputs.run_totals import blocks_of, places_of
+from pipeline.outputs.run_totals import blocks_of, lines_of_totals, places_of
 from pipeline.outputs.trials import (
     amounts_in_cp1252,
     suggest_dialect,
@@ -60,6 +60,9 @@ class Examples:
             found = self._out_of_range(source)
         elif kind == "grouped":
             found = self._grouped(source)
+        elif kind == "totals":
+            amount, file, line = lines_of_totals(source, blocks_of(self.ledger, source))[0]
+            found = f"first: {amount:f}, {file} line {line:,}; remove what is one"
         else:
             found = self._purchase(source, kind)
         return f" ({found})" if found else ""

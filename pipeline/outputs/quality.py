@@ -20,7 +20,7 @@ from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
 from pipeline.outputs.examples import SUCH_AS, Examples, LineOf
-from pipeline.outputs.run_totals import blocks_of
+from pipeline.outputs.run_totals import blocks_of, lines_of_totals
 from pipeline.settings import MAX_AGE, Settings
 from pipeline.settings.limits import TABLES, Limit
 from pipeline.steps.join import Paired
@@ -222,6 +222,20 @@ class Quality:
                 bad=tally.without_id,
                 among=tally.joined,
                 what=f"purchases {agreeing(tally.without_id, 'has', 'have')} no id",
+            )
+            closing = len(lines_of_totals(self._source(table), self._blocks(table)))
+            yield make(
+                "totals",
+                bad=closing,
+                among=tally.records,
+                what="purchases "
+                + agreeing(
+                    closing,
+                    "ends its file with the sum of the others, as a line of totals does, and "
+                    "counts as a purchase",
+                    "end their files with the sum of the others, as lines of totals do, and "
+                    "count as purchases",
+                ),
             )
             pointed = [block for block in self._blocks(table) if block.places]
             grouped = sum(block.grouped for block in pointed)

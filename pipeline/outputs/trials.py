@@ -23,12 +23,12 @@ from pipeline.csv_text.parse import Parsed, parse
 from pipeline.csv_text.rejects import Reject, Rejects
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.errors import PipelineError
+from pipeline.steps.closing import means_total
 
 _SAMPLE = 1 << 18  # bytes of a file
 _SAMPLE_OF_IDS, _OPENING = 1 << 22, 1 << 16  # bytes of customers; what it costs to open a file
 _MISSING = {"null", r"\n", "na", "n/a", "nan", "none", "nil", "#n/a"}  # as exports write it
 _CENTS = re.compile(r"\d{1,2}")
-_TOTAL = re.compile(r"(grand |sub)?-?totals?:?|sum:?|(gesamt)?summe:?", re.IGNORECASE)
 # What may differ in the ids of two tables, and ids without it.
 _DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
     "without '.0' at their ends": lambda ids: pc.replace_substring_regex(ids, r"\.0+$", ""),
@@ -87,7 +87,7 @@ def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str
         return f"; {counts[best]:,} of {len(ids):,} ids that were tried would match {best}"
     if hint := suggest_null("purchases", unmatched):
         return hint
-    totals = (id for id in ids.to_pylist() if id and _TOTAL.fullmatch(id))
+    totals = (id for id in ids.to_pylist() if id and means_total(id))
     total = next(totals, None)
     return f"; is {quoted(total)} a line of totals? it counts as a purchase" if total else ""
 

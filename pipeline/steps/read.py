@@ -32,6 +32,7 @@ from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks
 from pipeline.errors import StorageError
 from pipeline.settings import MAX_AGE, Columns, Dialect
+from pipeline.steps.closing import Closing, find_closings
 from pipeline.storage.places import Place
 
 ID = "customer_id"
@@ -81,7 +82,7 @@ class BlockRead:
     `decimals.Numbers`), with one in `grouped_examples`. `text` is the total of all text (see
     `totals.text_total`), `ids` that of the ids, and `pairs` that of ids and records (see
     `totals.pairing`). `first_id` is an id, for messages. `rejects` counts the rejected records,
-    `rejected` holds them, or the first ones.
+    `rejected` holds them, or the first ones. `closings` may be lines of totals.
     """
 
     table: str
@@ -106,6 +107,7 @@ class BlockRead:
     grouped_examples: Sequence[Example] = ()
     rejects: int = 0
     rejected: Sequence[Reject] = ()
+    closings: Sequence[Closing] = ()
 
     @property
     def bytes(self) -> int:
@@ -300,6 +302,7 @@ def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted)
         grouped_examples=_examples(values, grouped[:1], parsed),
         rejects=len(parsed.rejected),
         rejected=parsed.rejected,
+        closings=find_closings(parsed, ids, numbers),
     )
     return with_totals(records, read, Number(block.number, block.next_number))
 

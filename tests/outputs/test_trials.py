@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shlex
 from pathlib import Path
@@ -196,3 +197,75 @@ def test_few_points_are_not_suspected(tmp_path: Path) -> None:
     few = "".join(GROUPED.splitlines(keepends=True)[:9])
 
     assert "warning" not in run(tmp_path, f"customer_id,price\n{few}").stderr
+
+
+TOTALS = (
+    "warning: {count} of {among:,} purchases {ends} with the sum of the others, as {does}, and "
+    "{counts} (first: {first}; remove what is one)\n"
+)
+
+
+@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+@pytest.mark.parametrize("line", [",30.75", "Total:,30.75", " grand total ,30.750", '"",30.75\n\n'])
+def test_a_line_of_totals_is_named(tmp_path: Path, line: str, join: str) -> None:
+    said = run(
+        tmp_path, f"customer_id,price\n1001,10.25\n1001,20.5\n{line}\n", "--join", join
+    ).stderr
+
+    does = "a line of totals does"
+    assert TOTALS.format(
+        count=1, among=3, ends="ends its file", does=does, counts="counts as a purchase",
+        first="30.75, p.csv line 4",
+    ) in said  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "purchases",
+    [
+        "1001,10\n1001,20\n,30.01\n",
+        "1001,10\n1001,20\n1001,30\n",  # of a customer
+        "1001,10\n,10\n",  # of two, one is often like the other
+        "1001,10\n1001,20\n,30\n1001,0.01\n",  # not the last
+        "1001,10\n1001,-10\n,0\n",
+        "1001,10\n1001,20\n,\n",
+    ],
+)
+def test_other_last_purchases_are_no_lines_of_totals(tmp_path: Path, purchases: str) -> None:
+    assert "line of totals" not in run(tmp_path, f"customer_id,price\n{purchases}").stderr
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_lines_of_totals_are_found_in_each_file(tmp_path: Path, ending: str) -> None:
+    """In files of several blocks, and in several files that share a block."""
+    (tmp_path / "p").mkdir()
+    many = "1001,1.5\n" * 2_000
+    texts = {
+        "1": f"{many},3000\n", "2": "1001,1\n1001,2\n", "3": "1001,1\n1001,2\nSumme,3\n",
+        "4": "1001,5\n" * 9, "5": "1001,1\n1001,2\n,3\n", "6": f"{many}1001,2\n,6020\n",
+    }  # fmt: skip
+    for name, text in texts.items():
+        data = f"customer_id,price\n{text}".encode()
+        packed = gzip.compress(data) if ending.endswith("gz") else data
+        (tmp_path / "p" / f"{name}.{ending}").write_bytes(packed)
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+
+    ended = run_command(
+        *(tmp_path, "--customers", "c.csv", "--purchases", "p", "--output-dir", "out"),
+        *("--block-size", "4KiB"),
+    )
+
+    assert TOTALS.format(
+        count=3, among=4_020, ends="end their files", does="lines of totals do",
+        counts="count as purchases", first=f"3000, p/1.{ending} line 2,002",
+    ) in ended.stderr  # fmt: skip
+
+
+def test_the_sum_of_all_files_is_a_line_of_totals(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    for name, text in {"1": "1001,10\n", "2": "1001,20\n,30\n"}.items():
+        (tmp_path / "p" / f"{name}.csv").write_text(f"customer_id,price\n{text}")
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+
+    ended = run_command(tmp_path, "--customers", "c.csv", "--purchases", "p", "--output-dir", "out")
+
+    assert "(first: 30, p/2.csv line 3; remove what is one)" in ended.stderr
