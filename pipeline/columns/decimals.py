@@ -138,36 +138,48 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
 
     Returns "" if none of them is nearly a number.
     """
-    kinds = Counter[tuple[str, str]]()
     signs = (dialect.decimal, dialect.thousands), *_SIGNS
     dialects = [replace(dialect, decimal=point, thousands=comma) for point, comma in signs]
     tried = values[:_TRIED]
+    kinds, first = Counter[str](), dict[str, str]()
     for value in tried:
         what, minus, number = _taken_apart(value.strip(BLANKS))
         text = pa.array([number], TEXT)
-        if any(parse_numbers(text, one)[0].is_valid for one in dialects):
-            kinds[what, minus] += 1
+        read = (parse_numbers(text, one)[0].as_py() for one in dialects)
+        found = next((one for one in read if one is not None), None)
+        if found is not None and not (minus and found < 0):
+            kinds[what] += 1
+            plain = f"{minus}{found:f}".replace(".", dialect.decimal)
+            first.setdefault(what, f"write '{value}' as {plain}")
     if not kinds:
         return ""
-    (what, minus), count = kinds.most_common(1)[0]
+    what, count = kinds.most_common(1)[0]
     return (
         f"; {count:,} of {len(tried):,} that were tried are numbers {what}, which no option "
-        f"reads: write them as {minus}12{dialect.decimal}50"
+        f"reads: {first[what]}"
     )
 
 
 def _taken_apart(value: str) -> tuple[str, str, str]:
     """Return what is odd about a number, the minus that it should have, and the number itself."""
     if found := re.fullmatch(r"\((.*)\)", value):
-        return "in parentheses", "-", found[1]
+        return "in parentheses", "-", _without_word(found[1])[2]
     if found := re.fullmatch(r"(.*\d)\s*-", value):
-        return "with the minus behind them", "-", found[1]
-    found = re.fullmatch(r"([+-]?)([^\d.,+-]*)(.*\d)([^\d.,]*)", value)
-    if not found or not (found[2] or found[4]):
+        return "with the minus behind them", "-", _without_word(found[1])[2]
+    before, behind, number = _without_word(value)
+    if not before and not behind:
         return "with other signs than the others", "", value
-    before, behind = found[2].strip(BLANKS), found[4].strip(BLANKS)
     where = f"'{before}' before" if before else f"'{behind}' behind"
-    return f"with {where} them", "", found[1] + found[3]
+    return f"with {where} them", "", number
+
+
+def _without_word(value: str) -> tuple[str, str, str]:
+    """Return the words before and behind a number, such as a currency, and the number."""
+    found = re.fullmatch(r"([+-]?)([^\d.,+-]*)([+-]?)(.*\d)([^\d.,+-]*)", value)
+    if not found:
+        return "", "", value
+    sign, before, inner_sign, number, behind = found.groups()
+    return before.strip(BLANKS), behind.strip(BLANKS), sign + inner_sign + number
 
 
 def _read(text: pa.Array, dialect: Dialect) -> tuple[np.ndarray, np.ndarray, int]:

@@ -19,6 +19,7 @@ from pipeline.outputs.trials import (
     suggest_dialect,
     suggest_ids,
     suggest_null,
+    suggest_quote,
 )
 from pipeline.settings import Columns
 from pipeline.steps.join import Paired
@@ -127,7 +128,8 @@ class Examples:
         if signs:
             return f"; {signs}"
         null = "" if file.dialect.null else suggest_null(source.name, values)
-        return null or describe_numbers(values, file.dialect)
+        in_quotes = suggest_quote(source.name, file, values)
+        return null or in_quotes or describe_numbers(values, file.dialect)
 
     def _column(self, source: Source) -> str:
         return self.columns.age if source is self.sources[0] else self.columns.amount

@@ -86,6 +86,7 @@ def test_nothing_is_suggested_that_would_not_work(tmp_path: Path, purchases: str
         ("c-1", "1 of 1 ids that were tried would match in the same case"),
         ("'1001", "1 of 1 ids that were tried would match without an apostrophe before them"),
         ("10\u200b01", "1 of 1 ids that were tried would match without characters that do not"),
+        ("'1001'", "1 of 1 ids that were tried would match without apostrophes around them: see"),
         ("5 6", None),
     ],
 )
@@ -133,6 +134,30 @@ def test_years_of_birth_are_recognized(tmp_path: Path, ages: str, said: str) -> 
     assert f"{said} that were looked at look like years of birth, not ages)" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "purchases",
+    [
+        "'customer_id','price'\n'1001','1.5'\n",
+        "customer_id,price\n'1001','1.5'\n1001,2\n",
+        "customer_id,note,price\n'1001','a, b','1.5'\n1001,\"x,2\n",
+    ],
+)
+def test_apostrophes_as_quotes_are_recognized(tmp_path: Path, purchases: str) -> None:
+    ended = run(tmp_path, purchases)
+
+    option = '--quote "purchases=\'"'
+    assert option in ended.stderr
+    again = run(tmp_path, purchases, *shlex.split(option))
+    assert (again.returncode, "warning" in again.stderr) == (0, False), again.stderr
+
+
+def test_apostrophes_are_no_quotes_if_that_spoils_records(tmp_path: Path) -> None:
+    said = run(tmp_path, "customer_id,note,price\n1001,x,'1'\n1001,'til now,2\n").stderr
+
+    assert "(first: ''1'', p.csv line 2; " in said
+    assert "--quote" not in said
+
+
 @pytest.mark.parametrize("join", ["broadcast", "shuffle"])
 @pytest.mark.parametrize("word", ["NULL", "\\N", "nan"])
 def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) -> None:
@@ -161,7 +186,7 @@ def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) 
         ("C:\\n,1\n", r"(first: 'C:\n', p.csv line 3; customers have ids such as '007')"),
         ("1001\\,1,2\n", r"(3 where the header has 2): '1001\,1,2'"),
         ("1001,(2)\n", "1 of 1 that were tried are numbers in parentheses, which no option reads: "
-         "write them as -12.50)"),
+         "write '(2)' as -2)"),
     ],
 )  # fmt: skip
 def test_what_stands_there_is_said(tmp_path: Path, purchases: str, said: str) -> None:
