@@ -12,6 +12,7 @@ from pipeline.columns.decimals import describe_numbers, is_too_long, suggest_sig
 from pipeline.columns.keys import BLANKS
 from pipeline.csv_text.names import quoted
 from pipeline.csv_text.sources import Source, SourceFile
+from pipeline.csv_text.words import agreeing
 from pipeline.engine.ledger import Ledger, Number
 from pipeline.outputs.run_totals import blocks_of, lines_of_totals, places_of
 from pipeline.outputs.trials import (
@@ -22,7 +23,7 @@ from pipeline.outputs.trials import (
     suggest_quote,
 )
 from pipeline.settings import Columns
-from pipeline.steps.join import Paired
+from pipeline.steps.join import Paired, Repeated
 from pipeline.steps.read import BlockRead, Example, place_of
 
 # Tells which file of its block a purchase is in, and its line there, from 0: the block's number,
@@ -59,6 +60,8 @@ class Examples:
             found = first + self._hint(source) if first else self._out_of_range(source)
         elif kind == "out_of_range":
             found = self._out_of_range(source)
+        elif kind == "repeated":
+            found = self._repeated()
         elif kind == "grouped":
             found = self._grouped(source)
         elif kind == "totals":
@@ -100,6 +103,12 @@ class Examples:
         years = sum(_YEAR.fullmatch(value) is not None for value in values)
         tried = f"{years:,} of {len(values):,} that were looked at"
         return f"{first}; {tried} look like years of birth, not ages" if years else first
+
+    def _repeated(self) -> str:
+        parts = [part for part in self.ledger.all(Repeated) if part.customers]
+        others = sum(part.other_group for part in parts)
+        are = agreeing(others, "is", "are")
+        return f"{SUCH_AS}{quoted(parts[0].id or '')}; {others:,} {are} in another age group"
 
     def _grouped(self, source: Source) -> str:
         value = next(

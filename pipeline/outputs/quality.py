@@ -23,7 +23,7 @@ from pipeline.outputs.examples import SUCH_AS, Examples, LineOf
 from pipeline.outputs.run_totals import blocks_of, lines_of_totals
 from pipeline.settings import MAX_AGE, Settings
 from pipeline.settings.limits import TABLES, Limit
-from pipeline.steps.join import Paired
+from pipeline.steps.join import Paired, Repeated
 from pipeline.steps.read import BlockRead
 
 _MANY = 2_000  # records that are enough to warn of a fault in half of them
@@ -215,6 +215,14 @@ class Quality:
                     f"is not between 0 and {MAX_AGE} and counts as missing",
                     f"are not between 0 and {MAX_AGE} and count as missing",
                 ),
+            )
+            repeated = sum(part.customers for part in self.ledger.all(Repeated))
+            yield make(
+                "repeated",
+                bad=repeated,
+                among=tally.records,
+                what=f"customers {agreeing(repeated, 'has', 'have')} the id of an earlier one, "
+                "which gets the purchases",
             )
         else:
             yield make(
