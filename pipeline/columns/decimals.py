@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from shlex import quote
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,9 @@ _SIGNS = (
     *((".", "\u00a0"), (",", "\u00a0"), (",", "\u202f"), (".", "\u2019"), (".", "")),
 )
 _TRIED = 100  # values
+_FEW = 1_000  # values that are enough to refute most guesses
+_GROUP = 3  # digits between two signs of thousands
+_NO_ROWS = np.empty(0, np.int64)
 _LAST_PLACE = Decimal(1).scaleb(-NUMBER.scale)
 _FITTING = Context(prec=NUMBER.precision, traps=[InvalidOperation, Inexact])
 
@@ -42,11 +46,23 @@ def parse_numbers(text: pa.Array, dialect: Dialect | None = None) -> pa.Array:
 
     See `parse_with_places`.
     """
-    return parse_with_places(text, dialect)[0]
+    return parse_with_places(text, dialect).values
 
 
-def parse_with_places(text: pa.Array, dialect: Dialect | None = None) -> tuple[pa.Array, int]:
-    """Return the numbers in `text` (large_string), and the most places with which one is written.
+class Numbers(NamedTuple):
+    """Decimals, the most places with which one is written, and `grouped` rows (int64).
+
+    The point of these may as well be a sign between thousands: `12.500`. There are none if any
+    other number could not be meant so, or if the dialect sets such a sign, or another point.
+    """
+
+    values: pa.Array
+    places: int
+    grouped: np.ndarray
+
+
+def parse_with_places(text: pa.Array, dialect: Dialect | None = None) -> Numbers:
+    """Return the numbers in `text` (large_string), and how they are written.
 
     `dialect` gives the decimal point and the optional thousands separator. Numbers are decimals,
     null where the text is not a number. Their type is decimal128(19, p), with the most places p, if
@@ -67,7 +83,20 @@ def parse_with_places(text: pa.Array, dialect: Dialect | None = None) -> tuple[p
     if exact is not None:
         words[places == UNDECIDED] = exact
     buffers = [pa.py_buffer(valid) if len(valid) else None, pa.py_buffer(words)]
-    return pa.Array.from_buffers(kind, len(text), buffers), most
+    is_plain = most == _GROUP and dialect.decimal == "." and not (dialect.thousands or undecided)
+    grouped = _grouped(digits, places) if is_plain else _NO_ROWS
+    return Numbers(pa.Array.from_buffers(kind, len(text), buffers), most, grouped)
+
+
+def _grouped(digits: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the `grouped` rows of what `read_numbers` finds (see `Numbers`)."""
+    for part in (slice(_FEW), slice(None)):
+        size, has_point = np.abs(digits[part]), places[part] == _GROUP
+        if not np.where(has_point, (size >= 10**3) & (size < 10**6), size < 10**3).all():
+            return _NO_ROWS
+        if (~has_point & (places[part] > 0)).any():
+            return _NO_ROWS
+    return np.flatnonzero(has_point)
 
 
 def is_too_long(value: str, dialect: Dialect) -> bool:
@@ -109,36 +138,48 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
 
     Returns "" if none of them is nearly a number.
     """
-    kinds = Counter[tuple[str, str]]()
     signs = (dialect.decimal, dialect.thousands), *_SIGNS
     dialects = [replace(dialect, decimal=point, thousands=comma) for point, comma in signs]
     tried = values[:_TRIED]
+    kinds, first = Counter[str](), dict[str, str]()
     for value in tried:
         what, minus, number = _taken_apart(value.strip(BLANKS))
         text = pa.array([number], TEXT)
-        if any(parse_numbers(text, one)[0].is_valid for one in dialects):
-            kinds[what, minus] += 1
+        read = (parse_numbers(text, one)[0].as_py() for one in dialects)
+        found = next((one for one in read if one is not None), None)
+        if found is not None and not (minus and found < 0):
+            kinds[what] += 1
+            plain = f"{minus}{found:f}".replace(".", dialect.decimal)
+            first.setdefault(what, f"write '{value}' as {plain}")
     if not kinds:
         return ""
-    (what, minus), count = kinds.most_common(1)[0]
+    what, count = kinds.most_common(1)[0]
     return (
         f"; {count:,} of {len(tried):,} that were tried are numbers {what}, which no option "
-        f"reads: write them as {minus}12{dialect.decimal}50"
+        f"reads: {first[what]}"
     )
 
 
 def _taken_apart(value: str) -> tuple[str, str, str]:
     """Return what is odd about a number, the minus that it should have, and the number itself."""
     if found := re.fullmatch(r"\((.*)\)", value):
-        return "in parentheses", "-", found[1]
+        return "in parentheses", "-", _without_word(found[1])[2]
     if found := re.fullmatch(r"(.*\d)\s*-", value):
-        return "with the minus behind them", "-", found[1]
-    found = re.fullmatch(r"([+-]?)([^\d.,+-]*)(.*\d)([^\d.,]*)", value)
-    if not found or not (found[2] or found[4]):
+        return "with the minus behind them", "-", _without_word(found[1])[2]
+    before, behind, number = _without_word(value)
+    if not before and not behind:
         return "with other signs than the others", "", value
-    before, behind = found[2].strip(BLANKS), found[4].strip(BLANKS)
     where = f"'{before}' before" if before else f"'{behind}' behind"
-    return f"with {where} them", "", found[1] + found[3]
+    return f"with {where} them", "", number
+
+
+def _without_word(value: str) -> tuple[str, str, str]:
+    """Return the words before and behind a number, such as a currency, and the number."""
+    found = re.fullmatch(r"([+-]?)([^\d.,+-]*)([+-]?)(.*\d)([^\d.,+-]*)", value)
+    if not found:
+        return "", "", value
+    sign, before, inner_sign, number, behind = found.groups()
+    return before.strip(BLANKS), behind.strip(BLANKS), sign + inner_sign + number
 
 
 def _read(text: pa.Array, dialect: Dialect) -> tuple[np.ndarray, np.ndarray, int]:

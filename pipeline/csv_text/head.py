@@ -122,6 +122,11 @@ def may_delimit(sign: str, dialect: Dialect) -> bool:
     return sign.isascii() and not {sign} & {*dialect.quote, *dialect.escape, *dialect.null, "\0"}
 
 
+def may_quote(sign: str, dialect: Dialect) -> bool:
+    """Tell whether a character may be the quote, and is not, beside the other signs."""
+    return sign not in {*dialect.quote, *dialect.delimiter, *dialect.escape, *dialect.null}
+
+
 def _delimited(dialect: Dialect) -> Iterator[Dialect]:
     """Yield a dialect with each delimiter that it may have."""
     for delimiter in dialect.delimiter or DELIMITERS:

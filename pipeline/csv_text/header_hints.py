@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from shlex import quote
 
-from pipeline.csv_text.head import Head, Header, find_header, may_delimit
-from pipeline.csv_text.names import printable, quoted
+from pipeline.csv_text.head import Head, Header, find_header, may_delimit, may_quote
+from pipeline.csv_text.marks import count_lines
+from pipeline.csv_text.names import for_shell, quoted, visible, without_hidden
+from pipeline.csv_text.parse import parse
 from pipeline.csv_text.words import counted
 from pipeline.settings import Dialect
 
@@ -19,6 +22,16 @@ _RARE_DELIMITERS = " ^~:\x01\x1f"  # looked for where the header has no column
 _CONTROL = re.compile("[\x01-\x08\x0e-\x1f]")
 _HAS_LETTER = re.compile(r"\w")
 _MADE_UP = re.compile(r"column_\d+")  # of a column that has none
+_IN_NAMES = re.compile(r"[\s_.-]")  # what stands between the words of a name, or does not
+OTHER_QUOTE = "'"
+
+
+def name_columns(table: str, columns: Sequence[str], header_lines: int = 0) -> str:
+    """Return the options that name the columns in place of a header of so many lines."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="").writerow(columns)
+    skip = f"--skip-lines {table}={header_lines} " if header_lines else ""
+    return f"{skip}--column-names {for_shell(f'{table}={written.getvalue()}')}"
 
 
 @dataclass(frozen=True)
@@ -50,33 +63,78 @@ class HeaderHints:
         return find_header(self.head, dialect, encoding, self.required)
 
     def _has_all(self, header: Header, is_loose: bool = False) -> bool:
-        how = _loosely if is_loose else str
-        columns = set(map(how, header.columns))
-        return not header.fault and all(how(column) in columns for column in self.required)
+        missing = self._missing(header.columns)
+        return not header.fault and (
+            not missing or (is_loose and len(self._meant(header.columns)) == len(missing))
+        )
+
+    def _missing(self, columns: Sequence[str]) -> list[str]:
+        return [column for column in self.required if column not in columns]
+
+    def _meant(self, columns: Sequence[str]) -> dict[str, str]:
+        """Return the only name that is nearly that of a column, for each missing one that has it.
+
+        Such names differ in case, in what stands between words, or in what does not show.
+        """
+        counts = Counter(map(_loosely, columns))
+        alike = {_loosely(name): name for name in columns if counts[_loosely(name)] == 1}
+        alike.pop("", None)
+        wanted = self._missing(columns)
+        return {name: alike[_loosely(name)] for name in wanted if _loosely(name) in alike}
 
     def _found_otherwise(self, header: Header) -> str:
         """Return options with which the header has all columns; "" if none is found."""
         if not self.required or header.dialect.column_names:
             return ""
-        for delimiter in ("", *_RARE_DELIMITERS):
-            if not may_delimit(delimiter, self.dialect):
-                continue
-            other = self._read(replace(self.dialect, delimiter=delimiter), self.encoding)
-            if self._has_all(other) and all(map(_HAS_LETTER.search, other.columns)):
-                given = self._given("--delimiter", other.dialect.delimiter)
-                return f"its columns are found with {given}"
-        # Names that differ in case or blanks are named by the next hint.
-        for is_loose, tried in product((False, True), (self.encoding, "cp1252")):
-            for lines in range(_SEARCHED):
-                if self.head.is_blank(lines) or lines == self.dialect.skip_lines:
-                    continue
-                found = self._read(replace(self.dialect, skip_lines=lines), tried)
-                if self._has_all(found, is_loose):
-                    skip = self._given("--skip-lines", str(lines))
-                    recoded = f" {self._given('--encoding', tried)}"
-                    more = recoded if tried != self.encoding else ""
-                    return f"the columns are on line {lines + 1}: {skip}{more}"
+        # Names that are nearly right are named by the next hint, and with those of other lines.
+        for is_loose in (False, True):
+            if is_loose and self._has_all(header, is_loose):
+                return ""
+            for other, given in self._otherwise(header):
+                if self._has_all(other, is_loose) and all(map(_HAS_LETTER.search, other.columns)):
+                    options = " ".join([given, *self._renamed(other.columns)])
+                    return f"its columns are found with {options}{self._row_names(other)}"
+            for tried in (self.encoding, "cp1252"):
+                for lines in range(_SEARCHED):
+                    if self.head.is_blank(lines) or lines == self.dialect.skip_lines:
+                        continue
+                    found = self._read(replace(self.dialect, skip_lines=lines), tried)
+                    if self._has_all(found, is_loose):
+                        skip = [self._given("--skip-lines", str(lines))]
+                        if tried != self.encoding:
+                            skip.append(self._given("--encoding", tried))
+                        options = " ".join([*skip, *self._renamed(found.columns)])
+                        return f"the columns are on line {lines + 1}: {options}"
         return ""
+
+    def _otherwise(self, header: Header) -> Iterator[tuple[Header, str]]:
+        """Yield the header as it is with another sign, and the option that sets that."""
+        for delimiter in ("", *_RARE_DELIMITERS):
+            if may_delimit(delimiter, self.dialect):
+                other = self._read(replace(self.dialect, delimiter=delimiter), self.encoding)
+                if other.dialect.delimiter != header.dialect.delimiter:
+                    yield other, self._given("--delimiter", other.dialect.delimiter)
+        if may_quote(OTHER_QUOTE, self.dialect):
+            quoted_so = replace(self.dialect, quote=OTHER_QUOTE)
+            yield self._read(quoted_so, self.encoding), self._given("--quote", OTHER_QUOTE)
+
+    def _renamed(self, columns: Sequence[str]) -> list[str]:
+        """Return options for the columns whose names are nearly right."""
+        return [
+            self._given(self.required[column], name)
+            for column, name in self._meant(columns).items()
+        ]
+
+    def _row_names(self, header: Header) -> str:
+        """Return the options for records that begin with a name, as R writes them; or ""."""
+        start, stop = self.head.record(header.stop, header.dialect)
+        record = self.head.text[start:stop]
+        columns = f"column_{len(header.columns) + 1}", *header.columns
+        is_named = record.startswith(b'"1"') and header.dialect.quote == '"'
+        if not is_named or not len(parse(record, columns, self.encoding, header.dialect).fields):
+            return ""
+        lines = count_lines(self.head.text[: header.stop])
+        return f" {name_columns(self.table, columns, lines)}"
 
     def _in_two_bytes(self, raw: bytes) -> str:
         """Return the encoding of a header of two bytes a character; "" if it has none."""
@@ -97,9 +155,7 @@ class HeaderHints:
 
     def _guess(self, columns: Sequence[str]) -> str:
         """Suggest what may be meant by a header that lacks columns."""
-        missing = [column for column in self.required if column not in columns]
-        alike = {_loosely(name): name for name in columns}
-        meant = {column: alike[_loosely(column)] for column in missing if _loosely(column) in alike}
+        missing, meant = self._missing(columns), self._meant(columns)
         control = _CONTROL.search(columns[0])
         if len(columns) == 1 and control:
             if self.dialect.encoding != "utf-8":
@@ -112,10 +168,8 @@ class HeaderHints:
             return f"is that a record? then name its {counted(len(columns), 'column')}: {names}"
         hints = []
         if meant:
-            names = " and ".join(f"'{name}'" for name in meant.values())
-            given = " ".join(
-                self._given(self.required[column], name) for column, name in meant.items()
-            )
+            names = " and ".join(map(quoted, meant.values()))
+            given = " ".join(self._renamed(columns))
             hints.append(f"names count to the letter: rename {names}, or give {given}")
         if unknown := [column for column in missing if column not in meant]:
             hints.append(
@@ -135,14 +189,16 @@ class HeaderHints:
         """Return what to write for a value of an option; those of both tables hold for this one."""
         is_for_both = option not in self.required.values() or option == "--id-column"
         shown_as = {"\t": "tab", "\x01": r"\x01", "\x1f": r"\x1f"}.get(value, value)
-        return f"{option} {quote(f'{self.table}={shown_as}' if is_for_both else value)}"
+        return f"{option} {for_shell(f'{self.table}={shown_as}' if is_for_both else value)}"
 
 
 def _shown(header: Header) -> str:
     if _are_made_up(header.columns):
         return f"its first line is {quoted(header.raw.decode('latin-1'))}"
     columns = ", ".join(header.columns)
-    return f"it has: {printable(columns[:_LONGEST])}{'…' if len(columns) > _LONGEST else ''}"
+    shown = f"it has: {visible(columns[:_LONGEST])}{'…' if len(columns) > _LONGEST else ''}"
+    hidden = [name for name in header.columns if without_hidden(name) != name]
+    return f"{shown}; {quoted(hidden[0])} has characters that do not show" if hidden else shown
 
 
 def _are_made_up(columns: Sequence[str]) -> bool:
@@ -150,5 +206,5 @@ def _are_made_up(columns: Sequence[str]) -> bool:
 
 
 def _loosely(name: str) -> str:
-    """Return a name without what is easily overlooked in it."""
-    return name.strip().casefold()
+    """Return a name without what is easily overlooked in it, or written in another way."""
+    return _IN_NAMES.sub("", without_hidden(name)).casefold()

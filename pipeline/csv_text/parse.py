@@ -41,6 +41,11 @@ class Parsed:
         """Return the total of the text of all `fields` (see `totals.text_total`)."""
         return self.fields.text_total(self.rejected.text_total())
 
+    def stops(self) -> np.ndarray:
+        """Return the row of `fields` at which those of each text end (int64)."""
+        starts = self._edges[:: len(self.fields.columns) + 1]
+        return np.append(np.searchsorted(starts, self._starts[1:]), len(self.fields))
+
     def lines_of(self, rows: Sequence[int]) -> list[tuple[int, int]]:
         """Return the text and the line of some rows of `fields`, ascending, counted from 0."""
         places = self._edges[np.array(rows, np.int64) * (len(self.fields.columns) + 1)]

@@ -12,16 +12,18 @@ from pipeline.columns.decimals import describe_numbers, is_too_long, suggest_sig
 from pipeline.columns.keys import BLANKS
 from pipeline.csv_text.names import quoted
 from pipeline.csv_text.sources import Source, SourceFile
+from pipeline.csv_text.words import agreeing
 from pipeline.engine.ledger import Ledger, Number
-from pipeline.outputs.run_totals import blocks_of, places_of
+from pipeline.outputs.run_totals import blocks_of, lines_of_totals, places_of
 from pipeline.outputs.trials import (
     amounts_in_cp1252,
     suggest_dialect,
     suggest_ids,
     suggest_null,
+    suggest_quote,
 )
 from pipeline.settings import Columns
-from pipeline.steps.join import Paired
+from pipeline.steps.join import Paired, Repeated
 from pipeline.steps.read import BlockRead, Example, place_of
 
 # Tells which file of its block a purchase is in, and its line there, from 0: the block's number,
@@ -35,6 +37,7 @@ _RAW = 1 << 10  # bytes of a bad record, of which a few characters are shown
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
 _Place: TypeAlias = tuple[SourceFile, int | None]
 _EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
+_GROUPED_EXAMPLES = attrgetter("grouped_examples")
 _TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 behind it"
 
 
@@ -57,6 +60,13 @@ class Examples:
             found = first + self._hint(source) if first else self._out_of_range(source)
         elif kind == "out_of_range":
             found = self._out_of_range(source)
+        elif kind == "repeated":
+            found = self._repeated()
+        elif kind == "grouped":
+            found = self._grouped(source)
+        elif kind == "totals":
+            amount, file, line = lines_of_totals(source, blocks_of(self.ledger, source))[0]
+            found = f"first: {amount:f}, {file} line {line:,}; remove what is one"
         else:
             found = self._purchase(source, kind)
         return f" ({found})" if found else ""
@@ -94,6 +104,23 @@ class Examples:
         tried = f"{years:,} of {len(values):,} that were looked at"
         return f"{first}; {tried} look like years of birth, not ages" if years else first
 
+    def _repeated(self) -> str:
+        parts = [part for part in self.ledger.all(Repeated) if part.customers]
+        others = sum(part.other_group for part in parts)
+        are = agreeing(others, "is", "are")
+        return f"{SUCH_AS}{quoted(parts[0].id or '')}; {others:,} {are} in another age group"
+
+    def _grouped(self, source: Source) -> str:
+        value = next(
+            block.grouped_examples[0].value.strip(BLANKS)
+            for block in blocks_of(self.ledger, source)
+            if block.grouped
+        )
+        return (
+            f"{self._value(source, _GROUPED_EXAMPLES)}; if that means {value.replace('.', '')}, "
+            f"give --decimal {source.name}=, --thousands {source.name}=."
+        )
+
     def _hint(self, source: Source) -> str:
         """Return what would make some of the values usable, or missing; "" if nothing does."""
         blocks = blocks_of(self.ledger, source)
@@ -110,7 +137,8 @@ class Examples:
         if signs:
             return f"; {signs}"
         null = "" if file.dialect.null else suggest_null(source.name, values)
-        return null or describe_numbers(values, file.dialect)
+        in_quotes = suggest_quote(source.name, file, values)
+        return null or in_quotes or describe_numbers(values, file.dialect)
 
     def _column(self, source: Source) -> str:
         return self.columns.age if source is self.sources[0] else self.columns.amount

@@ -20,14 +20,16 @@ from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
 from pipeline.outputs.examples import SUCH_AS, Examples, LineOf
+from pipeline.outputs.run_totals import blocks_of, lines_of_totals
 from pipeline.settings import MAX_AGE, Settings
 from pipeline.settings.limits import TABLES, Limit
-from pipeline.steps.join import Paired
+from pipeline.steps.join import Paired, Repeated
 from pipeline.steps.read import BlockRead
 
 _MANY = 2_000  # records that are enough to warn of a fault in half of them
 _LEAST_RECORD = 2  # bytes: one, and a line end
 _PATIENCE = 16  # blocks that may end before the first case is known
+_LEAST_GROUPED = 10  # values with three decimal places that are enough to doubt their point
 _ANY_NUMBER = 1 << 62
 
 
@@ -214,6 +216,14 @@ class Quality:
                     f"are not between 0 and {MAX_AGE} and count as missing",
                 ),
             )
+            repeated = sum(part.customers for part in self.ledger.all(Repeated))
+            yield make(
+                "repeated",
+                bad=repeated,
+                among=tally.records,
+                what=f"customers {agreeing(repeated, 'has', 'have')} the id of an earlier one, "
+                "which gets the purchases",
+            )
         else:
             yield make(
                 "without_id",
@@ -221,6 +231,30 @@ class Quality:
                 among=tally.joined,
                 what=f"purchases {agreeing(tally.without_id, 'has', 'have')} no id",
             )
+            closing = len(lines_of_totals(self._source(table), self._blocks(table)))
+            yield make(
+                "totals",
+                bad=closing,
+                among=tally.records,
+                what="purchases "
+                + agreeing(
+                    closing,
+                    "ends its file with the sum of the others, as a line of totals does, and "
+                    "counts as a purchase",
+                    "end their files with the sum of the others, as lines of totals do, and "
+                    "count as purchases",
+                ),
+            )
+            pointed = [block for block in self._blocks(table) if block.places]
+            grouped = sum(block.grouped for block in pointed)
+            if grouped >= _LEAST_GROUPED and all(block.grouped for block in pointed):
+                yield make(
+                    "grouped",
+                    bad=grouped,
+                    among=tally.records - tally.missing,
+                    what=f"values of {column} have three digits behind the point, and so have all "
+                    "that have a point",
+                )
 
     def _without_values(self, table: str) -> str:
         tally, column = self._tallies[table], self._column(table)
@@ -299,6 +333,9 @@ class Quality:
     def _limit(self, fault: Fault) -> Limit:
         limit: Limit = getattr(getattr(self.settings.limits, fault.table), fault.kind)
         return limit
+
+    def _blocks(self, table: str) -> list[BlockRead]:
+        return blocks_of(self.ledger, self._source(table))
 
     def _column(self, table: str) -> str:
         columns = self.settings.columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
@@ -13,6 +14,8 @@ from pipeline.engine.ledger import Ledger
 from pipeline.steps.join import Matched, Paired
 from pipeline.steps.read import MAX_EXAMPLES, BlockRead, Example
 from pipeline.steps.write import Written
+
+_FEW = 2  # records of which one is often like the other
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,35 @@ def _located(
             file, line = places[example.file]
             found.append({"file": file.name, "line": line + example.line, "value": example.value})
     return found[:MAX_EXAMPLES]
+
+
+def lines_of_totals(source: Source, blocks: Sequence[BlockRead]) -> list[tuple[Decimal, str, int]]:
+    """Return the amount, file and line of each purchase that seems to be a line of totals.
+
+    That is the last one of a file, without an id, if its amount is the sum of the others in that
+    file, or in all.
+    """
+    found: dict[str, tuple[Decimal, str, int]] = {}
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    counts: dict[str, int] = defaultdict(int)
+    with localcontext(EXACT):
+        total, count = sum(block.total for block in blocks), sum(block.records for block in blocks)
+        for block, places in zip(blocks, places_of(source, blocks), strict=True):
+            begun = block.files[0].path
+            if block.records:
+                found.pop(begun, None)
+            for closing in block.closings:
+                file, line = places[closing.file]
+                of_file = sums[file.path] + closing.total, counts[file.path] + closing.records
+                if closing.amount and any(
+                    2 * closing.amount == amount and records > _FEW
+                    for amount, records in (of_file, (total, count))
+                ):
+                    found[file.path] = closing.amount.normalize(), file.name, line + closing.line
+            # Only a block that has no other file may be followed by more of its file.
+            sums[begun] += block.total
+            counts[begun] += block.records
+    return list(found.values())
 
 
 def blocks_of(ledger: Ledger, source: Source) -> list[BlockRead]:

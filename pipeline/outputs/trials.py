@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from shlex import quote
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -18,22 +15,27 @@ from pipeline.columns.arrow import TEXT
 from pipeline.columns.keys import trimmed
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.files import TextFile
-from pipeline.csv_text.names import quoted
+from pipeline.csv_text.head import may_quote
+from pipeline.csv_text.header_hints import OTHER_QUOTE, name_columns
+from pipeline.csv_text.names import for_shell, quoted
 from pipeline.csv_text.parse import Parsed, parse
 from pipeline.csv_text.rejects import Reject, Rejects
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.errors import PipelineError
+from pipeline.steps.closing import means_total
 
 _SAMPLE = 1 << 18  # bytes of a file
 _SAMPLE_OF_IDS, _OPENING = 1 << 22, 1 << 16  # bytes of customers; what it costs to open a file
 _MISSING = {"null", r"\n", "na", "n/a", "nan", "none", "nil", "#n/a"}  # as exports write it
 _CENTS = re.compile(r"\d{1,2}")
-_TOTAL = re.compile(r"(grand |sub)?-?totals?:?|sum:?|(gesamt)?summe:?", re.IGNORECASE)
 # What may differ in the ids of two tables, and ids without it.
 _DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
     "without '.0' at their ends": lambda ids: pc.replace_substring_regex(ids, r"\.0+$", ""),
     "without zeros before them": lambda ids: pc.utf8_ltrim(ids, "0"),
     "in the same case": pc.utf8_lower,
+    "without apostrophes around them: see --quote": lambda ids: pc.replace_substring_regex(
+        ids, "^'(.*)'$", r"\1"
+    ),
     "without an apostrophe before them": lambda ids: pc.replace_substring_regex(ids, "^'", ""),
     "without characters that do not show": lambda ids: pc.replace_substring_regex(
         ids, "[\u00ad\u200b-\u200f\ufeff]", ""
@@ -87,7 +89,7 @@ def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str
         return f"; {counts[best]:,} of {len(ids):,} ids that were tried would match {best}"
     if hint := suggest_null("purchases", unmatched):
         return hint
-    totals = (id for id in ids.to_pylist() if id and _TOTAL.fullmatch(id))
+    totals = (id for id in ids.to_pylist() if id and means_total(id))
     total = next(totals, None)
     return f"; is {quoted(total)} a line of totals? it counts as a purchase" if total else ""
 
@@ -97,8 +99,23 @@ def suggest_null(table: str, values: Sequence[str]) -> str:
     word, count = Counter(values).most_common(1)[0] if values else ("", 0)
     if word.casefold() not in _MISSING:
         return ""
-    null = quote(f"{table}={word}")
+    null = for_shell(f"{table}={word}")
     return f"; {count:,} of {len(values):,} that were tried count as missing with --null {null}"
+
+
+def suggest_quote(table: str, file: SourceFile, values: Sequence[str]) -> str:
+    """Return the option with which quotes around values are none of them; "" if there are none.
+
+    With it, no more of the beginning of a file is rejected.
+    """
+    count = sum(value[:1] == value[-1:] == OTHER_QUOTE for value in values)
+    if not count or not may_quote(OTHER_QUOTE, file.dialect):
+        return ""
+    text, other = _sample(file), replace(file, dialect=replace(file.dialect, quote=OTHER_QUOTE))
+    if not _places(_parsed(text, other).rejected) <= _places(_parsed(text, file).rejected):
+        return ""
+    option = for_shell(f"{table}={OTHER_QUOTE}")
+    return f"; {count:,} of {len(values):,} that were tried are in quotes: --quote {option}"
 
 
 def amounts_in_cp1252(file: SourceFile, rejected: Sequence[Reject], column: str) -> list[str]:
@@ -111,7 +128,7 @@ def amounts_in_cp1252(file: SourceFile, rejected: Sequence[Reject], column: str)
 
 def _ways(table: str, file: SourceFile, none_left: bool) -> Iterator[_Way]:
     dialect = file.dialect
-    escape, no_quotes = "--escape " + quote(f"{table}=\\"), f"--quote {table}=none"
+    escape, no_quotes = "--escape " + for_shell(f"{table}=\\"), f"--quote {table}=none"
     if not dialect.escape:
         yield _Way(escape, replace(file, dialect=replace(dialect, escape="\\")))
     if dialect.quote:
@@ -119,14 +136,14 @@ def _ways(table: str, file: SourceFile, none_left: bool) -> Iterator[_Way]:
     if dialect.quote and not dialect.escape:
         both = replace(dialect, quote="", escape="\\")
         yield _Way(f"{no_quotes} {escape}", replace(file, dialect=both))
+    if may_quote(OTHER_QUOTE, dialect):
+        option = "--quote " + for_shell(f"{table}={OTHER_QUOTE}")
+        yield _Way(option, replace(file, dialect=replace(dialect, quote=OTHER_QUOTE)))
     if none_left:  # a delimiter at the end of each line, or the numbers of lines before them
         more = f"column_{len(file.columns) + 1}"
         for columns in ((*file.columns, more), (more, *file.columns)):
-            written = io.StringIO()
-            csv.writer(written, lineterminator="").writerow(columns)
-            names = quote(f"{table}={written.getvalue()}")
-            skip = "" if dialect.column_names else f"--skip-lines {table}={file.header_lines} "
-            yield _Way(f"{skip}--column-names {names}", replace(file, columns=columns))
+            lines = 0 if dialect.column_names else file.header_lines
+            yield _Way(name_columns(table, columns, lines), replace(file, columns=columns))
 
 
 def _is_usable(fields: Fields, way: SourceFile, file: SourceFile) -> bool:

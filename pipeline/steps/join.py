@@ -112,6 +112,18 @@ class Matched:
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """How many customers of a part of the lookup have the id of an earlier one.
+
+    That many of them are in an `other_group` than the first of that id; `id` is such an id.
+    """
+
+    customers: int
+    other_group: int
+    id: str | None
+
+
+@dataclass(frozen=True)
 class Kept:
     """The totals of a slice of the lookup once all purchases are joined."""
 
@@ -134,7 +146,7 @@ class Broadcast:
     `order` is that of the purchase, or of the customer where there is none.
 
     Totals: of purchases `Paired` and `Broadcasted`, of customers without purchases `Alone`,
-    `Matched` and `Kept`; of both `CustomerText`.
+    `Matched`, `Repeated` and `Kept`; of both `CustomerText`.
     """
 
     lookup: Future
@@ -206,7 +218,13 @@ def join_all(
     found = found[:-1]
     pairs = paired(purchases, rows, lookup)
     combined = joined_whole(pairs, alone(np.flatnonzero(~found & ~copies), lookup))
-    return with_totals(combined, Matched(int((found & ~copies).sum())), before=combined)
+    repeated = lookup.repeated(0, len(lookup))
+    return with_totals(
+        combined,
+        Matched(int((found & ~copies).sum())),
+        _repeated(repeated[~copies[repeated]], lookup),
+        before=combined,
+    )
 
 
 def combined_schema(
@@ -244,9 +262,16 @@ def _customers_without_purchases(part: _Slice, lookup: Lookup, matched: np.ndarr
         rest,
         Number(part.block, part.block + 1),
         Matched(int(np.count_nonzero(found)), int(np.bitwise_count(matched).sum())),
+        _repeated(lookup.repeated(start, stop), lookup),
         Kept(totals_of(lookup.part(start, stop))),
         before=rest,
     )
+
+
+def _repeated(rows: np.ndarray, lookup: Lookup) -> Repeated:
+    ids, groups = lookup.ids.take(pa.array(rows)), lookup.age_group.codes
+    others = int(np.count_nonzero(groups[rows] != groups[lookup.rows(ids)]))
+    return Repeated(len(rows), others, ids[0].as_py() if len(ids) else None)
 
 
 def paired(purchases: pd.DataFrame, rows: np.ndarray, lookup: Lookup) -> pd.DataFrame:

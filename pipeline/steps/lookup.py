@@ -77,6 +77,10 @@ class Lookup(Portable, Flat):
         """Return the row of each id's first customer, or `len(self)` if it has none (int64)."""
         return self._index.rows(ids)
 
+    def repeated(self, start: int, stop: int) -> np.ndarray:
+        """Return those rows from `start` to `stop` whose id an earlier row has (int64)."""
+        return start + np.flatnonzero(self._known.traits[start:stop] & 1)
+
     def count_known(self, keys: np.ndarray) -> int:
         """Return how many hashes of ids (uint64) are those of customers, without the index."""
         return self._known.count(keys)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from distributed import Client
 
@@ -19,6 +21,8 @@ from pipeline.settings import Settings
 from pipeline.steps.render import Layout, layout
 from pipeline.steps.sizes import choose_block_size, choose_join, choose_partitions
 from pipeline.storage.places import Place
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,13 @@ class Plan:
 def find_inputs(settings: Settings) -> Inputs:
     """Find the files that a run reads; open none, and write nothing.
 
-    Raises UsageError (a path).
+    Raises a UsageError that says what is wrong with the paths of either table.
     """
     return Inputs(
-        find_files("customers", settings.customers), find_files("purchases", settings.purchases)
+        *_of_both(
+            lambda: find_files("customers", settings.customers),
+            lambda: find_files("purchases", settings.purchases),
+        )
     )
 
 
@@ -100,20 +107,43 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
 
 def _open_tables(settings: Settings, inputs: Inputs) -> list[Source]:
     """Open both tables; raise a UsageError that says what is wrong with either."""
-    opened: list[Source] = []
-    faults: list[UsageError] = []
-    for table, files, required in (
-        ("customers", inputs.customers, settings.columns.of_customers),
-        ("purchases", inputs.purchases, settings.columns.of_purchases),
-    ):
+    try:
+        return _open(settings, inputs)
+    except UsageError as error:
         try:
-            source = open_source(table, files, required, settings.dialect_of(table))
-            opened.append(replace(source, left_out=files.left_out))
+            purchases, customers = _open(settings, Inputs(inputs.purchases, inputs.customers))
+        except UsageError:
+            raise error from None
+        raise UsageError(
+            f"--customers and --purchases seem to be swapped: {customers.files[0].name} has the "
+            f"columns of purchases, and {purchases.files[0].name} those of customers"
+        ) from error
+
+
+def _open(settings: Settings, inputs: Inputs) -> list[Source]:
+    def open_table(table: str, files: Files, required: Mapping[str, str]) -> Source:
+        source = open_source(table, files, required, settings.dialect_of(table))
+        return replace(source, left_out=files.left_out)
+
+    columns = settings.columns
+    return _of_both(
+        lambda: open_table("customers", inputs.customers, columns.of_customers),
+        lambda: open_table("purchases", inputs.purchases, columns.of_purchases),
+    )
+
+
+def _of_both(*of_tables: Callable[[], T]) -> list[T]:
+    """Return what is found of each table; raise UsageError that says what is wrong with either."""
+    found: list[T] = []
+    faults: list[UsageError] = []
+    for of_table in of_tables:
+        try:
+            found.append(of_table())
         except UsageError as error:
             faults.append(error)
     if faults:
         raise UsageError("; also, ".join(map(str, faults))) from faults[0]
-    return opened
+    return found
 
 
 def prepare(plan: Plan, client: Client, place: Place, output_dir: str) -> Plan:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns.arrow import NUMBER, to_number, to_text
-from pipeline.columns.decimals import parse_with_places
+from pipeline.columns.decimals import Numbers, parse_with_places
 from pipeline.columns.keys import BLANKS, key_hashes
 from pipeline.columns.totals import exact_sum, pairing, total_of
 from pipeline.csv_text.fields import Fields
@@ -32,6 +32,7 @@ from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks
 from pipeline.errors import StorageError
 from pipeline.settings import MAX_AGE, Columns, Dialect
+from pipeline.steps.closing import Closing, find_closings
 from pipeline.storage.places import Place
 
 ID = "customer_id"
@@ -76,11 +77,12 @@ class BlockRead:
 
     Of the numeric column, `missing`, `unusable` (no numbers, with up to 20 `examples`) and
     `out_of_range` (with `range_examples`) count values; `usable_examples` are some others, if any
-    is unusable; `total` is the exact sum of the others and
-    `places` the most decimal places of one. `text` is the total of all text (see
+    is unusable; `total` is the exact sum of the others, and `places` the most decimal places of
+    one. `grouped` counts the values whose point may be a sign between thousands (see
+    `decimals.Numbers`), with one in `grouped_examples`. `text` is the total of all text (see
     `totals.text_total`), `ids` that of the ids, and `pairs` that of ids and records (see
     `totals.pairing`). `first_id` is an id, for messages. `rejects` counts the rejected records,
-    `rejected` holds them, or the first ones.
+    `rejected` holds them, or the first ones. `closings` may be lines of totals.
     """
 
     table: str
@@ -101,8 +103,11 @@ class BlockRead:
     examples: Sequence[Example] = ()
     usable_examples: Sequence[str] = ()
     range_examples: Sequence[Example] = ()
+    grouped: int = 0
+    grouped_examples: Sequence[Example] = ()
     rejects: int = 0
     rejected: Sequence[Reject] = ()
+    closings: Sequence[Closing] = ()
 
     @property
     def bytes(self) -> int:
@@ -118,13 +123,14 @@ class NumberColumn:
     lowest: int | None = None
     highest: int | None = None
 
-    def parse(self, text: pa.Array, dialect: Dialect) -> tuple[pa.Array, int, np.ndarray]:
-        """Return the usable numbers in `text`, their places, and the rows of those out of range.
+    def parse(self, text: pa.Array, dialect: Dialect) -> tuple[Numbers, np.ndarray]:
+        """Return the usable numbers in `text`, and the rows of those out of range.
 
         Of other values, the number is null (see `parse_with_places`). The rows are ascending
         (int64).
         """
-        numbers, places = parse_with_places(text, dialect)
+        parsed = parse_with_places(text, dialect)
+        numbers = parsed.values
         extremes = pc.min_max(numbers).as_py()
         beyond = np.zeros(len(numbers), bool)
         for limit, extreme, compare in (
@@ -136,7 +142,7 @@ class NumberColumn:
                 found = compare(numbers, pa.scalar(Decimal(limit), NUMBER))
                 beyond |= pc.fill_null(found, False).to_numpy(zero_copy_only=False)
         usable = pc.if_else(pa.array(beyond), None, numbers) if beyond.any() else numbers
-        return usable, places, np.flatnonzero(beyond)
+        return parsed._replace(values=usable), np.flatnonzero(beyond)
 
 
 @dataclass(frozen=True)
@@ -182,8 +188,8 @@ def read(source: Source, wanted: Wanted, rejects: Place | None = None) -> dd.Dat
     """
     first = source.files[0]
     none = parse(b"", source.columns, first.encoding, first.dialect).fields
-    numbers, *_ = wanted.number.parse(none.column(wanted.number.name), first.dialect)
-    meta = _records(none, source.columns, wanted, numbers, np.empty(0, np.uint64), 0)
+    numbers, _ = wanted.number.parse(none.column(wanted.number.name), first.dialect)
+    meta = _records(none, source.columns, wanted, numbers.values, np.empty(0, np.uint64), 0)
     return from_blocks(
         _read,
         source.blocks,
@@ -264,7 +270,7 @@ def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted)
     parsed = parse_texts(texts)
     fields = parsed.fields
     values = fields.column(wanted.number.name)
-    numbers, places, beyond = wanted.number.parse(values, block.file.dialect)
+    (numbers, places, grouped), beyond = wanted.number.parse(values, block.file.dialect)
     unusable = _rows_of(pc.and_(numbers.is_null(), values.is_valid()))
     unusable = np.setdiff1d(unusable, beyond, assume_unique=True) if len(beyond) else unusable
     ids = fields.column(wanted.id)
@@ -292,8 +298,11 @@ def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted)
         examples=_examples(values, unusable, parsed),
         usable_examples=_some(values, numbers) if len(unusable) else [],
         range_examples=_examples(values, beyond, parsed),
+        grouped=len(grouped),
+        grouped_examples=_examples(values, grouped[:1], parsed),
         rejects=len(parsed.rejected),
         rejected=parsed.rejected,
+        closings=find_closings(parsed, ids, numbers),
     )
     return with_totals(records, read, Number(block.number, block.next_number))
 

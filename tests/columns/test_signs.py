@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from support.frames import text
 
-from pipeline.columns.decimals import describe_numbers, parse_with_places, suggest_signs
+from pipeline.columns.decimals import (
+    describe_numbers,
+    parse_with_places,
+    suggest_signs,
+)
 from pipeline.settings import Dialect
 
 
@@ -26,14 +30,14 @@ from pipeline.settings import Dialect
     ],
 )
 def test_decimal_places(values: list[str | None], places: int) -> None:
-    assert parse_with_places(text(*(value or None for value in values)))[1] == places
+    assert parse_with_places(text(*(value or None for value in values))).places == places
 
 
 @pytest.mark.parametrize("thousands", [".", "\u00a0", "\u202f"])
 def test_decimal_places_behind_a_comma(thousands: str) -> None:
     dialect = Dialect(decimal=",", thousands=thousands)
 
-    assert parse_with_places(text(f"1{thousands}234,500", "7"), dialect)[1] == 3
+    assert parse_with_places(text(f"1{thousands}234,500", "7"), dialect).places == 3
 
 
 @pytest.mark.parametrize(
@@ -69,19 +73,58 @@ def test_signs_are_suggested_that_were_tried(
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (["€12.50", "€ 3", "x"], "2 of 3 that were tried are numbers with '€' before them"),
-        (["$1,234.50"], "1 of 1 that were tried are numbers with '$' before them"),
-        (["-€5"], "1 of 1 that were tried are numbers with '€' before them"),
-        (["12.50 USD", "7 USD"], "2 of 2 that were tried are numbers with 'USD' behind them"),
-        (["36 years"], "1 of 1 that were tried are numbers with 'years' behind them"),
-        (["(12.50)", "(3,000)"], "2 of 2 that were tried are numbers in parentheses"),
-        (["12.50-", "3 -"], "2 of 2 that were tried are numbers with the minus behind them"),
-        (["12,50"], "1 of 1 that were tried are numbers with other signs than the others"),
-        (["abc", "1-2-3", "", "€"], ""),
+        (["€12.50", "€ 3", "x"], "2 of 3 are numbers with '€' before them: '€12.50' as 12.50"),
+        (["$1,234.50"], "1 of 1 are numbers with '$' before them: '$1,234.50' as 1234.50"),
+        (["-€5"], "1 of 1 are numbers with '€' before them: '-€5' as -5"),
+        (["$-5"], "1 of 1 are numbers with '$' before them: '$-5' as -5"),
+        (["EUR 1,234"], "1 of 1 are numbers with 'EUR' before them: 'EUR 1,234' as 1234"),
+        (["12.50 USD", "7 USD"], "2 of 2 are numbers with 'USD' behind them: '12.50 USD' as 12.50"),
+        (["1 234,50 €"], "1 of 1 are numbers with '€' behind them: '1 234,50 €' as 1234.50"),
+        (["36 years"], "1 of 1 are numbers with 'years' behind them: '36 years' as 36"),
+        (["(12.50)", "(3,000)"], "2 of 2 are numbers in parentheses: '(12.50)' as -12.50"),
+        (["($3,000)"], "1 of 1 are numbers in parentheses: '($3,000)' as -3000"),
+        (["12.50-"], "1 of 1 are numbers with the minus behind them: '12.50-' as -12.50"),
+        (["1.234,5-"], "1 of 1 are numbers with the minus behind them: '1.234,5-' as -1234.5"),
+        (["€12 -"], "1 of 1 are numbers with the minus behind them: '€12 -' as -12"),
+        (["12,50"], "1 of 1 are numbers with other signs than the others: '12,50' as 12.50"),
+        (["abc", "1-2-3", "", "€", "12.50 EUR-", "--5", "(-5)", "(5-)", "-5-"], ""),
         ([], ""),
     ],
 )
 def test_what_no_option_reads_is_described(values: list[str], said: str) -> None:
-    minus = "-" if "minus" in said or "parentheses" in said else ""
-    end = f", which no option reads: write them as {minus}12.50" if said else ""
-    assert describe_numbers(values, Dialect()).removeprefix("; ") == f"{said}{end}"
+    described = describe_numbers(values, Dialect()).removeprefix("; ")
+
+    shortened = described.replace(" that were tried", "", 1)
+    assert shortened.replace(", which no option reads: write ", ": ", 1) == said
+
+
+def test_what_no_option_reads_is_to_be_written_with_the_decimal_point_in_use() -> None:
+    assert "write '1.234,50-' as -1234,50" in describe_numbers(["1.234,50-"], Dialect(decimal=","))
+
+
+@pytest.mark.parametrize(
+    ("values", "rows"),
+    [
+        (["102.345", "1.250", None, "-12.500 ", "999", "", "x"], [0, 1, 3]),
+        (["102.345"] * 5_000, list(range(5_000))),
+        (["1.459"] * 5_000 + ["1.5"], []),
+        (["1.459", "1.45"], []),
+        (["1.459", "1.4595"], []),
+        (["1.459", "0.999"], []),
+        (["1.459", "-.999"], []),
+        (["1.459", "1459.000"], []),
+        (["1.459", "1000"], []),
+        (["1.459", "1e3"], []),
+        (["7", "999"], []),
+        ([], []),
+    ],
+)
+def test_points_that_may_be_between_thousands_are_found(
+    values: list[str | None], rows: list[int]
+) -> None:
+    column = text(*(value or None for value in values))
+
+    assert parse_with_places(column, Dialect()).grouped.tolist() == rows
+    assert parse_with_places(text("x", *values)[1:], Dialect()).grouped.tolist() == rows
+    assert parse_with_places(column, Dialect(thousands=",")).grouped.tolist() == []
+    assert parse_with_places(column, Dialect(decimal=",")).grouped.tolist() == []

@@ -119,6 +119,33 @@ def test_what_is_wrong_with_both_headers_is_said_at_once(tmp_path: Path) -> None
     )
 
 
+def test_what_is_wrong_with_both_paths_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    ended = run_command(tmp_path, "--customers", "empty", "--purchases", "*.csv")
+
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+        2,
+        "error: no *.csv file in the folder 'empty'; also, purchases: no file at '*.csv'; name a "
+        "file, a glob or a folder of CSV",
+    )
+
+
+def test_swapped_tables_are_recognized(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(CUSTOMERS)
+    (tmp_path / "c.csv").write_text("customer_id;price\n1;2.5\n")
+
+    ended = run(tmp_path)
+
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+        2,
+        "error: --customers and --purchases seem to be swapped: c.csv has the columns of "
+        "purchases, and p.csv those of customers",
+    )
+    (tmp_path / "c.csv").write_text("customer_id;costs\n1;2.5\n")
+    assert "swapped" not in run(tmp_path).stderr
+
+
 def test_a_german_export_takes_two_steps(tmp_path: Path) -> None:
     """Its header says what its columns are called, then its records how numbers are written."""
     (tmp_path / "c.csv").write_text(CUSTOMERS)

@@ -74,7 +74,7 @@ EXPORTS = [
     Export(
         "R, write.table",
         {"p.txt": b'"customer_id" "price"\n"1" 1 2.5\n"2" 2 4\n'},
-        *("6.5", 2, 2),
+        *("6.5", 2, 1),
     ),
     Export(
         "Spark",

@@ -207,6 +207,22 @@ def test_warnings_say_how_many_of_how_many_and_name_the_first(
     assert (report.totals.purchases_unmatched, report.totals.purchases_without_id) == (2, 1)
 
 
+@pytest.mark.parametrize("join", JOINS)
+def test_customers_who_share_an_id_are_counted(
+    client: Client, tmp_path: Path, join: Literal["broadcast", "shuffle"]
+) -> None:
+    more = "1001,Ada,Byron,37\n 1001,Al,B,70\n1001 ,Al,B,\n,E,F,1\n,G,H,2\n1003,I,J,5\n"
+    settings = replace(tables(tmp_path, f"{CUSTOMERS}{more}"), join=join)
+
+    report = run(settings, client)
+
+    (warning,) = (one for one in report.warnings if "earlier" in one)
+    assert warning == (
+        "3 of 8 customers have the id of an earlier one, which gets the purchases (such as: "
+        "'1001'; 2 are in another age group)"
+    )
+
+
 def test_the_first_case_is_found_in_a_later_block_of_a_packed_file(
     client: Client, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shlex
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_nothing_is_suggested_that_would_not_work(tmp_path: Path, purchases: str
         ("c-1", "1 of 1 ids that were tried would match in the same case"),
         ("'1001", "1 of 1 ids that were tried would match without an apostrophe before them"),
         ("10\u200b01", "1 of 1 ids that were tried would match without characters that do not"),
+        ("'1001'", "1 of 1 ids that were tried would match without apostrophes around them: see"),
         ("5 6", None),
     ],
 )
@@ -132,6 +134,30 @@ def test_years_of_birth_are_recognized(tmp_path: Path, ages: str, said: str) -> 
     assert f"{said} that were looked at look like years of birth, not ages)" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "purchases",
+    [
+        "'customer_id','price'\n'1001','1.5'\n",
+        "customer_id,price\n'1001','1.5'\n1001,2\n",
+        "customer_id,note,price\n'1001','a, b','1.5'\n1001,\"x,2\n",
+    ],
+)
+def test_apostrophes_as_quotes_are_recognized(tmp_path: Path, purchases: str) -> None:
+    ended = run(tmp_path, purchases)
+
+    option = '--quote "purchases=\'"'
+    assert option in ended.stderr
+    again = run(tmp_path, purchases, *shlex.split(option))
+    assert (again.returncode, "warning" in again.stderr) == (0, False), again.stderr
+
+
+def test_apostrophes_are_no_quotes_if_that_spoils_records(tmp_path: Path) -> None:
+    said = run(tmp_path, "customer_id,note,price\n1001,x,'1'\n1001,'til now,2\n").stderr
+
+    assert "(first: ''1'', p.csv line 2; " in said
+    assert "--quote" not in said
+
+
 @pytest.mark.parametrize("join", ["broadcast", "shuffle"])
 @pytest.mark.parametrize("word", ["NULL", "\\N", "nan"])
 def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) -> None:
@@ -160,8 +186,111 @@ def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) 
         ("C:\\n,1\n", r"(first: 'C:\n', p.csv line 3; customers have ids such as '007')"),
         ("1001\\,1,2\n", r"(3 where the header has 2): '1001\,1,2'"),
         ("1001,(2)\n", "1 of 1 that were tried are numbers in parentheses, which no option reads: "
-         "write them as -12.50)"),
+         "write '(2)' as -2)"),
     ],
 )  # fmt: skip
 def test_what_stands_there_is_said(tmp_path: Path, purchases: str, said: str) -> None:
     assert said in run(tmp_path, f"customer_id,price\n1001,1\n{purchases}").stderr
+
+
+GROUPED = "".join(f"1001,{number}.{number * 37 % 1000:03}\n" for number in range(1, 31))
+
+
+@pytest.mark.parametrize("more", ["", "1001,999\n", "1001,\n"])
+def test_points_between_thousands_are_suspected(tmp_path: Path, more: str) -> None:
+    ended = run(tmp_path, f"customer_id,price\n{GROUPED}{more}")
+
+    options = "--decimal purchases=, --thousands purchases=."
+    count = 30 + (more == "1001,999\n")
+    assert (
+        f"warning: 30 of {count} values of price have three digits behind the point, and so have "
+        "all that have a point (first: '1.037', p.csv line 2; if that means 1037, give "
+        f"{options})\n"
+    ) in ended.stderr
+    again = run(tmp_path, f"customer_id,price\n{GROUPED}{more}", *shlex.split(options))
+    assert (again.returncode, "warning" in again.stderr) == (0, False)
+
+
+@pytest.mark.parametrize("more", ["1.5", "0.999", "1459.000", "1459"])
+def test_points_are_not_suspected_if_one_value_speaks_for_them(tmp_path: Path, more: str) -> None:
+    said = run(tmp_path, f"customer_id,price\n{GROUPED}1001,{more}\n").stderr
+
+    assert "warning" not in said
+
+
+def test_few_points_are_not_suspected(tmp_path: Path) -> None:
+    few = "".join(GROUPED.splitlines(keepends=True)[:9])
+
+    assert "warning" not in run(tmp_path, f"customer_id,price\n{few}").stderr
+
+
+TOTALS = (
+    "warning: {count} of {among:,} purchases {ends} with the sum of the others, as {does}, and "
+    "{counts} (first: {first}; remove what is one)\n"
+)
+
+
+@pytest.mark.parametrize("join", ["broadcast", "shuffle"])
+@pytest.mark.parametrize("line", [",30.75", "Total:,30.75", " grand total ,30.750", '"",30.75\n\n'])
+def test_a_line_of_totals_is_named(tmp_path: Path, line: str, join: str) -> None:
+    said = run(
+        tmp_path, f"customer_id,price\n1001,10.25\n1001,20.5\n{line}\n", "--join", join
+    ).stderr
+
+    does = "a line of totals does"
+    assert TOTALS.format(
+        count=1, among=3, ends="ends its file", does=does, counts="counts as a purchase",
+        first="30.75, p.csv line 4",
+    ) in said  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "purchases",
+    [
+        "1001,10\n1001,20\n,30.01\n",
+        "1001,10\n1001,20\n1001,30\n",  # of a customer
+        "1001,10\n,10\n",  # of two, one is often like the other
+        "1001,10\n1001,20\n,30\n1001,0.01\n",  # not the last
+        "1001,10\n1001,-10\n,0\n",
+        "1001,10\n1001,20\n,\n",
+    ],
+)
+def test_other_last_purchases_are_no_lines_of_totals(tmp_path: Path, purchases: str) -> None:
+    assert "line of totals" not in run(tmp_path, f"customer_id,price\n{purchases}").stderr
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_lines_of_totals_are_found_in_each_file(tmp_path: Path, ending: str) -> None:
+    """In files of several blocks, and in several files that share a block."""
+    (tmp_path / "p").mkdir()
+    many = "1001,1.5\n" * 2_000
+    texts = {
+        "1": f"{many},3000\n", "2": "1001,1\n1001,2\n", "3": "1001,1\n1001,2\nSumme,3\n",
+        "4": "1001,5\n" * 9, "5": "1001,1\n1001,2\n,3\n", "6": f"{many}1001,2\n,6020\n",
+    }  # fmt: skip
+    for name, text in texts.items():
+        data = f"customer_id,price\n{text}".encode()
+        packed = gzip.compress(data) if ending.endswith("gz") else data
+        (tmp_path / "p" / f"{name}.{ending}").write_bytes(packed)
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+
+    ended = run_command(
+        *(tmp_path, "--customers", "c.csv", "--purchases", "p", "--output-dir", "out"),
+        *("--block-size", "4KiB"),
+    )
+
+    assert TOTALS.format(
+        count=3, among=4_020, ends="end their files", does="lines of totals do",
+        counts="count as purchases", first=f"3000, p/1.{ending} line 2,002",
+    ) in ended.stderr  # fmt: skip
+
+
+def test_the_sum_of_all_files_is_a_line_of_totals(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    for name, text in {"1": "1001,10\n", "2": "1001,20\n,30\n"}.items():
+        (tmp_path / "p" / f"{name}.csv").write_text(f"customer_id,price\n{text}")
+    (tmp_path / "c.csv").write_text(CUSTOMERS)
+
+    ended = run_command(tmp_path, "--customers", "c.csv", "--purchases", "p", "--output-dir", "out")
+
+    assert "(first: 30, p/2.csv line 3; remove what is one)" in ended.stderr

@@ -320,6 +320,20 @@ HEADERS = [
     Case("Headers", "a column in another case", "A,b\n1,2\n",
          error="t.csv: purchases need a column 'a'; it has: A, b; names count to the letter: "
          "rename 'A', or give --id-column purchases=A"),
+    Case("Headers", "a column with other signs between its words", "b,_A-. \n1,2\n",
+         error="t.csv: purchases need a column 'a'; it has: b, _A-. ; names count to the letter: "
+         "rename '_A-. ', or give --id-column 'purchases=_A-. '"),
+    Case("Headers", "two columns that may be meant", "A,_a,b\n1,2,3\n",
+         error="t.csv: purchases need a column 'a'; it has: A, _a, b; "
+         "name it with --id-column purchases=NAME"),
+    Case("Headers", "a column with characters that do not show", "\ufeffa\u200b,b\xa0\n1,2\n",
+         error="t.csv: purchases need a column 'a'; it has: a\\u200b, b\\u00a0; 'a\\u200b' has "
+         "characters that do not show; names count to the letter: rename 'a\\u200b' and "
+         "'b\\u00a0', or give --id-column $'purchases=a\\u200b' --amount-column $'b\\u00a0'"),
+    Case("Headers", "a byte order mark in the middle", "c,\ufeffa,b\n1,2,3\n",
+         error="t.csv: purchases need a column 'a'; it has: c, \\ufeffa, b; '\\ufeffa' has "
+         "characters that do not show; names count to the letter: rename '\\ufeffa', or give "
+         "--id-column $'purchases=\\ufeffa'"),
     Case("Headers", "a padded column", "a, b\n1,2\n",
          error="t.csv: purchases need a column 'b'; it has: a,  b; names count to the letter: "
          "rename ' b', or give --amount-column ' b'"),
@@ -368,13 +382,23 @@ HEADERS = [
          "name it with --id-column purchases=NAME, and 'b' with --amount-column"),
     Case("Dialects", "lines before it, and padded names", "x\na|B  |\n", dialect=Dialect("|"),
          error="t.csv: purchases need a column 'a'; it has: x; "
-         "the columns are on line 2: --skip-lines purchases=1"),
+         "the columns are on line 2: --skip-lines purchases=1 --amount-column 'B  '"),
     Case("Dialects", "lines before it, in another encoding", "x;1\na;b;größe\n".encode("cp1252"),
          error="t.csv: purchases need a column 'a'; it has: x, 1; "
          "the columns are on line 2: --skip-lines purchases=1 --encoding purchases=cp1252"),
     Case("Dialects", "a rare delimiter", '"a" "b"\n1 2\n',
          error="t.csv: its first line is no CSV header in utf-8: text after a closing quote; "
          "its columns are found with --delimiter 'purchases= '"),
+    Case("Dialects", "a rare delimiter, and names that are nearly right", "_a B\n1 2\n",
+         error="t.csv: purchases need a column 'a'; it has: _a B; its columns are found with "
+         "--delimiter 'purchases= ' --id-column purchases=_a --amount-column B"),
+    Case("Dialects", "names of rows, as R writes them", '"a" "b"\n"1" 1 2\n',
+         error="t.csv: its first line is no CSV header in utf-8: text after a closing quote; "
+         "its columns are found with --delimiter 'purchases= ' --skip-lines purchases=1 "
+         "--column-names purchases=column_3,a,b"),
+    Case("Dialects", "other quotes around the names", "'a','b'\n'1','2'\n",
+         error="t.csv: purchases need a column 'a'; it has: 'a', 'b'; its columns are found with "
+         "--quote \"purchases='\""),
     Case("Dialects", "a delimiter of Hive", "a\x01b\n1\x012\n",
          error="t.csv: purchases need a column 'a'; it has: a\\x01b; "
          "its columns are found with --delimiter 'purchases=\\x01'"),
