@@ -20,7 +20,7 @@ from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.files import TextFile
 from pipeline.csv_text.names import quoted
 from pipeline.csv_text.parse import Parsed, parse
-from pipeline.csv_text.rejects import Reject, Rejects
+from pipeline.csv_text.rejects import Reject
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.errors import PipelineError
 
@@ -163,8 +163,8 @@ def _parsed(text: bytes, file: SourceFile) -> Parsed:
     return parse(text, file.columns, file.encoding, file.dialect, file.header)
 
 
-def _places(rejected: Rejects) -> set[int]:
-    return set(rejected.table()["offset"].to_pylist())
+def _places(rejected: pa.Table) -> set[int]:
+    return set(rejected["offset"].to_pylist())
 
 
 def _sample(file: SourceFile, size: int = _SAMPLE) -> bytes:
