@@ -155,67 +155,56 @@ class UnpackedStream(io.RawIOBase):
 
 
 class _Stored:
-    """The bytes of a file as they are stored, read in order."""
+    """The bytes of a file as they are stored, read in order; reading raises EOFError at the end."""
 
-    def __init__(self, name: str, stream: Any, feed: int) -> None:
+    def __init__(self, name: str, stream: io.BufferedReader, feed: int) -> None:
         self.name, self.stream, self._feed = name, stream, feed
-        self._buffer, self._at, self._before = b"", 0, 0
 
     @property
     def place(self) -> int:
         """The place in the file of the next byte."""
-        return self._before + self._at
+        return self.stream.tell()
 
     def peek(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end, without reading them."""
-        if len(self._buffer) - self._at < size:
-            self._before += self._at
-            self._buffer = self._buffer[self._at :] + self.stream.read(max(size, self._feed))
-            self._at = 0
-        return self._buffer[self._at : self._at + size]
+        data = self.stream.read(size)
+        self.give_back(len(data))
+        return data
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes; raise EOFError if there are fewer."""
-        data = self.peek(size)
-        self._at += len(data)
+        """Return the next `size` bytes."""
+        data = self.stream.read(size)
         if len(data) < size:
             raise EOFError
         return data
 
     def read_some(self) -> bytes:
-        """Return as many of the next bytes as a decompressor gets; raise EOFError at the end."""
-        if not self.peek(1):
-            raise EOFError
-        data = self._buffer[self._at :]
-        self._at += len(data)
-        return data
+        """Return as many of the next bytes as a decompressor gets."""
+        if data := self.stream.read1(self._feed):
+            return data
+        raise EOFError
 
     def give_back(self, size: int) -> None:
         """Go back: the last `size` bytes that were read are the next ones again."""
-        self._at -= size
-
-    def move(self, place: int) -> None:
-        """Continue at a place in the file, which is where the stream is."""
-        self._buffer, self._at, self._before = b"", 0, place
+        self.stream.seek(-size, io.SEEK_CUR)
 
     def skip(self, size: int) -> None:
-        """Skip bytes; raise EOFError if there are fewer."""
+        """Skip bytes."""
         while size:
             size -= len(self.read(min(size, self._feed)))
 
     def skip_text(self) -> None:
-        """Skip bytes up to a zero byte, and that one; raise EOFError if there is none."""
+        """Skip bytes up to a zero byte, and that one."""
         while (zero := (data := self.read_some()).find(0)) < 0:
             pass
         self.give_back(len(data) - zero - 1)
 
     def skip_zeros(self) -> int:
-        """Skip zero bytes; return how many."""
+        """Skip zero bytes; return how many, also at the end."""
         start = self.place
-        while data := self.peek(self._feed):
-            rest = len(data.lstrip(b"\0"))
-            self._at += len(data) - rest
-            if rest:
+        while data := self.stream.read1(self._feed):
+            if rest := data.lstrip(b"\0"):
+                self.give_back(len(rest))
                 break
         return self.place - start
 
@@ -254,18 +243,11 @@ def _gzip_member(stored: _Stored) -> _Unit:
     return _Decompressed(stored, decompressor)
 
 
-class _Skipped:
-    """A unit without plain bytes."""
-
-    def read(self, _: int) -> bytes:
-        return b""
-
-
 def _zstd_frame(stored: _Stored) -> _Unit:
     if stored.peek(4)[1:] == b"\x2a\x4d\x18":  # a skippable frame, RFC 8878, section 3.1.2
         stored.skip(4)
         stored.skip(int.from_bytes(stored.read(4), "little"))
-        return _Skipped()
+        return io.BytesIO()  # it has no plain bytes
     frame = pa.PythonFile(_ZstdFrame(stored), "r")
     stream: _Unit = pa.CompressedInputStream(frame, "zstd")
     return stream
@@ -318,8 +300,8 @@ class _ZipArchive:
 
     def read(self, size: int) -> bytes:
         data: bytes = self._member.read(size)
-        stream = self._stored.stream
-        self._stored.move(stream.tell() if data else stream.seek(self._end))
+        if not data:
+            self._stored.stream.seek(self._end)
         return data
 
 
