@@ -23,7 +23,6 @@ import pyarrow as pa
 from isal import igzip_lib
 
 from pipeline.csv_text.formats import open_zip
-from pipeline.csv_text.words import agreeing, counted
 
 _FEED = 1 << 16  # bytes that a decompressor gets at a time
 _CHUNK = 1 << 20  # and bytes that it gives, at most
@@ -118,16 +117,9 @@ class UnpackedStream(io.RawIOBase):
         may_begin = not zeros or (is_padding and kind.padded_between)
         if not (may_begin and kind.magic.match(begins)):
             place = stored.place - (0 if is_padding and kind.padded_between else zeros)
-            if place < stored.place and kind.magic.match(begins):
-                raise DamageError(
-                    f"at byte {place:,}, {counted(zeros, 'zero byte')} "
-                    f"{agreeing(zeros, 'stands', 'stand')} between two {kind.name} {kind.unit}s, "
-                    f"where no reader goes on; remove {agreeing(zeros, 'it', 'them')}, or copy the "
-                    "file again"
-                )
             raise DamageError(
-                f"from byte {place:,} on, it holds other data than {kind.name} {kind.unit}s; "
-                "remove that, or copy the file again"
+                f"at byte {place:,} there is data other than {kind.name} {kind.unit}s; remove it, "
+                "or copy the file again"
             )
         self._start = stored.place
         with self._place_named():
@@ -155,67 +147,56 @@ class UnpackedStream(io.RawIOBase):
 
 
 class _Stored:
-    """The bytes of a file as they are stored, read in order."""
+    """The bytes of a file as they are stored, read in order; reading raises EOFError at the end."""
 
-    def __init__(self, name: str, stream: Any, feed: int) -> None:
+    def __init__(self, name: str, stream: io.BufferedReader, feed: int) -> None:
         self.name, self.stream, self._feed = name, stream, feed
-        self._buffer, self._at, self._before = b"", 0, 0
 
     @property
     def place(self) -> int:
         """The place in the file of the next byte."""
-        return self._before + self._at
+        return self.stream.tell()
 
     def peek(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end, without reading them."""
-        if len(self._buffer) - self._at < size:
-            self._before += self._at
-            self._buffer = self._buffer[self._at :] + self.stream.read(max(size, self._feed))
-            self._at = 0
-        return self._buffer[self._at : self._at + size]
+        data = self.stream.read(size)
+        self.give_back(len(data))
+        return data
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes; raise EOFError if there are fewer."""
-        data = self.peek(size)
-        self._at += len(data)
+        """Return the next `size` bytes."""
+        data = self.stream.read(size)
         if len(data) < size:
             raise EOFError
         return data
 
     def read_some(self) -> bytes:
-        """Return as many of the next bytes as a decompressor gets; raise EOFError at the end."""
-        if not self.peek(1):
-            raise EOFError
-        data = self._buffer[self._at :]
-        self._at += len(data)
-        return data
+        """Return as many of the next bytes as a decompressor gets."""
+        if data := self.stream.read1(self._feed):
+            return data
+        raise EOFError
 
     def give_back(self, size: int) -> None:
         """Go back: the last `size` bytes that were read are the next ones again."""
-        self._at -= size
-
-    def move(self, place: int) -> None:
-        """Continue at a place in the file, which is where the stream is."""
-        self._buffer, self._at, self._before = b"", 0, place
+        self.stream.seek(-size, io.SEEK_CUR)
 
     def skip(self, size: int) -> None:
-        """Skip bytes; raise EOFError if there are fewer."""
+        """Skip bytes."""
         while size:
             size -= len(self.read(min(size, self._feed)))
 
     def skip_text(self) -> None:
-        """Skip bytes up to a zero byte, and that one; raise EOFError if there is none."""
+        """Skip bytes up to a zero byte, and that one."""
         while (zero := (data := self.read_some()).find(0)) < 0:
             pass
         self.give_back(len(data) - zero - 1)
 
     def skip_zeros(self) -> int:
-        """Skip zero bytes; return how many."""
+        """Skip zero bytes; return how many, also at the end."""
         start = self.place
-        while data := self.peek(self._feed):
-            rest = len(data.lstrip(b"\0"))
-            self._at += len(data) - rest
-            if rest:
+        while data := self.stream.read1(self._feed):
+            if rest := data.lstrip(b"\0"):
+                self.give_back(len(rest))
                 break
         return self.place - start
 
@@ -254,36 +235,24 @@ def _gzip_member(stored: _Stored) -> _Unit:
     return _Decompressed(stored, decompressor)
 
 
-class _Skipped:
-    """A unit without plain bytes."""
-
-    def read(self, _: int) -> bytes:
-        return b""
-
-
 def _zstd_frame(stored: _Stored) -> _Unit:
     if stored.peek(4)[1:] == b"\x2a\x4d\x18":  # a skippable frame, RFC 8878, section 3.1.2
         stored.skip(4)
         stored.skip(int.from_bytes(stored.read(4), "little"))
-        return _Skipped()
+        return io.BytesIO()  # it has no plain bytes
     frame = pa.PythonFile(_ZstdFrame(stored), "r")
     stream: _Unit = pa.CompressedInputStream(frame, "zstd")
     return stream
 
 
 class _ZstdFrame(io.RawIOBase):
-    """The stored bytes of one zstd frame (RFC 8878, section 3.1.1), as a file for Arrow.
+    """The stored bytes of one zstd frame, as a file for Arrow.
 
-    Arrow's decompressor does not say where a frame ends; the sizes of the blocks do.
+    Arrow's decompressor does not say where a frame ends; the sizes of its parts do.
     """
 
     def __init__(self, stored: _Stored) -> None:
-        self._stored = stored
-        flags = stored.peek(5)[-1]
-        is_single, self._has_checksum = flags & 32, flags & 4
-        size_of_size = (1 if is_single else 0, 2, 4, 8)[flags >> 6]
-        self._left = 5 + (not is_single) + (0, 1, 2, 4)[flags & 3] + size_of_size
-        self._is_last = self._is_done = False
+        self._stored, self._parts, self._left = stored, _sizes_of_parts(stored), 0
 
     def readable(self) -> bool:
         """Return True."""
@@ -291,22 +260,26 @@ class _ZstdFrame(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes of the frame, none at its end; Arrow always names a size."""
-        if not self._left:
-            self._left = self._next_part()
+        self._left = self._left or next(self._parts, 0)
         data = self._stored.read(min(size, self._left))
         self._left -= len(data)
         return data
 
-    def _next_part(self) -> int:
-        """Return the size of the next block with its header, of the checksum, or of nothing."""
-        if self._is_last:
-            is_done, self._is_done = self._is_done, True
-            return 4 if self._has_checksum and not is_done else 0
-        header = int.from_bytes(self._stored.read(3), "little")
-        self._stored.give_back(3)
-        self._is_last = bool(header & 1)
-        is_repeated = header >> 1 & 3 == 1  # one byte, so many times
-        return 3 + (1 if is_repeated else header >> 3)
+
+def _sizes_of_parts(stored: _Stored) -> Iterator[int]:
+    """Yield the sizes of a frame's header, blocks and checksum (RFC 8878, section 3.1.1)."""
+    flags = stored.peek(5)[-1]
+    is_single, has_checksum = flags & 32, flags & 4
+    size_of_size = (1 if is_single else 0, 2, 4, 8)[flags >> 6]
+    yield 5 + (not is_single) + (0, 1, 2, 4)[flags & 3] + size_of_size
+    is_last = 0
+    while not is_last:
+        header = int.from_bytes(stored.read(3), "little")
+        stored.give_back(3)
+        is_last, is_repeated = header & 1, header >> 1 & 3 == 1  # one byte, so many times
+        yield 3 + (1 if is_repeated else header >> 3)
+    if has_checksum:
+        yield 4
 
 
 class _ZipArchive:
@@ -318,8 +291,8 @@ class _ZipArchive:
 
     def read(self, size: int) -> bytes:
         data: bytes = self._member.read(size)
-        stream = self._stored.stream
-        self._stored.move(stream.tell() if data else stream.seek(self._end))
+        if not data:
+            self._stored.stream.seek(self._end)
         return data
 
 

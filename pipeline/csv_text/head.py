@@ -167,7 +167,7 @@ def _named(columns: Iterable[str]) -> tuple[str, ...]:
 
 def _fields(header: bytes, encoding: str, dialect: Dialect) -> list[str]:
     """Return the fields of a record; raise _NoHeaderError if it is none."""
-    (fault,) = parse(header, (), "latin-1", dialect).rejected.reasons[:1]
+    fault, *_ = parse(header, (), "latin-1", dialect).rejected["reason"].to_pylist()
     remedy = "the first line should name the columns"
     if b"\0" in header:
         fault, remedy = "NUL byte", "is it text, in another encoding such as utf-16? see --encoding"

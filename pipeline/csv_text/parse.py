@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
+from pipeline.columns.totals import range_total
 from pipeline.csv_text.encodings import undecodable
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.marks import Marks
-from pipeline.csv_text.rejects import REPEATED, Rejects
+from pipeline.csv_text.rejects import REPEATED, make_table
 from pipeline.csv_text.sources import FileText
 from pipeline.errors import DataError
 from pipeline.kernels.marks import LINE_ENDS, count_lines_before
@@ -27,11 +29,12 @@ _LONGEST = (1 << 31) - 1
 class Parsed:
     """The records of some texts: the fields of the good ones, and the others.
 
-    `lines` are the numbers of line ends in the texts, quoted ones too.
+    `rejected` is a table (see `rejects.SCHEMA`). `lines` are the numbers of line ends in the texts,
+    quoted ones too.
     """
 
     fields: Fields
-    rejected: Rejects
+    rejected: pa.Table
     lines: tuple[int, ...]
     _marks: Marks
     _edges: np.ndarray
@@ -39,7 +42,11 @@ class Parsed:
 
     def text_total(self) -> int:
         """Return the total of the text of all `fields` (see `totals.text_total`)."""
-        return self.fields.text_total(self.rejected.text_total())
+        offset, length, file = (
+            self.rejected[name].to_numpy() for name in ("offset", "length", "file")
+        )
+        begin = self._starts[file] + offset
+        return self.fields.text_total(range_total(self._marks.text, begin, begin + length))
 
     def stops(self) -> np.ndarray:
         """Return the row of `fields` at which those of each text end (int64)."""
@@ -113,9 +120,13 @@ def _parsed(
     edges = whole.edges.ravel()
     return Parsed(
         Fields(columns, whole.marks, edges, len(whole.edges), encoding, dialect.null),
-        Rejects(
-            *(whole.marks.text, whole.faults, len(columns), encoding, dialect.max_record_size),
+        make_table(
+            whole.marks.text,
+            whole.faults,
             starts,
+            columns=len(columns),
+            encoding=encoding,
+            max_size=dialect.max_record_size,
         ),
         tuple(int(text.marks.counts[LINE_ENDS]) for text in texts),
         whole.marks,

@@ -1,16 +1,15 @@
-"""Records that could not be read, column by column."""
+"""Records that could not be read, as tables: a block may have a million of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, overload
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns.arrow import TEXT
-from pipeline.columns.totals import range_total
 from pipeline.kernels.gather import ROOM, gather_ranges
 from pipeline.kernels.marks import NONE
 from pipeline.kernels.scan import (
@@ -25,7 +24,16 @@ from pipeline.kernels.scan import (
 
 # What is wrong with a record that `scan.scan_records` finds good.
 REPEATED = TOO_MANY + 1
-# Of Arrow tables of rejects; `raw` is bytes in the encoding of the file.
+_REASONS = {
+    UNCLOSED: "unclosed quote",
+    AFTER_QUOTE: "text after a closing quote",
+    TOO_LONG: "record too long",
+    NUL: "NUL byte",
+    TOO_FEW: "too few fields",
+    TOO_MANY: "too many fields",
+    REPEATED: "the header again",
+}
+# The columns of such a table (see `Reject`); `raw` is bytes in the encoding of the file.
 SCHEMA = pa.schema(
     {
         **dict.fromkeys(("line", "offset", "length"), pa.int64()),
@@ -34,6 +42,7 @@ SCHEMA = pa.schema(
         "file": pa.int64(),
     }
 )
+_NONE = SCHEMA.empty_table()
 
 
 class Reject(NamedTuple):
@@ -53,120 +62,65 @@ class Reject(NamedTuple):
     file: int = 0
 
 
-class Rejects(Sequence[Reject]):
-    """The rejected records of some texts."""
+def make_table(
+    text: np.ndarray,
+    faults: np.ndarray,
+    starts: np.ndarray,
+    *,
+    columns: int,
+    encoding: str,
+    max_size: int,
+) -> pa.Table:
+    """Return what is wrong in some texts as a table of rejected records (see `SCHEMA`).
 
-    def __init__(
-        self,
-        text: np.ndarray,
-        faults: np.ndarray,
-        columns: int,
-        encoding: str,
-        max_size: int,
-        starts: np.ndarray,
-    ) -> None:
-        """Take texts, back to back (uint8), what is wrong in them (int64), and where each begins.
-
-        Of each fault there are the numbers of `scan.scan_records`; its line is that of its text.
-        """
-        self._text, self._faults, self._starts = text, faults, starts
-        self._columns, self._encoding, self._max_size = columns, encoding, max_size
-
-    def __len__(self) -> int:
-        return len(self._faults)
-
-    @overload
-    def __getitem__(self, index: int) -> Reject: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Rejects: ...
-
-    def __getitem__(self, index: int | slice) -> Reject | Rejects:
-        if isinstance(index, int):
-            (one,) = rejects_of(self[index : index + 1 or None].table())
-            return one
-        how = self._columns, self._encoding, self._max_size, self._starts
-        return Rejects(self._text, self._faults[index], *how)
-
-    def __iter__(self) -> Iterator[Reject]:
-        return iter(rejects_of(self.table()) if len(self) else ())
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """The size of the `raw` of each, in bytes (int64)."""
-        return np.minimum(self._faults[:, 1], self._max_size)
-
-    @property
-    def reasons(self) -> list[str]:
-        """The reason of each."""
-        names = self._reasons()
-        return [names[code] for code in self._faults[:, 3].tolist()]
-
-    def text_total(self) -> int:
-        """Return the total of their whole text (see `totals.text_total`)."""
-        begin, size = self._faults[:, 0].copy(), self._faults[:, 1]
-        return range_total(self._text, begin, begin + size)
-
-    def table(self) -> pa.Table:
-        """Return them as an Arrow table (see `SCHEMA`)."""
-        offset, length, line, reason, detail = self._faults.T
-        parts = [reason == code for code in range(REPEATED + 1)]
-        reasons = pa.array(self._reasons(), TEXT).take(pa.array(reason))
-        details = self._details(parts, offset, detail)
-        file = np.searchsorted(self._starts, offset, side="right") - 1
-        places = line, offset - self._starts[file], length
-        return pa.table([*places, reasons, details, self._raw(), file], schema=SCHEMA)
-
-    def _reasons(self) -> list[str]:
-        names = {
-            UNCLOSED: "unclosed quote",
-            AFTER_QUOTE: "text after a closing quote",
-            TOO_LONG: "record too long",
-            NUL: "NUL byte",
-            UNDECODABLE: f"not {self._encoding.upper()}",
-            TOO_FEW: "too few fields",
-            TOO_MANY: "too many fields",
-            REPEATED: "the header again",
-        }
-        return [names.get(code, "") for code in range(REPEATED + 1)]
-
-    def _details(
-        self, of_reason: list[np.ndarray], offset: np.ndarray, detail: np.ndarray
-    ) -> pa.Array:
-        numbers = pc.cast(pa.array(detail), TEXT)
-        at_byte = _joined("at byte ", numbers, " of the record")
-        found = pa.repeat(pa.scalar("", TEXT), len(detail))
-        if of_reason[UNDECODABLE].any():
-            bytes_found = self._text[np.where(of_reason[UNDECODABLE], offset + detail, 0)]
-            names = pa.array([f"byte 0x{byte:02x} " for byte in range(256)], TEXT)
-            named = _joined("", names.take(pa.array(bytes_found)), "", at_byte)
-            found = pc.if_else(pa.array(of_reason[UNDECODABLE]), named, found)
-        found = pc.if_else(pa.array(of_reason[NUL]), at_byte, found)
-        counted = _joined("", numbers, f" where the header has {self._columns}")
-        return pc.if_else(pa.array(of_reason[TOO_FEW] | of_reason[TOO_MANY]), counted, found)
-
-    def _raw(self) -> pa.Array:
-        begin = np.ascontiguousarray(self._faults[:, 0])
-        end = begin + self.sizes
-        data = np.empty(int((end - begin).sum()) + ROOM, np.uint8)
-        bounds = np.empty(len(begin) + 1, np.int64)
-        gather_ranges(self._text, begin, end, NONE, data, bounds)
-        buffers = [None, pa.py_buffer(bounds), pa.py_buffer(data[: bounds[-1]])]
-        return pa.Array.from_buffers(pa.large_binary(), len(begin), buffers)
+    The texts are back to back (uint8), and each begins at one of `starts` (int64). `faults` has the
+    numbers of `scan.scan_records` for each fault; its line counts from the front of its text.
+    """
+    if not len(faults):
+        return _NONE
+    begin, length, line, reason, _ = faults.T
+    file = np.searchsorted(starts, begin, side="right") - 1
+    names = {**_REASONS, UNDECODABLE: f"not {encoding.upper()}"}
+    reasons = pa.array([names.get(code, "") for code in range(REPEATED + 1)], TEXT)
+    places = line, begin - starts[file], length
+    details = _describe(text, faults, columns)
+    raw = _gather_raw(text, begin, np.minimum(length, max_size))
+    return pa.table([*places, reasons.take(pa.array(reason)), details, raw, file], schema=SCHEMA)
 
 
-def rejects_of(table: pa.Table) -> list[Reject]:
-    """Return the rows of an Arrow table of rejects."""
+def list_rejects(table: pa.Table) -> list[Reject]:
+    """Return the rows of a table of rejected records."""
     return [Reject(*row) for row in zip(*(c.to_pylist() for c in table.columns), strict=True)]
 
 
-def table_of(rejects: Sequence[Reject]) -> pa.Table:
-    """Return rejects as an Arrow table (see `SCHEMA`)."""
+def tabulate_rejects(rejects: Sequence[Reject]) -> pa.Table:
+    """Return rejected records as a table (see `SCHEMA`)."""
     columns = zip(*rejects, strict=True) if rejects else [()] * len(SCHEMA)
     return pa.table([list(column) for column in columns], schema=SCHEMA)
 
 
-def _joined(*parts: pa.Array | str) -> pa.Array:
-    """Return texts made of parts, some of which are the same in all."""
-    some = [pa.scalar(part, TEXT) if isinstance(part, str) else part for part in parts]
-    return pc.binary_join_element_wise(*some, pa.scalar("", TEXT))
+def _describe(text: np.ndarray, faults: np.ndarray, columns: int) -> pa.Array:
+    """Return the detail of each fault as text; "" if it has none."""
+    begin, _, _, reason, detail = faults.T
+    is_undecodable = reason == UNDECODABLE
+    is_byte = is_undecodable | (reason == NUL)
+    bad = text[np.where(is_undecodable, begin + detail, 0)]
+    bytes_named = (f"byte 0x{byte:02x} at byte " for byte in range(256))
+    before = pa.array([*bytes_named, "at byte ", ""], TEXT).take(
+        pa.array(np.where(is_undecodable, bad, np.where(is_byte, 256, 257)))
+    )
+    behind = pa.array([f" where the header has {columns}", " of the record"], TEXT).take(
+        pa.array(is_byte.astype(np.int64))
+    )
+    number = pc.cast(pa.array(detail), TEXT)
+    described = pc.binary_join_element_wise(before, number, behind, pa.scalar("", TEXT))
+    return pc.if_else(pa.array(is_byte | np.isin(reason, (TOO_FEW, TOO_MANY))), described, "")
+
+
+def _gather_raw(text: np.ndarray, begin: np.ndarray, sizes: np.ndarray) -> pa.Array:
+    data = np.empty(int(sizes.sum()) + ROOM, np.uint8)
+    bounds = np.empty(len(begin) + 1, np.int64)
+    begin = np.ascontiguousarray(begin)
+    gather_ranges(text, begin, begin + sizes, NONE, data, bounds)
+    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(data[: bounds[-1]])]
+    return pa.Array.from_buffers(pa.large_binary(), len(begin), buffers)

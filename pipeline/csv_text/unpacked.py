@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import repeat
+from collections.abc import Iterator, Sequence
+from itertools import islice, repeat
 from threading import Lock
 
 from pipeline.csv_text.files import TextFile, at_once, read_bytes
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.sources import Block, FileText, SourceFile, UnpackedBlock
+from pipeline.settings import Dialect
 from pipeline.storage.remote import is_remote
 
 _AHEAD = 1 << 12  # bytes read past a block, for the end of its last record
@@ -23,11 +24,9 @@ class BlockStream:
 
     def __init__(self, whole: Block, size: int) -> None:
         self._files, self._size = whole.files, size
-        self._text: TextFile | None = None
-        self._fetched: Iterator[bytes | None]
+        self._next, self._blocks = 0, _cut(self._files, self._size)
         self._lock = Lock()
         self._is_ended = False
-        self._rewind()
 
     @property
     def next(self) -> int:
@@ -35,13 +34,13 @@ class BlockStream:
         return self._next
 
     def block(self, index: int) -> UnpackedBlock:
-        """Return a block, numbered by its index; unpack the files anew if that is behind.
+        """Return a block, numbered by its index; unpack the files again if that is behind.
 
-        After the last block come empty ones. Raises UsageError if a file cannot be read,
-        StorageError if its file system fails.
+        Raises UsageError if a file cannot be read, StorageError if its file system fails.
         """
         try:
-            return self._block(index)
+            with self._lock:
+                return self._block(index)
         finally:
             if self._is_ended:
                 self.close()
@@ -55,104 +54,86 @@ class BlockStream:
             finally:
                 self._lock.release()
 
-    def __del__(self) -> None:
-        self._close()
-
     def _block(self, index: int) -> UnpackedBlock:
-        with self._lock:
-            if index < self._next:
-                self._rewind()
-            try:
-                while self._next < index:
-                    self._read_next()
-                return self._read_next()
-            except BaseException:
-                self._rewind()
-                raise
+        if index < self._next:
+            self._rewind()
+        try:
+            skipped = index - self._next
+            (block,) = islice(self._blocks, skipped, skipped + 1)
+        except BaseException:
+            self._rewind()
+            raise
+        self._next = index + 1
+        return block
 
     def _rewind(self) -> None:
         self._next = 0
-        # Of several files in a store, each is asked for before the one before it has come.
-        self._fetched = at_once(_fetch, self._files) if len(self._files) > 1 else repeat(None)
-        self._begin(0)
-
-    def _begin(self, file: int) -> None:
-        """Go to the start of a file, given its place among them."""
-        self._close()
-        self._at, self._file = file, self._files[file]
-        self._place, self._stored, self._left = self._file.start, 0, b""
-        self._at_end = False
-
-    def _close(self) -> None:
-        if self._text is not None:
-            self._text.__exit__()
-            self._text = None
-
-    def _read_next(self) -> UnpackedBlock:
-        texts: list[FileText] = []
-        room, consumed, unpacked, is_last = self._size, 0, 0, False
-        while room > 0 and not is_last:
-            stored = self._stored
-            texts.append(self._read_text(room))
-            room -= len(texts[-1].text)
-            consumed += self._stored - stored
-            if self._at_end and not self._left:
-                unpacked += self._place
-                is_last = self._at + 1 == len(self._files)
-                if is_last:
-                    self._close()
-                else:
-                    self._begin(self._at + 1)
-            else:
-                break
-        last = texts[-1]
-        block = UnpackedBlock(
-            texts[0].file,
-            texts[0].start,
-            last.start + len(last.text),
-            self._next,
-            texts=tuple(texts),
-            consumed=consumed,
-            unpacked=unpacked,
-            is_last=is_last,
-        )
-        self._next += 1
-        return block
-
-    def _read_text(self, size: int) -> FileText:
-        """Return the records of the current file that begin within the next `size` bytes."""
-        text = self._read_on(self._left, size + _AHEAD)
-        ahead, dialect = _AHEAD, self._file.dialect
-        while (found := next_record(text, min(size, len(text)), self._at_end, dialect)) is None:
-            # Not far past the end of a long record.
-            ahead = min(4 * ahead, max(_AHEAD, len(text) // 4))
-            text = self._read_on(text, len(text) + ahead)
-        start = self._place
-        self._left, self._place = text[found:], start + found
-        if self._text is not None:
-            self._stored = self._text.position
-        return FileText(self._file, start, text[:found])
-
-    def _read_on(self, text: bytes, size: int) -> bytes:
-        """Return `text` with what follows it, `size` bytes in all, fewer only at the end."""
-        if self._at_end or len(text) >= size:
-            return text
-        if self._text is None:
-            file = self._file
-            stored = next(self._fetched) if is_remote(file.path) else None
-            self._text = TextFile(
-                file.path, file.dialect, version=file.version, stored=stored, was_read=True
-            )
-            self._text.read(file.start)
-        more = self._text.read(size - len(text))
-        self._at_end = len(text) + len(more) < size
-        return text + more
-
-
-def _fetch(file: SourceFile) -> bytes:
-    return read_bytes(file.path, 0, file.size, file.version)
+        # The generator before it closes its file, since nothing else refers to it.
+        self._blocks = _cut(self._files, self._size)
 
 
 def nth_block(whole: Block, index: int, size: int) -> UnpackedBlock:
     """Return the block of some files with this index, from 0 (see `BlockStream`)."""
     return BlockStream(whole, size).block(index)
+
+
+def _cut(files: Sequence[SourceFile], size: int) -> Iterator[UnpackedBlock]:
+    # Of several files in a store, each is asked for before the one before it has come.
+    fetched = at_once(_fetch, files) if len(files) > 1 else repeat(None)
+    texts: list[FileText] = []
+    number = consumed = unpacked = 0
+    for file in files:
+        stored = next(fetched) if is_remote(file.path) else None
+        with TextFile(
+            file.path, file.dialect, version=file.version, stored=stored, was_read=True
+        ) as opened:
+            opened.read(file.start)
+            place, left, is_end, used = file.start, b"", False, 0
+            while left or not is_end:
+                room = size - sum(len(one.text) for one in texts)
+                if texts and (texts[-1].file is file or room <= 0):
+                    yield _block(texts, number, consumed, unpacked)
+                    texts, number, consumed, unpacked, room = [], number + 1, 0, 0, size
+                text, stop, is_end = _read_records(opened, left, is_end, room, file.dialect)
+                texts.append(FileText(file, place, text[:stop]))
+                place, left = place + stop, text[stop:]
+                consumed, used = consumed + opened.position - used, opened.position
+            unpacked += place
+    yield _block(texts, number, consumed, unpacked, is_last=True)
+
+
+def _read_records(
+    file: TextFile, text: bytes, is_end: bool, size: int, dialect: Dialect
+) -> tuple[bytes, int, bool]:
+    """Read on until all records that begin in the next `size` bytes are whole.
+
+    Return `text` with what follows it, where these records end in it, and whether the file ends.
+    """
+    ahead, wanted = _AHEAD, size + _AHEAD
+    while True:
+        if len(text) < wanted and not is_end:
+            text += file.read(wanted - len(text))
+            is_end = len(text) < wanted
+        stop = next_record(text, min(size, len(text)), is_end, dialect)
+        if stop is not None:
+            return text, stop, is_end
+        # Not far past the end of a long record.
+        ahead = min(4 * ahead, max(_AHEAD, len(text) // 4))
+        wanted = len(text) + ahead
+
+
+def _block(
+    texts: Sequence[FileText], number: int, consumed: int, unpacked: int, is_last: bool = False
+) -> UnpackedBlock:
+    first, last = texts[0], texts[-1]
+    return UnpackedBlock(
+        *(first.file, first.start, last.start + len(last.text), number),
+        texts=tuple(texts),
+        consumed=consumed,
+        unpacked=unpacked,
+        is_last=is_last,
+    )
+
+
+def _fetch(file: SourceFile) -> bytes:
+    return read_bytes(file.path, 0, file.size, file.version)

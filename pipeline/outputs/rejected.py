@@ -13,7 +13,7 @@ from distributed import Client
 
 from pipeline.columns.arrow import TEXT, text_bytes
 from pipeline.csv_text.quoting import end_lines, join_fields
-from pipeline.csv_text.rejects import table_of
+from pipeline.csv_text.rejects import tabulate_rejects
 from pipeline.csv_text.sources import Source
 from pipeline.engine.compute import compute_entries
 from pipeline.engine.ledger import NO_ENTRIES, Ledger, Number, entry_with
@@ -65,7 +65,7 @@ def write_rejected(
                 if block.has_more:
                     file.write(rejects.get(block.name))
                 else:
-                    few = table_of(block.read.rejected)
+                    few = tabulate_rejects(block.read.rejected)
                     file.write(_lines(block.columns(few), escape))
 
 

@@ -19,7 +19,7 @@ from pipeline.csv_text.head import may_quote
 from pipeline.csv_text.header_hints import OTHER_QUOTE, name_columns
 from pipeline.csv_text.names import for_shell, quoted
 from pipeline.csv_text.parse import Parsed, parse
-from pipeline.csv_text.rejects import Reject, Rejects
+from pipeline.csv_text.rejects import Reject
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.errors import PipelineError
 from pipeline.steps.closing import means_total
@@ -180,8 +180,8 @@ def _parsed(text: bytes, file: SourceFile) -> Parsed:
     return parse(text, file.columns, file.encoding, file.dialect, file.header)
 
 
-def _places(rejected: Rejects) -> set[int]:
-    return set(rejected.table()["offset"].to_pylist())
+def _places(rejected: pa.Table) -> set[int]:
+    return set(rejected["offset"].to_pylist())
 
 
 def _sample(file: SourceFile, size: int = _SAMPLE) -> bytes:

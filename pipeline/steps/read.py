@@ -8,7 +8,7 @@ on, frames have the same few column names, whatever the names in the input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -25,9 +25,9 @@ from pipeline.columns.totals import exact_sum, pairing, total_of
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.parse import Parsed, parse, parse_texts
 from pipeline.csv_text.ranges import Cut, find_records
-from pipeline.csv_text.rejects import SCHEMA, Reject, Rejects
+from pipeline.csv_text.rejects import SCHEMA, Reject, list_rejects
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
-from pipeline.engine.ledger import Entry, Number, entry_of, with_totals
+from pipeline.engine.ledger import Entry, Number, with_totals
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks
 from pipeline.errors import StorageError
@@ -202,31 +202,31 @@ def read(source: Source, wanted: Wanted, rejects: Place | None = None) -> dd.Dat
     )
 
 
-def _read(block: Block, table: str, *args: Any) -> pd.DataFrame:
+def _read(block: Block, *args: Any) -> pd.DataFrame:
     keep_freed_memory()
-    *how, rejects = args
-    records = read_block(block, table, *how)
-    read = entry_of(records)[BlockRead]
-    rejected = read.rejected
-    assert isinstance(rejected, Rejects)
-    few = list(rejected) if rejects is None else _few(rejected)
-    if rejects is not None and len(few) < len(rejected):
-        rejects.put(_name_of_rejects(table, block.number), _written(rejected))
-    return with_totals(records, replace(read, rejected=few), before=records)
+    return read_block(block, *args)
 
 
-def _few(rejected: Rejects) -> list[Reject]:
+def _keep_rejects(rejected: pa.Table, rejects: Place, name: str) -> pa.Table:
+    """Return the first rejects; if there are more, write all of them into the place `rejects`."""
+    first = _first_rejects(rejected)
+    if len(first) < len(rejected):
+        rejects.put(name, _written(rejected))
+    return first
+
+
+def _first_rejects(rejected: pa.Table) -> pa.Table:
     """Return the first rejects, at least one, as many as control totals may hold."""
     first = rejected[:MAX_EXAMPLES]
-    fits = int((np.cumsum(first.sizes) <= _EXAMPLES_SIZE).sum())
-    return list(first[: max(1, fits)])
+    sizes = np.cumsum(pc.binary_length(first["raw"]))
+    return first[: max(1, int((sizes <= _EXAMPLES_SIZE).sum()))]
 
 
-def _written(rejected: Rejects) -> bytes:
+def _written(rejected: pa.Table) -> bytes:
     """Return rejects in Arrow's IPC format: reading that runs nothing, whoever wrote it."""
-    table, target = rejected.table(), pa.BufferOutputStream()
-    with pa.ipc.new_stream(target, table.schema) as stream:
-        stream.write_table(table)
+    target = pa.BufferOutputStream()
+    with pa.ipc.new_stream(target, SCHEMA) as stream:
+        stream.write_table(rejected)
     return target.getvalue().to_pybytes()
 
 
@@ -256,7 +256,13 @@ def _name_of_rejects(table: str, block: int) -> str:
     return f"{table}-{block}.arrow"
 
 
-def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted) -> pd.DataFrame:
+def read_block(
+    block: Block,
+    table: str,
+    names: tuple[str, ...],
+    wanted: Wanted,
+    rejects: Place | None = None,
+) -> pd.DataFrame:
     """Read one block of a `table` whose columns are `names`, in output order.
 
     Columns: `customer_id` and those of `wanted.texts` (text, unchanged), `parsed` (the numeric
@@ -276,6 +282,9 @@ def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted)
     ids = fields.column(wanted.id)
     keys = key_hashes(ids)
     records = _records(fields, names, wanted, numbers, keys, block.number)
+    rejected = parsed.rejected
+    if rejects is not None:
+        rejected = _keep_rejects(rejected, rejects, _name_of_rejects(table, block.number))
     read = BlockRead(
         table=table,
         files=tuple(
@@ -301,7 +310,7 @@ def read_block(block: Block, table: str, names: tuple[str, ...], wanted: Wanted)
         grouped=len(grouped),
         grouped_examples=_examples(values, grouped[:1], parsed),
         rejects=len(parsed.rejected),
-        rejected=parsed.rejected,
+        rejected=list_rejects(rejected),
         closings=find_closings(parsed, ids, numbers),
     )
     return with_totals(records, read, Number(block.number, block.next_number))

@@ -13,6 +13,7 @@ from support.ledgers import source
 
 from pipeline.csv_text.parse import Parsed, parse_texts
 from pipeline.csv_text.ranges import cut_into_ranges
+from pipeline.csv_text.rejects import list_rejects
 from pipeline.csv_text.sources import FileText, Source, SourceFile
 from pipeline.settings import Dialect
 from pipeline.storage.versions import Version
@@ -50,10 +51,10 @@ def test_texts_are_read_each_by_itself(
         lines = [one.fields.lines(["b", "a"], False) for one in alone]
         assert together.fields.lines(["b", "a"], False).equals(pa.concat_arrays(lines))
         assert together.text_total() == sum(one.text_total() for one in alone)
-        assert list(together.rejected) == [
+        assert list_rejects(together.rejected) == [
             reject._replace(file=place)
             for place, one in enumerate(alone)
-            for reject in one.rejected
+            for reject in list_rejects(one.rejected)
         ]
         assert lines_in(together) == [
             (place, line) for place, one in enumerate(alone) for _, line in lines_in(one)

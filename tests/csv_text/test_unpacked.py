@@ -70,12 +70,6 @@ def test_blocks_are_whole_records_and_the_same_in_any_order(
         assert stream.block(index).texts == blocks[index].texts
 
 
-def test_after_the_last_block_come_empty_ones(tmp_path: Path) -> None:
-    stream = BlockStream(opened(tmp_path, b"1,2\n"), 100)
-
-    assert [text_of(stream.block(index)) for index in range(3)] == [b"1,2\n", b"", b""]
-
-
 def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = opened(tmp_path, b"1,2\n" * 1000)
     openings: list[str] = []

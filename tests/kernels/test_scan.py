@@ -18,6 +18,7 @@ from support.reference import Span, spans
 
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.parse import parse
+from pipeline.csv_text.rejects import list_rejects
 from pipeline.kernels.encodings import find_no_utf8
 from pipeline.kernels.marks import count_marks, next_mark
 from pipeline.settings import Dialect
@@ -45,7 +46,7 @@ def check(text: bytes, max_size: int, width: int = 2) -> None:
     rows = [tuple(field.decode("latin-1") or None for field in one.fields) for one in good]
     assert list(zip(*map(column_of(parsed), columns), strict=True)) == rows
     assert parsed.lines_of(range(len(rows))) == [(0, one.line) for one in good]
-    bad = [(one.offset, one.length, one.line, one.reason) for one in parsed.rejected]
+    bad = [(one.offset, one.length, one.line, one.reason) for one in list_rejects(parsed.rejected)]
     assert bad == [
         (one.start, len(text[one.start : one.stop].rstrip(b"\r\n")), one.line, fault)
         for one in found

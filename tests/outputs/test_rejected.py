@@ -15,7 +15,7 @@ from support.ledgers import block_read, ledger, reject, source
 from support.runs import run
 
 from pipeline import Settings
-from pipeline.csv_text.rejects import Reject, table_of
+from pipeline.csv_text.rejects import Reject, tabulate_rejects
 from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.progress import Progress
 from pipeline.errors import StorageError
@@ -121,9 +121,11 @@ class Planted:
         lambda _: b"",
         lambda _: b"\xff",
         lambda _: in_arrow(pa.table({"line": [1]})),
-        lambda _: in_arrow(table_of([Reject(1, 2, 3, "too few fields", "", b"1")]))[:-20],
-        lambda _: in_arrow(table_of([reject(1, 2, b"1")._replace(detail=None)])),  # type: ignore[arg-type]
-        lambda _: in_arrow(table_of([reject(1, 2, b"1")])).replace(b"too few", b"too \xff\xff\xff"),
+        lambda _: in_arrow(tabulate_rejects([Reject(1, 2, 3, "too few fields", "", b"1")]))[:-20],
+        lambda _: in_arrow(tabulate_rejects([reject(1, 2, b"1")._replace(detail=None)])),  # type: ignore[arg-type]
+        lambda _: in_arrow(tabulate_rejects([reject(1, 2, b"1")])).replace(
+            b"too few", b"too \xff\xff\xff"
+        ),
     ],
 )
 def test_what_others_write_where_rejects_are_kept_is_not_run(

@@ -28,7 +28,7 @@ from pipeline.columns.totals import text_total
 from pipeline.csv_text.headers import open_source
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.parse import parse
-from pipeline.csv_text.rejects import Reject
+from pipeline.csv_text.rejects import Reject, list_rejects
 from pipeline.csv_text.sources import Source
 from pipeline.engine.cluster import connect
 from pipeline.engine.ledger import Ledger, entry_of
@@ -154,7 +154,7 @@ def check_cuts(body: bytes, found: list[Span], dialect: Dialect) -> None:
             assert stop in starts, "cut within a record"
             if (start, stop) not in known:
                 parsed = parse(body[start:stop], ("a", "b"), "latin-1", dialect)
-                known[start, stop] = list(parsed.rejected), parsed.lines[0]
+                known[start, stop] = list_rejects(parsed.rejected), parsed.lines[0]
             rejected, lines = known[start, stop]
             faults += [
                 (one.offset + start, one.length, one.line + line, one.reason)
