@@ -10,6 +10,8 @@ from threading import Lock
 
 from dask.system import CPU_COUNT
 
+from pipeline.storage.places import opened
+
 # Waiting longer for another thread costs more than writing a part file and copying it later.
 _PATIENCE = 0.05  # seconds
 _LOOK_EVERY = 0.001  # seconds
@@ -42,8 +44,7 @@ class PrefixSum:
         be called again for the same block (a retry): its size is the same, and so is its place.
         """
         # Never creates the folder: a worker that outlives its run must leave nothing behind.
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
+        with opened(str(self._path), os.O_RDWR | os.O_CREAT) as file:
             os.pwrite(file, _SLOT.pack(size + 1, following), block * _SLOT.size)
             deadline = time.monotonic() + _PATIENCE
             while self._look(file, block) is None:
@@ -51,10 +52,6 @@ class PrefixSum:
                 if block - self._next >= CPU_COUNT or time.monotonic() >= deadline:
                     break
                 time.sleep(_LOOK_EVERY)
-        except OSError as error:  # raised for a descriptor: it lacks the file name
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
-        finally:
-            os.close(file)
         return self._starts.get(block)
 
     def _look(self, file: int, block: int) -> int | None:
