@@ -21,16 +21,13 @@ class ThemedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each theme."""
-        themes = {heading: list(options) for heading, options in self._themes.items()}
+        lines = {param: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        themes = {
+            heading: [lines.pop(option) for option in options]
+            for heading, options in self._themes.items()
+        }
         *_, last = themes.values()
-        known = {option for options in themes.values() for option in options}
-        last += [
-            param
-            for param in self.get_params(ctx)
-            if isinstance(param, click.Option) and param not in known
-        ]
-        for heading, options in themes.items():
+        last += lines.values()
+        for heading, records in themes.items():
             with formatter.section(heading):
-                formatter.write_dl(
-                    filter(None, (option.get_help_record(ctx) for option in options))
-                )
+                formatter.write_dl(list(filter(None, records)))
