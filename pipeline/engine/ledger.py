@@ -50,12 +50,6 @@ class Entry(Portable):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entry) and self._totals == other._totals
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __repr__(self) -> str:
-        return f"Entry({', '.join(map(repr, self))})"
-
     def __deepcopy__(self, _: dict[int, Any]) -> Entry:
         return self  # pandas copies `attrs` at every operation
 
