@@ -208,10 +208,6 @@ class RemoteFile(io.RawIOBase):
         """Return True."""
         return True
 
-    def tell(self) -> int:
-        """Return the place of the next byte to read."""
-        return self._place
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Set the place of the next byte to read."""
         begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
