@@ -10,13 +10,12 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from pipeline.csv_text.files import shown, version_of
+from pipeline.csv_text.files import at_once, shown, version_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.package import source_digest
 from pipeline.engine.shared import shared
@@ -136,14 +135,12 @@ def not_here(source: str) -> str:
 
 def _misread(planned: Mapping[str, int], grown: Mapping[str, int]) -> Fault | None:
     """Return which file is not here as planned (sizes in bytes), or as it has `grown` since."""
-    with ThreadPoolExecutor() as pool:
-        for path, size in zip(planned, pool.map(_try_size, planned), strict=True):
-            if isinstance(size, OSError):
-                text = f"cannot read {shown(path)}: {size.strerror or size}"
-                return Fault("", text, _SHARE)
-            if not planned[path] <= size <= grown.get(path, planned[path]):
-                text = f"sees another file at {shown(path)}: of {size} bytes, not {planned[path]}"
-                return Fault("", text, _SHARE, path if size > planned[path] else "")
+    for path, size in zip(planned, at_once(_try_size, list(planned)), strict=True):
+        if isinstance(size, OSError):
+            return Fault("", f"cannot read {shown(path)}: {size.strerror or size}", _SHARE)
+        if not planned[path] <= size <= grown.get(path, planned[path]):
+            text = f"sees another file at {shown(path)}: of {size} bytes, not {planned[path]}"
+            return Fault("", text, _SHARE, path if size > planned[path] else "")
     return None
 
 
