@@ -42,19 +42,15 @@ class Team:
         One that does not answer now is asked the next time.
         """
         new = [worker for worker in workers if worker not in self._known]
-        if new and self.fitness:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ask(self.fitness, new), _ANSWER)
-
-    async def _ask(self, fitness: Fitness, workers: list[str]) -> None:
-        for worker, fault in (await find_faults(self._client, fitness, workers)).items():
-            self._note(worker, fault)
-
-    def _note(self, worker: str, fault: Fault | None) -> None:
-        self._known.add(worker)
-        if fault and worker not in self.refused:
-            self.refused[worker] = f"{worker} {fault.text}; {fault.remedy}"
-            self._say(f"a worker is not used: {self.refused[worker]}")
+        if not new or not self.fitness:
+            return
+        with suppress(TimeoutError):
+            asking = find_faults(self._client, self.fitness, new)
+            for worker, fault in (await asyncio.wait_for(asking, _ANSWER)).items():
+                self._known.add(worker)
+                if fault and worker not in self.refused:
+                    self.refused[worker] = f"{worker} {fault.text}; {fault.remedy}"
+                    self._say(f"a worker is not used: {self.refused[worker]}")
 
 
 async def find_faults(
