@@ -61,9 +61,10 @@ def check_cluster(client: Client, sources: Iterable[Source], place: Place, outpu
         raise ClusterError("no worker answers; look into the workers' logs")
     found = [(where, fault) for where, fault in faults.items() if fault]
     if found:
-        first = found[0][1]
-        alike = [f"{where} {fault.text}" for where, fault in found if fault.about == first.about]
-        raise ClusterError(f"{first.about}{_first(alike)}; {first.remedy}")
+        where, first = found[0]
+        others = sum(fault.about == first.about for _, fault in found) - 1
+        more = f" (and {others} more)" if others else ""
+        raise ClusterError(f"{first.about}{where} {first.text}{more}; {first.remedy}")
 
 
 def _fault_of_scheduler(client: Client) -> Fault | None:
@@ -75,9 +76,3 @@ def _fault_of_scheduler(client: Client) -> Fault | None:
     except Exception as error:
         return unanswered(error)
     return fault
-
-
-def _first(faults: list[str]) -> str:
-    """Return the first of several faults of the same kind, and how many more there are."""
-    more = len(faults) - 1
-    return faults[0] + (f" (and {more} more)" if more else "")
