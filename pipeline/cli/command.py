@@ -113,22 +113,34 @@ def _tell(error: BaseException, debug: bool) -> int:
     """Print an error as one line; return the exit code that it means."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    message, code = _meaning(error)
+    if debug and code != INTERRUPTED:
+        traceback.print_exc()
+    click.echo(f"error: {printable(message)}", err=True)
+    return code
+
+
+def _meaning(error: BaseException) -> tuple[str, int]:
+    """Return the message for an error and the exit code."""
     if isinstance(error, click.ClickException):
         message = error.format_message()
         if "unexpected extra argument" in message:  # of this command, which takes none
             message += "; is it from a glob? write that in quotes: 'part-*.csv'"
-        return _fail(message, 2, debug)
-    if isinstance(error, PipelineError):
-        return _fail(f"{error}{_after(error)}", error.exit_code, debug)
+        return message, 2
+    # The note may be at the cause: click raises an error of its own for an interrupt.
+    errors = error, error.__cause__
+    is_published = any(_PUBLISHED in getattr(one, "__notes__", ()) for one in errors)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         after = " after the outputs were published; they are complete"
-        before = "; the outputs are as they were"
-        return _fail(f"interrupted{after if _after(error) else before}", INTERRUPTED, False)
-    if fault := system_fault(error):
-        return _fail(f"{fault}{_after(error)}", fault.exit_code, debug)
+        return (
+            f"interrupted{after if is_published else '; the outputs are as they were'}",
+            INTERRUPTED,
+        )
+    published = f"; {_PUBLISHED}" if is_published else ""
+    if fault := error if isinstance(error, PipelineError) else system_fault(error):
+        return f"{fault}{published}", fault.exit_code
     what = f"{type(error).__name__}: {error}".splitlines()[0]
-    hint = "please report it, with what --debug prints"
-    return _fail(f"unexpected: {what}{_after(error)}; {hint}", FAULT, debug)
+    return f"unexpected: {what}{published}; please report it, with what --debug prints", FAULT
 
 
 @contextmanager
@@ -140,14 +152,6 @@ def _noting(progress: Progress) -> Iterator[None]:
         if progress.published:
             error.add_note(_PUBLISHED)
         raise
-
-
-def _after(error: BaseException) -> str:
-    """Return what to add to a message if the outputs were published before the error."""
-    # click raises its own error, from an interrupt.
-    errors = error, error.__cause__
-    is_published = any(_PUBLISHED in getattr(one, "__notes__", ()) for one in errors)
-    return f"; {_PUBLISHED}" if is_published else ""
 
 
 def _table(report: Report) -> str:
@@ -163,10 +167,3 @@ def _cell(value: object) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
-
-
-def _fail(message: str, code: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    click.echo(f"error: {printable(message)}", err=True)
-    return code
