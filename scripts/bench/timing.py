@@ -117,10 +117,9 @@ def _resident(process: psutil.Process) -> int:
 def _proportional(process: psutil.Process) -> int:
     """Return the proportional set size in bytes: shared pages are split among their processes."""
     try:
-        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
+        return process.memory_full_info().pss
+    except psutil.NoSuchProcess:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def _kill(process: psutil.Process) -> None:
