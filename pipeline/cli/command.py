@@ -132,10 +132,8 @@ def _meaning(error: BaseException) -> tuple[str, int]:
     is_published = any(_PUBLISHED in getattr(one, "__notes__", ()) for one in errors)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         after = " after the outputs were published; they are complete"
-        return (
-            f"interrupted{after if is_published else '; the outputs are as they were'}",
-            INTERRUPTED,
-        )
+        before = "; the outputs are as they were"
+        return f"interrupted{after if is_published else before}", INTERRUPTED
     published = f"; {_PUBLISHED}" if is_published else ""
     if fault := error if isinstance(error, PipelineError) else system_fault(error):
         return f"{fault}{published}", fault.exit_code
