@@ -247,15 +247,10 @@ def _convert(field: str, text: str) -> Any:
     return text
 
 
-def _limits(
-    strict: bool,
-    max_rejected: Sequence[str],
-    max_unusable: Sequence[str],
-    max_unmatched: Sequence[str],
-) -> Limits:
-    if strict:
-        for option, given in (("--max-rejected", max_rejected), ("--max-unusable", max_unusable)):
-            if given:
-                raise UsageError(f"--strict means {option} 0: give only one of them")
-        max_rejected = max_unusable = ("0",)
-    return Limits.parse(max_rejected, max_unusable, max_unmatched)
+def _limits(*, strict: bool, **given: Sequence[str]) -> Limits:
+    """Return the limits, given the texts of each option."""
+    for name in ("max_rejected", "max_unusable") if strict else ():
+        if given[name]:
+            raise UsageError(f"--strict means {_named(name)} 0: give only one of them")
+        given[name] = ("0",)
+    return Limits.parse(**{name.removeprefix("max_"): texts for name, texts in given.items()})
