@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import uuid4
 
-from distributed import Client, LocalCluster
+from distributed import Client
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from pipeline.csv_text.sources import Source
-from pipeline.engine.cluster import no_workers_timeout
+from pipeline.engine.cluster import is_on_one_machine, no_workers_timeout
 from pipeline.engine.fitness import Fault, Fitness, installed, other_versions
 from pipeline.engine.team import current_team, find_faults, unanswered
 from pipeline.errors import ClusterError
@@ -52,7 +52,7 @@ def check_cluster(client: Client, sources: Iterable[Source], place: Place, outpu
     fitness = Fitness.of_run(sources, place, output_dir)
     if team := current_team():
         team.fitness = fitness
-    if isinstance(client.cluster, LocalCluster):
+    if is_on_one_machine(client):
         return
     faults = {"the scheduler": _fault_of_scheduler(client)}
     for address, fault in client.sync(find_faults, client, fitness).items():
