@@ -82,7 +82,14 @@ def run(
             inputs.check()
             log.write_complete(stage / REPORT, plan, totals, checks, spending)
             paths = output_paths(stage, settings.output_dir)
-    return Report(spending, totals, tuple(checks), tuple(log.warnings), paths, log.seconds)
+    return Report(
+        spending,
+        totals,
+        checks=tuple(checks),
+        warnings=tuple(log.warnings),
+        outputs=paths,
+        seconds=log.seconds,
+    )
 
 
 def join(job: Job) -> None:

@@ -78,9 +78,12 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
             from pipeline.storage.remote import is_remote
 
         paths = *settings.customers, *settings.purchases, settings.output_dir
-        waits = any(map(is_remote, paths))
-        profiled = settings.performance_report is not None
-        with connect(cluster, debug, waits, profiled) as client:
+        with connect(
+            cluster,
+            debug=debug,
+            waits_for_network=any(map(is_remote, paths)),
+            profiled=settings.performance_report is not None,
+        ) as client:
             progress.say(f"dashboard: {dashboard_link(client, cluster)}")
             if dry_run:
                 inputs = find_inputs(settings)

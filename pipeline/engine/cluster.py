@@ -46,6 +46,7 @@ _LOGGERS = (
 @contextmanager
 def connect(
     settings: ClusterSettings,
+    *,
     debug: bool = False,
     waits_for_network: bool = False,
     profiled: bool = False,
