@@ -1,7 +1,7 @@
 """The whole job on one page: plan, join, assemble, read back, check, publish.
 
-The steps are lazy Dask dataframes until their blocks are computed. What each step counts travels
-with its block (see `engine.ledger`); the checks compare it at the end.
+The steps are lazy Dask dataframes until their blocks are computed. The totals of each step travel
+with its block (see `engine.ledger`), and the checks compare them at the end.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def run(
 
     Runs on the cluster of `client`, whose workers must see the inputs and the output folder.
     `draw` draws the chart. Raises UsageError (a path, a column), DataError (too much bad data,
-    or checks that do not agree), ClusterError (workers lost) or StorageError (disk full, or an
-    input that changed). The outputs of an earlier run then stay unchanged.
+    or checks that disagree), ClusterError (workers lost) or StorageError (disk full, or an input
+    that changed). In all these cases, the outputs of an earlier run stay unchanged.
     """
     log = RunLog(settings, progress or Progress())
     files = find_inputs(settings)
@@ -108,14 +108,14 @@ def broadcast_join(job: Job) -> None:
     customers = job.keep(plan.customers, job.read_customers, job.transform, job.render)
     job.check_customers()
     lookup = job.broadcast(build_lookup(job.client, customers, plan.layout.no_customer))
-    customers.clear()  # should the lookup be lost, Dask renders them again
+    customers.clear()  # if the lookup is lost, Dask renders them again
     job.run(plan.purchases, job.read_purchases, lookup.join, sum_purchases, job.write)
     matched = lookup.find_matched(job.client, job.ledger)
     job.compute([job.write(lookup.without_purchases(matched, plan.purchases.end))])
 
 
 def shuffle_join(job: Job) -> None:
-    """Bring the records of an id together in one partition, by files; join each partition."""
+    """Bring all records of an id into one partition, through files; join each partition."""
     plan, shuffle = job.plan, job.shuffle()
     with spill_folder(job.client) as folder:
         customers = shuffle.into(folder / "customers")
@@ -127,7 +127,7 @@ def shuffle_join(job: Job) -> None:
 
 
 def network_shuffle_join(job: Job) -> None:
-    """Do the same between machines, by Dask's own shuffle."""
+    """Do the same between machines, with Dask's own shuffle."""
     plan, shuffle = job.plan, job.shuffle()
     purchases = job.collect(plan.purchases, job.read_purchases, shuffle.split)
     customers = job.collect(

@@ -59,7 +59,7 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
 
     \b
     Exit codes:
-      0  success                           4    a file system or network failed, an input changed
+      0  success                           4    storage or network failed, or an input changed
       1  the data was refused              70   a bug; please report it
       2  a wrong option, path or column    130  interrupted
       3  the cluster failed
@@ -107,13 +107,13 @@ def main(prog_name: str | None = None) -> None:
         ignore_interrupts()
     except (Exception, KeyboardInterrupt) as error:
         ignore_interrupts()
-        # Within this block: what an interrupt has left half made would complain as it is freed.
+        # Within this block: what an interrupt left half made would print errors when it is freed.
         leave(_tell(error, debug))
     leave(0)
 
 
 def _tell(error: BaseException, debug: bool) -> int:
-    """Print an error as one line; return the exit code that it means."""
+    """Print an error as one line; return its exit code."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     message, code = _meaning(error)
@@ -128,7 +128,7 @@ def _meaning(error: BaseException) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
         message = error.format_message()
         if "unexpected extra argument" in message:  # of this command, which takes none
-            message += "; is it from a glob? write that in quotes: 'part-*.csv'"
+            message += "; if it comes from a glob, quote the glob: 'part-*.csv'"
         return message, 2
     # The note may be at the cause: click raises an error of its own for an interrupt.
     errors = error, error.__cause__
@@ -141,12 +141,13 @@ def _meaning(error: BaseException) -> tuple[str, int]:
     if fault := error if isinstance(error, PipelineError) else system_fault(error):
         return f"{fault}{published}", fault.exit_code
     what = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"unexpected: {what}{published}; please report it, with what --debug prints", FAULT
+    hint = "please report it with the output of --debug"
+    return f"unexpected error: {what}{published}; {hint}", FAULT
 
 
 @contextmanager
 def _noting(progress: Progress) -> Iterator[None]:
-    """Add a note that the outputs are published, if they are, to what the block raises."""
+    """Note on an error that the block raises that the outputs are published, if they are."""
     try:
         yield
     except BaseException as error:

@@ -41,7 +41,7 @@ _GROUPS = ",".join(
     f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
 )
 
-# By theme, in the order of the help.
+# By theme, in the order in which the help lists them.
 OPTIONS = {
     "Input": (
         _path(
@@ -49,38 +49,44 @@ OPTIONS = {
             multiple=True,
             default=None,
             show_default=False,
-            help="Customers: a CSV file (or compressed), a glob, a folder or a URL. Repeatable.  "
-            "[default: data/customers.csv, if no purchases are given either]",
+            help="Customers: a CSV file, plain or compressed, a glob, a folder or a URL. "
+            "Repeatable.  [default: data/customers.csv if no purchases are given either]",
         ),
         _path(
             "--purchases",
             multiple=True,
             default=None,
             show_default=False,
-            help="Purchases: the same.  [default: data/purchases.csv]",
+            help="Purchases, likewise.  [default: data/purchases.csv]",
         ),
-        _name_by_table("--id-column", default=[Columns().id], help="The customer's id."),
-        _name("--amount-column", default=Columns().amount, help="The amount of a purchase."),
-        _name("--age-column", default=Columns().age, help="A customer's age in years."),
-        _name("--first-name-column", default=Columns().first_name, help="A customer's first name."),
-        _name("--last-name-column", default=Columns().last_name, help="A customer's last name."),
+        _name_by_table("--id-column", default=[Columns().id], help="Column of ids."),
+        _name("--amount-column", default=Columns().amount, help="Column of amounts."),
+        _name("--age-column", default=Columns().age, help="Column of ages, in years."),
+        _name("--first-name-column", default=Columns().first_name, help="Column of first names."),
+        _name("--last-name-column", default=Columns().last_name, help="Column of last names."),
         _sign(
             "--delimiter",
-            help="Between fields; 'tab' for a tab.  [default: that of , ; tab | which fits]",
+            help="Field delimiter; 'tab' for a tab.  [default: detected; one of , ; tab |]",
         ),
-        _sign("--quote", default=[Dialect().quote], help="Around fields; 'none' if there is none."),
-        _sign("--escape", help="Before any character that is text."),
-        _sign("--null", help="A field that is missing, such as '\\N'."),
+        _sign(
+            "--quote",
+            default=[Dialect().quote],
+            help="Quote character; 'none' for none.",
+        ),
+        _sign("--escape", help="Escape character: the one after it is text."),
+        _sign("--null", help="Text of a missing field, such as '\\N'."),
         _name_by_table(
             "--encoding",
             default=[Dialect().encoding],
-            help="Of files without a byte order mark.",
+            help="Encoding of files without a byte order mark.",
         ),
-        _sign("--decimal", default=[Dialect().decimal], help="The decimal point of numbers."),
-        _sign("--thousands", help="The sign between thousands."),
-        _by_table("--skip-lines", metavar="[TABLE=]N", help="Lines before the one with the names."),
+        _sign("--decimal", default=[Dialect().decimal], help="Decimal point."),
+        _sign("--thousands", help="Thousands separator."),
+        _by_table("--skip-lines", metavar="[TABLE=]N", help="Number of lines before the header."),
         _by_table(
-            "--column-names", metavar="[TABLE=]NAME,...", help="Of files without such a line."
+            "--column-names",
+            metavar="[TABLE=]NAME,...",
+            help="Names, for files without a header.",
         ),
     ),
     "Age groups": (
@@ -88,26 +94,29 @@ OPTIONS = {
             "--age-groups",
             default=_GROUPS,
             metavar="LABEL=AGE,...",
-            help="The age groups and where each begins, youngest first.",
+            help="Age groups and the age at which each begins, youngest first.",
         ),
         _option(
             "--closed",
             type=click.Choice(["left", "right"]),
             default=AgeGroups().closed,
-            help="A boundary age belongs to the group it opens (left) or ends (right).",
+            help="Whether a boundary age belongs to the group it opens (left) or ends (right).",
         ),
     ),
     "Bad records": (
-        _flag("--strict", help="Allow no rejected record, and no unusable age or amount."),
-        _limit("--max-rejected", help="Fail if more records cannot be read."),
-        _limit("--max-unusable", help="Fail if more ages or amounts are not numbers."),
-        _limit("--max-unmatched", help="Fail if more purchases have an id that no customer has."),
+        _flag("--strict", help="Allow no rejected records and no unusable ages or amounts."),
+        _limit("--max-rejected", help="Fail if more records than this cannot be read."),
+        _limit("--max-unusable", help="Fail if more ages or amounts than this are not numbers."),
+        _limit(
+            "--max-unmatched",
+            help="Fail if more purchases than this have an id that no customer has.",
+        ),
     ),
     "Output": (
         _path(
             "--output-dir",
             default=Settings.output_dir,
-            help="Of the outputs: a folder, or s3://bucket/prefix.",
+            help="Where to write: a folder, or s3://bucket/prefix.",
         ),
         _flag(
             "--escape-formulas",
@@ -116,7 +125,7 @@ OPTIONS = {
         _flag(
             "--verify", help="Recount all results from combined_data.csv before it is published."
         ),
-        _flag("--no-fsync", help="Do not wait until the outputs are on the disk."),
+        _flag("--no-fsync", help="Do not wait until the outputs are on disk."),
     ),
     "Cluster": (
         _option(
@@ -125,51 +134,51 @@ OPTIONS = {
             metavar="local|ADDRESS|FILE",
             envvar="DASK_SCHEDULER_ADDRESS",
             show_envvar=True,
-            help="Start a cluster here, or run on the one of a scheduler: its address or its file.",
+            help="Start a local cluster, or use the one of a scheduler, given by address or file.",
         ),
         _option(
             "--wait-for-workers",
             type=float,
             default=ClusterSettings.wait_for_workers,
             metavar="SECONDS",
-            help="Fail after this time without any worker, at the start or later.",
+            help="Fail after this long without any worker, at the start or later.",
         ),
         _option(
             "--workers",
             type=int,
             default=ClusterSettings.workers,
             metavar="N",
-            help="Local workers: one in this process, several in processes of their own.",
+            help="Local workers. One runs in this process, several in processes of their own.",
         ),
         _option(
             "--threads-per-worker",
             type=int,
             metavar="N",
-            help="Threads of each local worker.  [default: the cores, shared out; twice as many "
-            "where inputs or outputs are URLs]",
+            help="Threads of each local worker.  [default: its share of the cores; twice that if "
+            "any input or the output is a URL]",
         ),
         _option(
             "--memory-limit",
             default=ClusterSettings.memory_limit,
             metavar="SIZE",
-            help="Of each local worker.",
+            help="Memory limit of each local worker.",
         ),
         _option(
             "--dashboard-address",
             default=ClusterSettings.dashboard_address,
             metavar="HOST:PORT",
-            help="Where a local cluster shows its dashboard.",
+            help="Where a local cluster serves its dashboard.",
         ),
         _option(
             "--performance-report",
             metavar="FILE",
-            help="Write Dask's report on this run, with its tasks and a profile: a page of HTML.",
+            help="Write Dask's performance report, an HTML page with the tasks and a profile.",
         ),
         _option(
             "--join",
             type=click.Choice(["auto", "broadcast", "shuffle"]),
             default=Settings.join,
-            help="Give all customers to every worker, or shuffle both tables; auto: by their size.",
+            help="Send all customers to every worker, or shuffle both tables; auto: by size.",
         ),
         _option(
             "--block-size",
@@ -178,9 +187,9 @@ OPTIONS = {
         ),
     ),
     "General": (
-        _flag("--dry-run", help="Say what would be done, and write nothing."),
+        _flag("--dry-run", help="Say what a run would do, and write nothing."),
         _flag("-q", "--quiet", help="Print nothing but errors."),
-        _flag("--debug", help="Print Dask's warnings, and tracebacks."),
+        _flag("--debug", help="Print tracebacks, and Dask's warnings."),
     ),
 }
 
@@ -206,7 +215,7 @@ def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
         limits=_limits(**take("strict", "max_rejected", "max_unusable", "max_unmatched")),
         fsync=not left.pop("no_fsync"),
         block_size=None if size is None else parse_size(size, "--block-size"),
-        **{name: value for name, value in left.items() if value != ()},  # () is not given
+        **{name: value for name, value in left.items() if value != ()},  # (): not given
     )
     return settings, cluster
 
