@@ -17,9 +17,9 @@ from pipeline.storage.places import Place
 
 
 def wait_for_worker(client: Client) -> None:
-    """Wait until a worker has computed something; an adaptive cluster starts one for it.
+    """Wait until a worker has computed something; for this, an adaptive cluster starts one.
 
-    Raises ClusterError if none does in time (see `cluster.no_workers_timeout`).
+    Raises ClusterError if no worker does so in time (see `cluster.no_workers_timeout`).
     """
     timeout = no_workers_timeout()
     future = client.submit(int, key=f"first-{uuid4().hex}")  # unique: runs may share a cluster
@@ -29,25 +29,25 @@ def wait_for_worker(client: Client) -> None:
         where = f"the scheduler at '{client.scheduler.address}'"
         if paused := len(client.nthreads()):
             raise ClusterError(
-                f"{where} has no worker after {timeout:g} s but {paused} short of memory, which "
-                "have paused; raise their memory limit, or restart them"
+                f"{where} still had no running worker after {timeout:g} s; its workers "
+                f"({paused}) are paused, short of memory; raise their memory limit, or restart them"
             ) from error
         raise ClusterError(
-            f"{where} has no worker after {timeout:g} s; start one with `dask worker`, or wait "
-            "longer with --wait-for-workers"
+            f"{where} still had no worker after {timeout:g} s; start one with `dask worker`, or "
+            "wait longer with --wait-for-workers"
         ) from error
     finally:
         future.release()
 
 
 def check_cluster(client: Client, sources: Iterable[Source], place: Place, output_dir: str) -> None:
-    """Check that the cluster of `client` can run a job on `sources` that writes into `place`.
+    """Check that the cluster of `client` can run a job on `sources` that writes to `place`.
 
-    Scheduler and workers must have the client's versions of Python, of this package, its source
-    included, and of those it computes with. Every worker must read the same files as the client and
-    write into the same place, for which errors say `output_dir`. Raises ClusterError if any of this
-    fails. A LocalCluster runs on this machine and this installation, so it is not checked now; any
-    worker that joins later is, before its first task (see `engine.team`).
+    Scheduler and workers must have the client's versions of Python, of the packages it computes
+    with, and of this package down to its source. Every worker must read the same files as the
+    client and write to the same place, which errors call `output_dir`. Raises ClusterError if any
+    of this fails. A local cluster uses this machine and this installation, so it is not checked
+    now; a worker that joins later is checked before its first task (see `engine.team`).
     """
     fitness = Fitness.of_run(sources, place, output_dir)
     if team := current_team():
@@ -58,7 +58,7 @@ def check_cluster(client: Client, sources: Iterable[Source], place: Place, outpu
     for address, fault in client.sync(find_faults, client, fitness).items():
         faults[f"worker {address}"] = fault
     if len(faults) == 1:
-        raise ClusterError("no worker answers; look into the workers' logs")
+        raise ClusterError("no worker responds; look into the workers' logs")
     found = [(where, fault) for where, fault in faults.items() if fault]
     if found:
         where, first = found[0]
@@ -68,7 +68,7 @@ def check_cluster(client: Client, sources: Iterable[Source], place: Place, outpu
 
 
 def _fault_of_scheduler(client: Client) -> Fault | None:
-    """Return how the scheduler differs from this process; it reads no file."""
+    """Return how the scheduler differs from this process. The scheduler reads no files."""
     try:
         fault: Fault | None = client.run_on_scheduler(other_versions, installed())
     except OSError:
