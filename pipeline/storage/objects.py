@@ -1,9 +1,9 @@
 """Objects in a store that speaks S3, by botocore: put, get, list, and multipart uploads.
 
-Each process finds credentials and endpoint by the usual chain (environment, profile, role of the
-machine); what travels between processes holds neither. All errors are OSErrors that name the
-object (see `storage.remote_errors`). What may pass is tried again (see `storage.remote.again`):
-throttling, errors of the server and lost connections.
+Each process finds credentials and endpoint in the usual way (environment, profile, role of the
+machine); neither travels between processes. All errors are OSErrors that name the object (see
+`storage.remote_errors`). Failures that may pass are tried again (see `storage.remote.again`):
+throttling, server errors and lost connections.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PAGE = 1000  # keys that one request deletes
 
 
 def is_object_url(path: str) -> bool:
-    """Tell whether a path names objects in a store, as `s3://bucket/prefix`."""
+    """Return whether a path names objects in a store, such as `s3://bucket/prefix`."""
     return path.startswith(_SCHEME)
 
 
@@ -50,7 +50,7 @@ class Stat(NamedTuple):
 class Part(NamedTuple):
     """A part of a multipart upload: its number from 1, its ETag, its size in bytes.
 
-    `crc` is the CRC-32 that the store has of it, in its spelling; None if it keeps none.
+    `crc` is its CRC-32 in the spelling of the store, or None if the store keeps none.
     """
 
     number: int
@@ -93,7 +93,7 @@ class ObjectFolder:
     ) -> str:
         """Put an object; return its ETag.
 
-        Raises FileExistsError if it exists and has to be `new`, or has another ETag than
+        Raises FileExistsError if it has to be `new` and exists, or if its ETag is not
         `instead_of`.
         """
         only = {"IfNoneMatch": "*"} if new else {"IfMatch": instead_of} if instead_of else {}
@@ -101,7 +101,7 @@ class ObjectFolder:
         return _etag(_ask(self.url(name), "put_object", what))
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return bytes `start` to `stop` of an object, fewer at its end."""
+        """Return bytes `start` to `stop` of an object, or fewer at its end."""
         if stop is not None and stop <= start:
             return b""
         last = "" if stop is None else stop - 1
@@ -109,7 +109,7 @@ class ObjectFolder:
         return again(self.url(name), lambda: bytes(_client().get_object(**what)["Body"].read()))
 
     def stat(self, name: str) -> Stat | None:
-        """Return what the store knows of an object; None if there is none."""
+        """Return what the store knows about an object; None if it does not exist."""
         try:
             found = _ask(self.url(name), "head_object", self._at(name))
         except FileNotFoundError:
@@ -123,13 +123,13 @@ class ObjectFolder:
         return _etag(_ask(target.url(name), "copy_object", what)["CopyObjectResult"])
 
     def names(self) -> list[str]:
-        """Return the names of all objects in this folder, also of those in folders below."""
+        """Return the names of all objects in this folder, and in the folders below it."""
         what = {"Bucket": self.bucket, "Prefix": self.prefix}
         found = _list(str(self), "list_objects_v2", "Contents", what)
         return [item["Key"].removeprefix(self.prefix) for item in found]
 
     def delete(self, names: Sequence[str]) -> None:
-        """Delete objects; one that does not exist is no error."""
+        """Delete objects; it is not an error if one does not exist."""
         for first in range(0, len(names), _PAGE):
             keys = [{"Key": self.prefix + name} for name in names[first : first + _PAGE]]
             what = {"Bucket": self.bucket, "Delete": {"Objects": keys, "Quiet": True}}
@@ -142,13 +142,13 @@ class ObjectFolder:
         self.delete(self.names())
 
     def start_upload(self, name: str) -> Upload:
-        """Start a multipart upload of an object, which is not changed before it is completed."""
+        """Start a multipart upload of an object, which does not change until it is completed."""
         what = {**self._at(name), "ContentType": _media(name), "ChecksumAlgorithm": "CRC32"}
         answer = _ask(self.url(name), "create_multipart_upload", what)
         return Upload(self, name, answer["UploadId"])
 
     def uploads(self, name: str) -> list[Upload]:
-        """Return the multipart uploads of an object that were neither completed nor aborted."""
+        """Return the multipart uploads of an object that are neither completed nor aborted."""
         what = {"Bucket": self.bucket, "Prefix": f"{self.prefix}{name}"}
         found = _list(self.url(name), "list_multipart_uploads", "Uploads", what)
         keys = [item["UploadId"] for item in found if item["Key"] == what["Prefix"]]
@@ -167,19 +167,19 @@ class Upload:
     id: str
 
     def put(self, number: int, data: bytes) -> str:
-        """Upload a part, in place of one of that number; return its ETag."""
-        # Stores that keep checksums refuse a part that has changed on the way.
+        """Upload a part, in place of any other with that number; return its ETag."""
+        # Stores that keep checksums refuse a part that was changed on the way.
         crc = b64encode(crc32(data).to_bytes(4, "big")).decode()
         what = {**self._at(), "PartNumber": number, "Body": data, "ChecksumCRC32": crc}
         return _etag(_ask(self._url, "upload_part", what))
 
     def copy(self, number: int, folder: ObjectFolder, name: str) -> str:
-        """Make an object of the same store a part, as `put` does."""
+        """Copy an object of the same store into a part; return its ETag."""
         what = {**self._at(), "PartNumber": number, "CopySource": folder._at(name)}
         return _etag(_ask(self._url, "upload_part_copy", what)["CopyPartResult"])
 
     def parts(self) -> list[Part]:
-        """Return the parts that the store has, by number."""
+        """Return the parts that the store has, ordered by number."""
         found = _list(self._url, "list_parts", "Parts", self._at())
         return [
             Part(item["PartNumber"], _etag(item), item["Size"], item.get("ChecksumCRC32"))
@@ -187,7 +187,7 @@ class Upload:
         ]
 
     def complete(self, parts: Sequence[Part]) -> None:
-        """Make the object of all parts, which are given by number."""
+        """Put the parts together as the object; they are ordered by number."""
         named = [
             {"PartNumber": part.number, "ETag": part.etag}
             | ({"ChecksumCRC32": part.crc} if part.crc else {})
@@ -197,7 +197,7 @@ class Upload:
         _ask(self._url, "complete_multipart_upload", what)
 
     def abort(self) -> None:
-        """Drop all parts; an upload that is completed or aborted already stays so."""
+        """Drop all parts; do nothing if the upload is completed or aborted already."""
         with suppress(FileNotFoundError):
             _ask(self._url, "abort_multipart_upload", self._at())
 
@@ -211,7 +211,7 @@ class Upload:
 
 @cache
 def _client() -> Any:
-    """Return this process's client; it may be used by all threads."""
+    """Return this process's client, which all threads may use."""
     try:
         from botocore.config import Config
         from botocore.session import get_session

@@ -1,4 +1,4 @@
-"""Files at a URL, by fsspec: ranges of bytes, with retries, and streams that read ahead."""
+"""Files at URLs, by fsspec: ranges of bytes, with retries, and streams that read ahead."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ _WAITS = (1, 2, 4, 8, 16)  # seconds, at most, before a request is tried again
 _PASSING = errno.EIO, errno.ETIMEDOUT  # a quota does not pass
 _PATIENCE = 60  # seconds; a request that fails later is not tried again
 CONNECT, ANSWER = 10, 60  # seconds until a server that does not respond counts as lost
-_REPLACED = errno.EEXIST, errno.ESTALE  # as `remote_errors` says it
-_NO_RANGES = "the server sends no ranges of a file, so workers cannot share it; download it first"
-_AHEAD = 8 << 20  # bytes of a stream that are read at once
+_REPLACED = errno.EEXIST, errno.ESTALE  # see `remote_errors`
+_NO_RANGES = "the server sends only whole files, which workers cannot share; download it first"
+_AHEAD = 8 << 20  # bytes of a stream to read at once
 AT_ONCE = 32  # requests of one process
 
 
 def is_remote(path: str) -> bool:
-    """Tell whether a path is a URL."""
+    """Return whether a path is a URL."""
     return "://" in path
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without the user, password or signature that it may have."""
+    """Return a URL without any user, password or signature."""
     scheme, _, rest = url.partition("://")
     host, slash, place = rest.partition("?")[0].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{place}"
 
 
 def is_web(path: str) -> bool:
-    """Tell whether a path is the URL of a web server."""
+    """Return whether a path is the URL of a web server."""
     return path.startswith(("http://", "https://"))
 
 
 def file_system(path: str) -> tuple[Any, str]:
     """Return the file system of a path or URL, and the path within it.
 
-    Raises UsageError if the package that it needs is missing, or nothing can open the URL.
+    Raises UsageError if a package that it needs is missing, or nothing can open the URL.
     """
     if not is_remote(path):
         return LocalFileSystem(), make_path_posix(path).rstrip("/") or "/"
     try:
         # Without a cache: a worker lives for many runs, and files change.
         system, inner = fsspec.url_to_fs(path, use_listings_cache=False, **_limits(path))
-        system.retries = 1  # of s3fs, which would try in vain what `again` tries
+        system.retries = 1  # for s3fs, which would only repeat what `again` repeats
         return system, inner
     except (ImportError, ValueError, AttributeError, TypeError) as error:  # whatever fsspec raises
         scheme = path.partition("://")[0]
@@ -71,7 +71,7 @@ def file_system(path: str) -> tuple[Any, str]:
 
 
 def _limits(path: str) -> dict[str, Any]:
-    """Return how long a file system waits, and for how many requests at once.
+    """Return how long a file system waits for a server, and how many requests it sends at once.
 
     It tries each once, and `again` repeats it.
     """
@@ -87,7 +87,7 @@ def _limits(path: str) -> dict[str, Any]:
 
 @contextmanager
 def explained(path: str) -> Iterator[None]:
-    """Raise what a server says as an OSError about the URL `path`."""
+    """Raise the error of a server as an OSError about the URL `path`."""
     try:
         yield
     except Exception as error:
@@ -95,14 +95,15 @@ def explained(path: str) -> Iterator[None]:
             raise
         try:
             raise meant from None
-        finally:  # an answer may hold an access key, and cannot always be sent between processes
+        finally:  # a response may hold an access key, and cannot always be sent between processes
             meant.__context__ = None
 
 
 def again(path: str, action: Callable[[], T]) -> T:
-    """Return what a request about the URL `path` returns; try it again while the server fails.
+    """Return what a request about the URL `path` returns; try it again if the server fails.
 
-    Six times, and not after a minute: a server that does not respond is asked once. Raises OSError.
+    Tries up to six times within a minute, so a server that does not respond is asked once. Raises
+    OSError.
     """
     end = time.monotonic() + _PATIENCE
     for wait in (*_WAITS, None):
@@ -117,10 +118,10 @@ def again(path: str, action: Callable[[], T]) -> T:
 
 
 def read_range(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
-    """Return bytes `start` to `stop` of the file at a URL; a store reads only that `version`.
+    """Return bytes `start` to `stop` of the file at a URL; in a store, of that `version` only.
 
-    Raises InputChangedError if the file has another version or ends earlier, OSError (see `again`)
-    if it cannot be read.
+    Raises InputChangedError if the file has a different version or ends early, OSError (see
+    `again`) if it cannot be read.
     """
     system, inner = file_system(path)
 
@@ -136,14 +137,14 @@ def read_range(path: str, start: int, stop: int, version: Version | None = None)
     except OSError as error:
         if error.errno not in _REPLACED:
             raise
-        raise changed(shown_url(path), "the store has another version of it") from error
+        raise changed(shown_url(path), "the store has a different version of it") from error
     if start + len(data) < stop:
         raise ends_early(shown_url(path), stop)
     return data
 
 
 def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
-    # Given a size, it is not asked for again. A server without ranges would send the whole file.
+    # The size spares a request. A server without ranges would send the whole file.
     with system.open(url, "rb", cache_type="none", size=stop) as file:
         try:
             file.seek(start)
@@ -164,14 +165,14 @@ def _from_store(system: Any, path: str, start: int, stop: int, etag: str) -> byt
 
 
 def version_of_url(path: str) -> Version:
-    """Return the version of the file at a URL; raise OSError if it cannot be had."""
+    """Return the version of the file at a URL; raise OSError if the server does not tell it."""
     system, inner = file_system(path)
     answer = again(path, lambda: system.info(inner))
     if answer["size"] is None:
         raise OSError(errno.EINVAL, _NO_RANGES, path)
     etag = answer.get("ETag") or answer.get("etag")
     stamp, modified = answer.get("Last-Modified"), answer.get("LastModified")
-    # Not every server knows the time, or spells it right.
+    # Not every server knows the time of a file, or spells it right.
     with suppress(NotImplementedError, OSError, ValueError):
         if stamp:
             modified = parsedate_to_datetime(stamp)
@@ -185,9 +186,9 @@ def version_of_url(path: str) -> Version:
 
 
 class RemoteFile(io.RawIOBase):
-    """The file at a URL, of that `version`, or of its version now.
+    """The file at a URL, of that `version`, or of its current one.
 
-    Where it is read from the front, the next bytes are read meanwhile.
+    While it is read in order, the next bytes are read ahead.
     """
 
     def __init__(self, path: str, version: Version | None = None) -> None:
@@ -209,13 +210,13 @@ class RemoteFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the place of the next byte to read."""
+        """Set the offset of the next byte to read, and return it."""
         begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
         self._place = begin + offset
         return self._place
 
     def readinto(self, target: Any) -> int:
-        """Read the next bytes into `target`; return how many."""
+        """Read the next bytes into `target`; return how many were read."""
         size = min(len(target), self._size - self._place)
         if size <= 0:
             return 0
@@ -234,7 +235,7 @@ class RemoteFile(io.RawIOBase):
         super().close()
 
     def _read_chunk(self, size: int) -> None:
-        """Read at least `size` bytes from here on."""
+        """Read at least the next `size` bytes."""
         goes_on = self._place == self._end
         if goes_on and self._next is not None:
             self._chunk = self._next.result()
