@@ -1,4 +1,4 @@
-"""Stage the outputs of a run, and commit all of them or none: to a folder, or to a store."""
+"""Stages the outputs of a run, and commits all or none of them, to a folder or a store."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Stage: TypeAlias = FolderStage | ObjectStage
 def staged(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Stage]:
     """Yield the stage of a run whose outputs go to a folder or a prefix; commit on success.
 
-    If the block fails, or the commit to a folder, the outputs of the previous run stay or come
-    back. `failed_run.json` says why. Completes first what a run before was cut off in, and warns of
-    it. Raises UsageError if nothing can be written there or another run does, StorageError if the
-    file system or the store fails, for example when the disk is full.
+    First completes a commit that was cut off, with a warning. If the block fails, or the commit to
+    a folder does, the outputs of the previous run stay or come back, and `failed_run.json` says
+    why. Raises UsageError if nothing can be written there or another run is writing there,
+    StorageError if the file system or the store fails, for example when the disk is full.
     """
     is_object = is_object_url(output_dir)
     stage = ObjectStage(output_dir) if is_object else FolderStage(output_dir, fsync)
@@ -54,7 +54,7 @@ def _failure_reported(stage: Stage, log: RunLog) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # The next run clears what cannot be reached now, or belongs to that run already.
+        # If this fails, the place cannot be reached, or already belongs to the next run.
         with suppress(OSError, StorageError):
             stage.fail(log, error)
         raise
@@ -62,6 +62,6 @@ def _failure_reported(stage: Stage, log: RunLog) -> Iterator[None]:
 
 def output_paths(stage: Stage, output_dir: str) -> tuple[str, ...]:
     """Return where the outputs of a stage go, in commit order."""
-    # In a store, the combined table is no file of the stage.
+    # In a store, the combined table is not a file of the stage.
     names = [name for name in OUTPUTS if name == COMBINED or (stage / name).exists()]
     return tuple(f"{output_dir.rstrip('/')}/{name}" for name in names)

@@ -74,14 +74,14 @@ def test_a_file_keeps_runs_apart_where_there_are_no_locks(tmp_path: Path, error:
         path = tmp_path / LOCK
         assert first_line(first) == (
             f"{tmp_path}: this file system has no locks ({reason}); the file {path} keeps other "
-            "runs out, and stays if this run is killed\n"
+            "runs out, and remains if this run is killed\n"
         )
         holder = path.read_text()
 
         with run_without_locks(tmp_path, error) as second:
             assert first_line(second) == (
-                f"{tmp_path}: another run writes its outputs here (on this host); wait for it, or "
-                f"name another folder with --output-dir; if that run is dead, delete {path}\n"
+                f"{tmp_path}: another run is writing its outputs here (on this host); wait for it, "
+                f"or name another folder with --output-dir; if that run is dead, delete {path}\n"
             )
             assert end(second) == 2
         assert path.read_text() == holder
@@ -115,7 +115,7 @@ def test_a_lock_file_that_may_be_of_a_living_run_is_named(
         message = first_line(first)
         assert end(first) == 2
 
-    assert f"another run writes its outputs here (on {who}); " in message
+    assert f"another run is writing its outputs here (on {who}); " in message
     assert message.endswith(f"; if that run is dead, delete {path}\n")
     path.unlink()
     with run_without_locks(tmp_path) as second:
