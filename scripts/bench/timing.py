@@ -15,8 +15,8 @@ import psutil
 from bench.engines import Setup
 
 _SAMPLE_EVERY = 0.02  # seconds
-# Finding children and shared pages takes milliseconds per gigabyte; this limits it to a fiftieth
-# of one core.
+# Finding children and shared pages takes milliseconds for each gigabyte; this limits it to a
+# fiftieth of one core.
 _REST = 50
 
 
@@ -115,7 +115,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _proportional(process: psutil.Process) -> int:
-    """Return the proportional set size in bytes: shared pages are split among their processes."""
+    """Return the proportional set size in bytes, which splits shared pages among processes."""
     try:
         return process.memory_full_info().pss
     except psutil.NoSuchProcess:
@@ -123,7 +123,7 @@ def _proportional(process: psutil.Process) -> int:
 
 
 def _kill(process: psutil.Process) -> None:
-    """Kill a process and its children if it is alive; parents first, as they start new ones."""
+    """Kill a process and its children, if any is alive; parents first, as they may start others."""
     try:
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
