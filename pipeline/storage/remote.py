@@ -71,18 +71,20 @@ def file_system(path: str) -> tuple[Any, str]:
 
 
 def _limits(path: str) -> dict[str, Any]:
-    """Return how long a file system waits for a server, and how many requests it sends at once.
-
-    It tries each once, and `again` repeats it.
-    """
+    """Return how long a file system waits for a server, and how many requests it sends at once."""
     if path.startswith("s3://"):
-        how = {"connect_timeout": CONNECT, "read_timeout": ANSWER, "max_pool_connections": AT_ONCE}
-        return {"config_kwargs": {**how, "retries": {"total_max_attempts": 1}}}
+        return {"config_kwargs": config_of_store()}
     if is_web(path):
         from aiohttp import ClientTimeout
 
         return {"client_kwargs": {"timeout": ClientTimeout(sock_connect=CONNECT, sock_read=ANSWER)}}
     return {}
+
+
+def config_of_store() -> dict[str, Any]:
+    """Return the configuration of botocore, which tries each request once; `again` repeats it."""
+    limits = {"connect_timeout": CONNECT, "read_timeout": ANSWER, "max_pool_connections": AT_ONCE}
+    return {**limits, "retries": {"total_max_attempts": 1}}
 
 
 @contextmanager
@@ -156,22 +158,22 @@ def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
 def _from_store(system: Any, path: str, start: int, stop: int, etag: str) -> bytes:
     bucket, key, number = system.split_path(path)
     only = {"IfMatch": etag, **({"VersionId": number} if number else {})}
-    place = f"bytes={start}-{stop - 1}"
-    answer = system.call_s3("get_object", Bucket=bucket, Key=key, Range=place, **only)
+    part = f"bytes={start}-{stop - 1}"
+    response = system.call_s3("get_object", Bucket=bucket, Key=key, Range=part, **only)
     try:
-        return bytes(sync(system.loop, answer["Body"].read))
+        return bytes(sync(system.loop, response["Body"].read))
     finally:
-        answer["Body"].close()
+        response["Body"].close()
 
 
 def version_of_url(path: str) -> Version:
     """Return the version of the file at a URL; raise OSError if the server does not tell it."""
     system, inner = file_system(path)
-    answer = again(path, lambda: system.info(inner))
-    if answer["size"] is None:
+    info = again(path, lambda: system.info(inner))
+    if info["size"] is None:
         raise OSError(errno.EINVAL, _NO_RANGES, path)
-    etag = answer.get("ETag") or answer.get("etag")
-    stamp, modified = answer.get("Last-Modified"), answer.get("LastModified")
+    etag = info.get("ETag") or info.get("etag")
+    stamp, modified = info.get("Last-Modified"), info.get("LastModified")
     # Not every server knows the time of a file, or spells it right.
     with suppress(NotImplementedError, OSError, ValueError):
         if stamp:
@@ -182,7 +184,7 @@ def version_of_url(path: str) -> Version:
         modified = modified.isoformat()
     if not etag and not stamp:
         stamp = modified
-    return Version(int(answer["size"]), stamp, etag=etag, modified=modified)
+    return Version(int(info["size"]), stamp, etag=etag, modified=modified)
 
 
 class RemoteFile(io.RawIOBase):
@@ -194,7 +196,7 @@ class RemoteFile(io.RawIOBase):
     def __init__(self, path: str, version: Version | None = None) -> None:
         self._path = path
         self.version = version or version_of_url(path)
-        self._size, self._place, self._end = self.version.size, 0, -1
+        self._size, self._offset, self._end = self.version.size, 0, -1
         if is_web(path) and not version:  # a server without ranges may still send the first one
             read_range(path, max(self._size - 1, 1), self._size)
         self._chunk, self._chunk_start = b"", 0
@@ -211,22 +213,22 @@ class RemoteFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Set the offset of the next byte to read, and return it."""
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = begin + offset
-        return self._place
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
+        self._offset = begin + offset
+        return self._offset
 
     def readinto(self, target: Any) -> int:
         """Read the next bytes into `target`; return how many were read."""
-        size = min(len(target), self._size - self._place)
+        size = min(len(target), self._size - self._offset)
         if size <= 0:
             return 0
-        inside = self._place - self._chunk_start
+        inside = self._offset - self._chunk_start
         if not 0 <= inside < len(self._chunk):
             self._read_chunk(size)
             inside = 0
         data = self._chunk[inside : inside + size]
         target[: len(data)] = data
-        self._place += len(data)
+        self._offset += len(data)
         return len(data)
 
     def close(self) -> None:
@@ -236,12 +238,12 @@ class RemoteFile(io.RawIOBase):
 
     def _read_chunk(self, size: int) -> None:
         """Read at least the next `size` bytes."""
-        goes_on = self._place == self._end
+        goes_on = self._offset == self._end
         if goes_on and self._next is not None:
             self._chunk = self._next.result()
         else:
-            self._chunk = self._read(self._place, max(size, _AHEAD) if goes_on else size)
-        self._chunk_start, self._end = self._place, self._place + len(self._chunk)
+            self._chunk = self._read(self._offset, max(size, _AHEAD) if goes_on else size)
+        self._chunk_start, self._end = self._offset, self._offset + len(self._chunk)
         self._next = None
         if goes_on and self._end < self._size:
             self._next = self._pool.submit(self._read, self._end, _AHEAD)

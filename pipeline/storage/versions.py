@@ -61,8 +61,8 @@ def read_on(start: int, stop: int, read: Callable[[int, int], bytes]) -> bytes:
 
     `read(start, stop)` may return fewer bytes each time, but returns none only at the end.
     """
-    parts, place = [], start
-    while place < stop and (part := read(place, stop)):
+    parts, offset = [], start
+    while offset < stop and (part := read(offset, stop)):
         parts.append(part)
-        place += len(part)
+        offset += len(part)
     return b"".join(parts)

@@ -61,7 +61,7 @@ def test_throttling_is_waited_for(refusing: Refusing) -> None:
 def test_a_store_that_keeps_silent_is_asked_once(
     refusing: Refusing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "ANSWER", 0.2)
+    monkeypatch.setattr(remote, "ANSWER", 0.2)
     monkeypatch.setattr(remote, "_PATIENCE", 0.2)
     refusing.answers = [(0, ""), (200, "")]
 
