@@ -37,8 +37,8 @@ class PrefixSum:
         self._next = 0  # the first block of unknown size
         self._starts = {self._next: start}  # of the blocks up to this one
 
-    def place(self, block: int, size: int, following: int) -> int | None:
-        """Record the size of a block in bytes; return where it begins, or None if unknown here.
+    def add(self, block: int, size: int, following: int) -> int | None:
+        """Add a block of `size` bytes; return where it begins, or None if that is unknown here.
 
         Blocks have ascending numbers: the first is 0, and `following` comes after this one. A retry
         calls this again for the same block, with the same size, and gets the same place.

@@ -59,7 +59,7 @@ class CombinedFile:
     ) -> int | None:
         """Write a block to its place, or into a part file if its place is unknown here."""
         prefix = shared(self.path, lambda: PrefixSum(len(self.header), Path(self.path).parent))
-        place = prefix.place(block, size, following)
+        place = prefix.add(block, size, following)
         # Never create the combined file or its folder: a worker that outlives its run must leave
         # nothing behind. Never truncate a part file: it may be complete, and this worker late.
         path, new = (part_file(self.path, block), os.O_CREAT) if place is None else (self.path, 0)
