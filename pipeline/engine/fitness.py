@@ -24,7 +24,7 @@ from pipeline.storage.places import Place
 # This package's tasks and their results depend on the versions of these.
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "numba", "llvmlite")
 _NAME = "requirements.json"
-INSTALL = (
+_INSTALL = (
     "install the same everywhere: use one container image (docker compose build), or pip install "
     "-c scripts/constraints.txt . on each machine, then restart it; to change running workers, use "
     "Dask's PipInstall or Client.upload_file"
@@ -91,7 +91,7 @@ class Fitness:
         if hashlib.sha256(data).hexdigest() != self.token:
             return Fault(where, "sees another folder of that name", self.place.hint)
         wanted = json.loads(data)
-        if fault := other_versions(wanted) or _misread(wanted["sizes"], sizes):
+        if fault := version_fault(wanted) or _file_fault(wanted["sizes"], sizes):
             return fault
         try:
             self.place.put(_NAME, data)
@@ -112,7 +112,7 @@ def installed() -> dict[str, Any]:
     return {"versions": versions, "source": source_digest()}
 
 
-def other_versions(wanted: Mapping[str, Any]) -> Fault | None:
+def version_fault(wanted: Mapping[str, Any]) -> Fault | None:
     """Return how this process differs from what the client has `installed`; None if not at all."""
     here = installed()
     differs = [
@@ -121,19 +121,20 @@ def other_versions(wanted: Mapping[str, Any]) -> Fault | None:
         if here["versions"].get(name) != wished
     ]
     if differs:
-        return Fault("versions differ from this client's: ", f"has {', '.join(differs)}", INSTALL)
+        return Fault("versions differ from this client's: ", f"has {', '.join(differs)}", _INSTALL)
     if here["source"] != wanted["source"]:
         text = f"has a different source ({here['source'][:8]})"
-        return Fault(not_here(wanted["source"]), text, INSTALL)
+        return package_fault(wanted["source"], text)
     return None
 
 
-def not_here(source: str) -> str:
-    """Return what a fault says first if this package, with that digest, is not there."""
-    return f"this package is not the same everywhere (source {source[:8]}): "
+def package_fault(source: str, text: str) -> Fault:
+    """Return the fault of a process without this package of that digest."""
+    about = f"this package is not the same everywhere (source {source[:8]}): "
+    return Fault(about, text, _INSTALL)
 
 
-def _misread(planned: Mapping[str, int], grown: Mapping[str, int]) -> Fault | None:
+def _file_fault(planned: Mapping[str, int], grown: Mapping[str, int]) -> Fault | None:
     """Return the fault of the first file that is not as `planned` (path: bytes) or `grown`."""
     for path, size in zip(planned, at_once(_try_size, list(planned)), strict=True):
         if isinstance(size, OSError):

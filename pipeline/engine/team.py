@@ -13,7 +13,7 @@ from distributed import Client, Future
 
 from pipeline.csv_text.files import version_of
 from pipeline.engine.cluster import ask
-from pipeline.engine.fitness import INSTALL, Fault, Fitness, not_here
+from pipeline.engine.fitness import Fault, Fitness, package_fault
 from pipeline.engine.internals import packed, task_of
 from pipeline.engine.package import source_digest
 from pipeline.engine.shared import forget
@@ -71,11 +71,11 @@ async def find_faults(
             again = await client.run(fitness.fault, sizes, workers=[address], on_error="return")
             fault = again.get(address)
         if not isinstance(fault, OSError):
-            faults[address] = unanswered(fault) if isinstance(fault, Exception) else fault
+            faults[address] = fault_of_error(fault) if isinstance(fault, Exception) else fault
     return faults
 
 
-def unanswered(error: Exception) -> Fault:
+def fault_of_error(error: Exception) -> Fault:
     """Return the fault of a process that cannot look because it lacks this package, or has another.
 
     What it failed to unpickle arrives here as an Exception with the text of the error.
@@ -86,7 +86,7 @@ def unanswered(error: Exception) -> Fault:
         if lacks
         else f"has a different source ({' '.join(str(error).split())})"
     )
-    return Fault(not_here(source_digest()), text, INSTALL)
+    return package_fault(source_digest(), text)
 
 
 def submit(

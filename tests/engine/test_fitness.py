@@ -11,7 +11,7 @@ from distributed import Reschedule
 
 from pipeline.csv_text.headers import open_source
 from pipeline.engine import shared
-from pipeline.engine.fitness import Fitness, installed, other_versions
+from pipeline.engine.fitness import Fitness, installed, version_fault
 from pipeline.engine.package import source_digest
 from pipeline.engine.portable import open_task
 from pipeline.settings import Dialect
@@ -90,14 +90,14 @@ def test_the_output_folder_must_be_the_same(tmp_path: Path, stage: Path) -> None
 
 def test_versions_and_source_are_compared() -> None:
     here = installed()
-    assert other_versions(here) is None
+    assert version_fault(here) is None
     older = {**here, "versions": {**here["versions"], "numpy": "1.0", "pyarrow": "2.0"}}
-    fault = other_versions(older)
+    fault = version_fault(older)
     assert fault is not None
     assert fault.text.startswith(
         f"has pyarrow {here['versions']['pyarrow']} instead of 2.0, numpy "
     )
-    fault = other_versions({**here, "source": "0" * 64})
+    fault = version_fault({**here, "source": "0" * 64})
     assert fault is not None
     assert fault.text == f"has a different source ({here['source'][:8]})"
 
