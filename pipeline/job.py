@@ -51,13 +51,13 @@ def run(
         unchanged_inputs(log.warn) as inputs,
         team_of_run(client, log.warn),
     ):
-        with log.stage("plan"):
+        with log.timed("plan"):
             wait_for_worker(client)
             plan = make_plan(settings, files, client)
             inputs.watch(plan.customers, plan.purchases)
             plan = prepare(plan, client, stage.place, settings.output_dir)
             log.note_plan(plan)
-        with log.stage("read, join, sum, write"), log.progress.step("purchases", plan.bytes):
+        with log.timed("read, join, sum, write"), log.progress.step("purchases", plan.bytes):
             lines = Lines(client, plan.purchases, plan.block_size)
             quality = Quality(settings, plan.tables, lines, log.progress)
             target = stage.combined(plan.layout.header_line, plan.purchases.plain_size)
@@ -66,11 +66,11 @@ def run(
             quality.judge("customers", "purchases")
             for warning in quality.warnings():
                 log.warn(warning)
-        with log.stage("assemble"), log.progress.step("assemble", 0):
+        with log.timed("assemble"), log.progress.step("assemble", 0):
             job.compute(target.assemble(job.written))
-        with log.stage("read back"), log.progress.step("read back", 0):
+        with log.timed("read back"), log.progress.step("read back", 0):
             job.compute(read_back(job.written, target, Recount.of(settings, *plan.tables)))
-        with log.stage("check and publish"):
+        with log.timed("check and publish"):
             spending = spending_of(job.ledger, settings.age_groups)
             write_spending(spending, stage / SPENDING)
             rejects = job.rejects, settings.escape_formulas

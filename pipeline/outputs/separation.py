@@ -29,7 +29,7 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
     if is_object_url(folder):
         output_at = partial(_object_at, ObjectFolder.of(folder).url(""))
     else:
-        output_at = _OutputFiles(folder).at
+        output_at = _OutputFolder(folder).at
     for table, files in (("customers", inputs.customers), ("purchases", inputs.purchases)):
         for file in files:
             if output := output_at(file):
@@ -37,7 +37,7 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
                     f"{table}: the input '{shown(file)}' is '{shown(output)}', which a run "
                     "replaces or deletes; name another folder with --output-dir, or move the input"
                 )
-            if report and not is_remote(file) and _file(report) == _file(file):
+            if report and not is_remote(file) and _identity(report) == _identity(file):
                 raise UsageError(
                     f"--performance-report: '{report}' is the input '{shown(file)}' of {table}; "
                     "name another file"
@@ -68,15 +68,15 @@ def _object_at(begin: str, path: str) -> str | None:
     return path if path.startswith(begin) and is_reserved(path.removeprefix(begin)) else None
 
 
-class _OutputFiles:
+class _OutputFolder:
     """What a run writes, replaces or deletes in its output folder."""
 
     def __init__(self, folder: str) -> None:
         self._path = os.path.abspath(folder)
-        self._folder = _file(folder)
+        self._folder = _identity(folder)
         names = filter(is_reserved, os.listdir(folder) if os.path.isdir(folder) else ())
         # These may be links to an input.
-        self._links = {_file(os.path.join(folder, name)): name for name in names}
+        self._links = {_identity(os.path.join(folder, name)): name for name in names}
         self._below = cache(self._find_below)
 
     def at(self, path: str) -> str | None:
@@ -90,7 +90,7 @@ class _OutputFiles:
             for below, name in ((self._below(folder), name), (self._below(real_folder), real_name))
             if below is not None
         ]
-        candidates += filter(None, [self._links.get(_file(path))])
+        candidates += filter(None, [self._links.get(_identity(path))])
         found = next(filter(is_reserved, candidates), None)
         return found and os.path.join(self._path, found)
 
@@ -98,12 +98,12 @@ class _OutputFiles:
         """Return the path from the output folder to one in it, "" or ending in "/"; else None."""
         real = PurePath(os.path.realpath(folder))
         for above in (real, *real.parents):
-            if _file(str(above)) == self._folder:
+            if _identity(str(above)) == self._folder:
                 return "".join(f"{name}/" for name in real.relative_to(above).parts)
         return None
 
 
-def _file(path: str) -> Hashable:
+def _identity(path: str) -> Hashable:
     """Return what identifies a file or folder, whatever its path: its device and inode.
 
     If it does not exist, return its real path.
