@@ -108,15 +108,16 @@ def again(path: str, action: Callable[[], T]) -> T:
     OSError.
     """
     end = time.monotonic() + _PATIENCE
-    for wait in (*_WAITS, None):
+    waits = iter(_WAITS)
+    while True:
         try:
             with explained(path):
                 return action()
         except OSError as error:
+            wait = next(waits, None)
             if wait is None or time.monotonic() > end or error.errno not in _PASSING:
                 raise
         time.sleep(random.uniform(0, wait))
-    raise AssertionError("the last try returns or raises")
 
 
 def read_range(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
@@ -167,7 +168,7 @@ def _from_store(system: Any, path: str, start: int, stop: int, etag: str) -> byt
 
 
 def version_of_url(path: str) -> Version:
-    """Return the version of the file at a URL; raise OSError if the server does not tell it."""
+    """Return the version of the file at a URL; raise OSError if the server does not give it."""
     system, inner = file_system(path)
     info = again(path, lambda: system.info(inner))
     if info["size"] is None:
