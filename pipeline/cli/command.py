@@ -147,7 +147,7 @@ def _meaning(error: BaseException) -> tuple[str, int]:
 
 @contextmanager
 def _noting(progress: Progress) -> Iterator[None]:
-    """Note on an error that the block raises that the outputs are published, if they are."""
+    """If the outputs are published, say so in a note on any error that the block raises."""
     try:
         yield
     except BaseException as error:

@@ -36,7 +36,7 @@ _name_by_table = partial(_by_table, metavar="[TABLE=]NAME")
 _flag = partial(_option, is_flag=True)
 _limit = partial(_option, multiple=True, metavar="[TABLE=]N|P%")
 _OF_DIALECT = [name for name in Dialect.__dataclass_fields__ if name != "max_record_size"]
-_CODE = re.compile(r"\\(t|x[0-9A-Fa-f]{2}|[0-7]{3})")  # of a character
+_CODE = re.compile(r"\\(t|x[0-9A-Fa-f]{2}|[0-7]{3})")  # an escape code of a character
 _GROUPS = ",".join(
     f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
 )

@@ -11,11 +11,11 @@ from pipeline.csv_text.names import PRINTABLE
 
 
 def outlive_readers() -> None:
-    """Discard output to a pipe whose reader has exited, as `head` does.
+    """Discard output to a pipe whose reader, such as `head`, has exited.
 
     A run exists to write its outputs: it must not fail because nobody reads its messages, because
-    they cannot be written, or because the terminal's encoding lacks a character. Only a failure to
-    write to standard output, other than to such a pipe, is an error; its message says so.
+    they cannot be written, or because the terminal's encoding lacks a character. Any other failure
+    to write to standard output is an error, whose message says so.
     """
     for name, kind in (("stdout", _Lasting), ("stderr", _Dropping)):
         stream = getattr(sys, name)

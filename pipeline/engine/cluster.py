@@ -193,7 +193,7 @@ def _remote_client(settings: ClusterSettings) -> Client:
         raise ClusterError(
             f"no scheduler answered at '{address}' within {timeout:g} s: "
             f"{'it does not respond' if silent else _cause(error)}; is it running, can "
-            "this machine reach it, and is it tcp:// or tls://?"
+            "this machine reach it, and should it be tcp:// or tls://?"
         ) from error
     except (ValueError, RuntimeError) as error:
         raise UsageError(

@@ -174,7 +174,7 @@ def _of_file(error: OSError) -> StorageError:
     if isinstance(error.__cause__, OSError) and not error.filename:  # of Dask's shuffle
         return StorageError(
             f"the disk that workers shuffle on: {error.__cause__.strerror} (on a worker); set "
-            "DASK_TEMPORARY_DIRECTORY to a folder on a larger one"
+            "DASK_TEMPORARY_DIRECTORY to a folder on a larger disk"
         )
     where = shown(error.filename) if error.filename else "a file or a server"
     why = error.strerror or f"{error}" or type(error).__name__

@@ -1,7 +1,7 @@
 """Whether a process can do the tasks of a run: the same versions, inputs and output folder.
 
-The client writes down what it has itself in the place of the run, which all workers must be able to
-read and write. Each worker compares itself with that once, before its first task.
+The client writes what it has to the place of the run, which all workers must be able to read and
+write. Each worker compares itself with that, once, before its first task.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def version_fault(wanted: Mapping[str, Any]) -> Fault | None:
 
 
 def package_fault(source: str, text: str) -> Fault:
-    """Return the fault of a process without this package of that digest."""
+    """Return the fault of a process that lacks this package with that digest."""
     about = f"this package is not the same everywhere (source {source[:8]}): "
     return Fault(about, text, _INSTALL)
 

@@ -82,7 +82,7 @@ def _packed(task: Task, fitness: bytes) -> Task:
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Pickles a future as the reference to its result that a task has in its place."""
+    """Pickles a future as a reference to its result, as tasks hold it."""
 
     def reducer_override(self, obj: Any) -> Any:
         """Return how to pickle an object."""
@@ -92,7 +92,7 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def prefer_workers(keys: list[Any], workers: list[str], dask_scheduler: Scheduler) -> None:
-    """Prefer some workers for tasks, and for the tasks that these wait for, while any is there.
+    """Prefer some workers, while any is there, for tasks and for what these tasks wait for.
 
     Dask accepts a preference only when a task is submitted. Tasks that Dask's shuffle bound to
     their workers stay there. Runs on the scheduler.
@@ -108,13 +108,13 @@ def prefer_workers(keys: list[Any], workers: list[str], dask_scheduler: Schedule
 
 
 def is_shuffle_fault(error: RuntimeError) -> bool:
-    """Return whether Dask's shuffle failed, not a step of the job; Dask has no class for it."""
+    """Return whether Dask's shuffle failed, not a step of the job; Dask has no class for that."""
     return isinstance(error, P2PConsistencyError) or str(error).startswith("P2P ")
 
 
 @contextmanager
 def spill_folder(client: Client) -> Iterator[Path]:
-    """Yield a new folder beside those to which the workers of a local cluster spill; delete it.
+    """Yield a new folder beside those to which a local cluster's workers spill; then delete it.
 
     If this process is killed first, the next cluster on this machine deletes the folder, as Dask
     does with those of its workers.
@@ -128,7 +128,7 @@ def spill_folder(client: Client) -> Iterator[Path]:
     try:
         yield path
     finally:
-        # Tasks of a run that failed may still write into it, until it is gone.
+        # Until the folder is gone, tasks of a run that failed may still write into it.
         for _ in range(_ATTEMPTS):
             rmtree(path, ignore_errors=True)
             if not path.exists():
@@ -162,7 +162,7 @@ class LocalNanny(Nanny):
 def serve_dashboard_on_demand(scheduler: Scheduler) -> None:
     """Add a dashboard to a scheduler that has none, when the first of its pages is opened.
 
-    To import Bokeh at the start would make a run on the sample take 28 % longer.
+    Importing Bokeh at the start would make a run on the sample take 28 % longer.
     """
     # Reached only by pages that the scheduler's HTTP server lacks, so not by /metrics.
     first = Application([(r"/[\w-]*", _FirstVisit, {"scheduler": scheduler})])

@@ -87,7 +87,7 @@ def _try_threads(count: int) -> None:
 
 
 def _not_started(error: Exception, settings: ClusterSettings) -> PipelineError:
-    """Return the error to raise for one at the start of a local cluster."""
+    """Return the error to raise if a local cluster could not be started."""
     for cause in causes(error):
         if not isinstance(cause, OSError):
             continue

@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Portable:
-    """An object that stays pickled where its class cannot be imported, and can be passed on so.
+    """An object that stays pickled where its class cannot be imported, and can be passed on there.
 
     Its arrays travel out of band, without a copy. Slots are not supported.
     """
@@ -39,7 +39,7 @@ def _restored(kind: type, state: dict[str, Any]) -> Any:
 
 
 def open_object(data: bytes, buffers: list[Any]) -> Any:
-    """Return the object that a Portable was; where it cannot be unpickled, one to be passed on.
+    """Return the object that was pickled; if it cannot be unpickled here, one to pass on.
 
     This function travels as its source, which it finds in the global name `source`.
     """

@@ -42,7 +42,7 @@ _DENIED = (
 class FolderStage:
     """The outputs of a run in a subfolder of the output folder, from which renames move them.
 
-    `folder` is the subfolder. `place`, where workers keep temporary data, is there, too.
+    `folder` is the subfolder. `place`, where workers keep temporary data, is the same folder.
     """
 
     def __init__(self, output_dir: str, fsync: bool) -> None:

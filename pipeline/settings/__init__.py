@@ -20,7 +20,7 @@ MAX_AGE = 130
 
 # One of these is detected unless another is set.
 DELIMITERS = ",;\t|"
-NO_SIGN = "none"  # as options name it
+NO_SIGN = "none"  # for an option, no sign at all
 _NOT_IN_NUMBERS = '0123456789+-eE";|\t\r\n'
 
 _GIB = 1 << 30
@@ -137,7 +137,7 @@ class Columns:
 class Dialect:
     """The format of the input files.
 
-    An empty `delimiter` means the one of `DELIMITERS` with which a file's header has the columns.
+    If `delimiter` is empty, a file has the one of `DELIMITERS` that its header suggests.
     The header follows `skip_lines` other lines; `column_names` take its place in files without one.
     `encoding` applies to files without a byte order mark. `decimal` is the decimal point of
     numbers, `thousands` their thousands separator. Records longer than `max_record_size` bytes are

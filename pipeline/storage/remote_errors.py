@@ -74,13 +74,17 @@ def remote_error(error: BaseException, where: str) -> OSError | None:
         if library == "aiohttp":
             status = getattr(cause, "status", 0)
             if not status:
-                return OSError(errno.ETIMEDOUT, "the server does not respond, or breaks off", where)
+                return OSError(
+                    errno.ETIMEDOUT, "the server does not respond, or closed the connection", where
+                )
             number = _HTTP.get(status, errno.EIO if status in _PASSING else errno.EINVAL)
             return OSError(number, f"the server responds with status {status}", where)
     if isinstance(error, FileNotFoundError) and not error.errno:  # fsspec gives the URL alone
         return OSError(errno.ENOENT, "there is no such file", where)
     if isinstance(error, ConnectionError | TimeoutError):
-        return OSError(errno.ETIMEDOUT, "the server does not respond, or breaks off", where)
+        return OSError(
+            errno.ETIMEDOUT, "the server does not respond, or closed the connection", where
+        )
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
         return OSError(errno.EINVAL, "AWS_ENDPOINT_URL is not an address", where)
     return None
