@@ -83,12 +83,7 @@ def run(
             log.write_complete(stage / REPORT, plan, totals, checks, spending)
             paths = output_paths(stage, settings.output_dir)
     return Report(
-        spending,
-        totals,
-        checks=tuple(checks),
-        warnings=tuple(log.warnings),
-        outputs=paths,
-        seconds=log.seconds,
+        spending, totals, tuple(checks), tuple(log.warnings), outputs=paths, seconds=log.seconds
     )
 
 

@@ -8,15 +8,15 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline import __version__
 from pipeline.cli.interrupts import ignore_interrupts, interruptible, leave
-from pipeline.cli.options import OPTIONS, settings_of
+from pipeline.cli.options import OPTIONS, ThemedCommand, settings_of
 from pipeline.cli.streams import outlive_readers
-from pipeline.cli.themes import ThemedCommand
 from pipeline.csv_text.names import printable
 from pipeline.engine.imports import quick_imports
 from pipeline.engine.progress import ConsoleProgress, Progress
@@ -35,7 +35,7 @@ _PUBLISHED = "the outputs are published"
 
 @click.command(
     cls=ThemedCommand,
-    themes=OPTIONS,
+    params=[*chain(*OPTIONS.values())],
     context_settings={
         "help_option_names": ["-h", "--help"],
         "show_default": True,

@@ -1,4 +1,4 @@
-"""The command-line options, and how they become settings."""
+"""The command-line options by theme, and how they become settings."""
 
 from __future__ import annotations
 
@@ -23,175 +23,154 @@ from pipeline.settings import (
 )
 from pipeline.settings.limits import TABLES, Limits, by_table
 
-
-def _option(*names: str, **how: Any) -> click.Option:
-    return click.Option(names, **how)
-
-
-_path = partial(_option, metavar="PATH")
-_name = partial(_option, metavar="NAME")
-_by_table = partial(_option, multiple=True)
-_sign = partial(_by_table, metavar="[TABLE=]CHAR")
-_name_by_table = partial(_by_table, metavar="[TABLE=]NAME")
-_flag = partial(_option, is_flag=True)
-_limit = partial(_option, multiple=True, metavar="[TABLE=]N|P%")
 _OF_DIALECT = [name for name in Dialect.__dataclass_fields__ if name != "max_record_size"]
 _CODE = re.compile(r"\\(t|x[0-9A-Fa-f]{2}|[0-7]{3})")  # an escape code of a character
 _GROUPS = ",".join(
     f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
 )
+_DEFAULTS = (
+    vars(Dialect())
+    | vars(ClusterSettings())
+    | {f"{name}_column": column for name, column in vars(Columns()).items()}
+    | {"age_groups": _GROUPS, "closed": AgeGroups().closed}
+    | {"output_dir": Settings.output_dir, "join": Settings.join}
+)
+
+
+def _option(names: str, text: str, metavar: str | None = None, **how: Any) -> click.Option:
+    """Return an option whose help is `text`, and whose default is that of its setting, if any."""
+    setting = names.rpartition("--")[2].replace("-", "_")
+    if default := _DEFAULTS.get(setting):
+        how["default"] = [default] if how.get("multiple") else default
+    return click.Option(names.split(), help=text, metavar=metavar, **how)
+
+
+_flag = partial(_option, is_flag=True)
+_by_table = partial(_option, multiple=True)
+_sign = partial(_by_table, metavar="[TABLE=]CHAR")
+_limit = partial(_by_table, metavar="[TABLE=]N|P%")
+_paths = partial(_by_table, metavar="PATH", default=None, show_default=False)
 
 # By theme, in the order in which the help lists them.
 OPTIONS = {
     "Input": (
-        _path(
+        _paths(
             "--customers",
-            multiple=True,
-            default=None,
-            show_default=False,
-            help="Customers: a CSV file, plain or compressed, a glob, a folder or a URL. "
+            "Customers: a CSV file, plain or compressed, a glob, a folder or a URL. "
             "Repeatable.  [default: data/customers.csv if no purchases are given either]",
         ),
-        _path(
-            "--purchases",
-            multiple=True,
-            default=None,
-            show_default=False,
-            help="Purchases, likewise.  [default: data/purchases.csv]",
-        ),
-        _name_by_table("--id-column", default=[Columns().id], help="Column of ids."),
-        _name("--amount-column", default=Columns().amount, help="Column of amounts."),
-        _name("--age-column", default=Columns().age, help="Column of ages, in years."),
-        _name("--first-name-column", default=Columns().first_name, help="Column of first names."),
-        _name("--last-name-column", default=Columns().last_name, help="Column of last names."),
+        _paths("--purchases", "Purchases, likewise.  [default: data/purchases.csv]"),
+        _by_table("--id-column", "Column of ids.", "[TABLE=]NAME"),
+        _option("--amount-column", "Column of amounts.", "NAME"),
+        _option("--age-column", "Column of ages, in years.", "NAME"),
+        _option("--first-name-column", "Column of first names.", "NAME"),
+        _option("--last-name-column", "Column of last names.", "NAME"),
         _sign(
             "--delimiter",
-            help="Field delimiter; 'tab' for a tab.  [default: detected; one of , ; tab |]",
+            "Field delimiter; 'tab' for a tab.  [default: detected; one of , ; tab |]",
         ),
-        _sign(
-            "--quote",
-            default=[Dialect().quote],
-            help="Quote character; 'none' for none.",
-        ),
-        _sign("--escape", help="Escape character: the one after it is text."),
-        _sign("--null", help="Text of a missing field, such as '\\N'."),
-        _name_by_table(
-            "--encoding",
-            default=[Dialect().encoding],
-            help="Encoding of files without a byte order mark.",
-        ),
-        _sign("--decimal", default=[Dialect().decimal], help="Decimal point."),
-        _sign("--thousands", help="Thousands separator."),
-        _by_table("--skip-lines", metavar="[TABLE=]N", help="Number of lines before the header."),
-        _by_table(
-            "--column-names",
-            metavar="[TABLE=]NAME,...",
-            help="Names, for files without a header.",
-        ),
+        _sign("--quote", "Quote character; 'none' for none."),
+        _sign("--escape", "Escape character: the one after it is text."),
+        _sign("--null", "Text of a missing field, such as '\\N'."),
+        _by_table("--encoding", "Encoding of files without a byte order mark.", "[TABLE=]NAME"),
+        _sign("--decimal", "Decimal point."),
+        _sign("--thousands", "Thousands separator."),
+        _by_table("--skip-lines", "Number of lines before the header.", "[TABLE=]N"),
+        _by_table("--column-names", "Names, for files without a header.", "[TABLE=]NAME,..."),
     ),
     "Age groups": (
         _option(
             "--age-groups",
-            default=_GROUPS,
-            metavar="LABEL=AGE,...",
-            help="Age groups and the age at which each begins, youngest first.",
+            "Age groups and the age at which each begins, youngest first.",
+            "LABEL=AGE,...",
         ),
         _option(
             "--closed",
+            "Whether a boundary age belongs to the group it opens (left) or ends (right).",
             type=click.Choice(["left", "right"]),
-            default=AgeGroups().closed,
-            help="Whether a boundary age belongs to the group it opens (left) or ends (right).",
         ),
     ),
     "Bad records": (
-        _flag("--strict", help="Allow no rejected records and no unusable ages or amounts."),
-        _limit("--max-rejected", help="Fail if more records than this cannot be read."),
-        _limit("--max-unusable", help="Fail if more ages or amounts than this are not numbers."),
+        _flag("--strict", "Allow no rejected records and no unusable ages or amounts."),
+        _limit("--max-rejected", "Fail if more records than this cannot be read."),
+        _limit("--max-unusable", "Fail if more ages or amounts than this are not numbers."),
         _limit(
-            "--max-unmatched",
-            help="Fail if more purchases than this have an id that no customer has.",
+            "--max-unmatched", "Fail if more purchases than this have an id that no customer has."
         ),
     ),
     "Output": (
-        _path(
-            "--output-dir",
-            default=Settings.output_dir,
-            help="Where to write: a folder, or s3://bucket/prefix.",
-        ),
+        _option("--output-dir", "Where to write: a folder, or s3://bucket/prefix.", "PATH"),
         _flag(
             "--escape-formulas",
-            help="Put an apostrophe before text that a spreadsheet would run as a formula.",
+            "Put an apostrophe before text that a spreadsheet would run as a formula.",
         ),
-        _flag(
-            "--verify", help="Recount all results from combined_data.csv before it is published."
-        ),
-        _flag("--no-fsync", help="Do not wait until the outputs are on disk."),
+        _flag("--verify", "Recount all results from combined_data.csv before it is published."),
+        _flag("--no-fsync", "Do not wait until the outputs are on disk."),
     ),
     "Cluster": (
         _option(
             "--scheduler",
-            default=ClusterSettings.scheduler,
-            metavar="local|ADDRESS|FILE",
+            "Start a local cluster, or use the one of a scheduler, given by address or file.",
+            "local|ADDRESS|FILE",
             envvar="DASK_SCHEDULER_ADDRESS",
             show_envvar=True,
-            help="Start a local cluster, or use the one of a scheduler, given by address or file.",
         ),
         _option(
             "--wait-for-workers",
+            "Fail after this long without any worker, at the start or later.",
+            "SECONDS",
             type=float,
-            default=ClusterSettings.wait_for_workers,
-            metavar="SECONDS",
-            help="Fail after this long without any worker, at the start or later.",
         ),
         _option(
             "--workers",
-            type=int,
-            default=ClusterSettings.workers,
-            metavar="N",
-            help="Local workers. One runs in this process, several in processes of their own.",
+            "Local workers. One runs in this process, several in processes of their own.",
+            "N",
         ),
         _option(
             "--threads-per-worker",
-            type=int,
-            metavar="N",
-            help="Threads of each local worker.  [default: its share of the cores; twice that if "
+            "Threads of each local worker.  [default: its share of the cores; twice that if "
             "any input or the output is a URL]",
+            "N",
+            type=int,
         ),
-        _option(
-            "--memory-limit",
-            default=ClusterSettings.memory_limit,
-            metavar="SIZE",
-            help="Memory limit of each local worker.",
-        ),
-        _option(
-            "--dashboard-address",
-            default=ClusterSettings.dashboard_address,
-            metavar="HOST:PORT",
-            help="Where a local cluster serves its dashboard.",
-        ),
+        _option("--memory-limit", "Memory limit of each local worker.", "SIZE"),
+        _option("--dashboard-address", "Where a local cluster serves its dashboard.", "HOST:PORT"),
         _option(
             "--performance-report",
-            metavar="FILE",
-            help="Write Dask's performance report, an HTML page with the tasks and a profile.",
+            "Write Dask's performance report, an HTML page with the tasks and a profile.",
+            "FILE",
         ),
         _option(
             "--join",
+            "Send all customers to every worker, or shuffle both tables; auto: by size.",
             type=click.Choice(["auto", "broadcast", "shuffle"]),
-            default=Settings.join,
-            help="Send all customers to every worker, or shuffle both tables; auto: by size.",
         ),
         _option(
             "--block-size",
-            metavar="SIZE",
-            help="How much of a file one task reads.  [default: 8MiB, more for large inputs]",
+            "How much of a file one task reads.  [default: 8MiB, more for large inputs]",
+            "SIZE",
         ),
     ),
     "General": (
-        _flag("--dry-run", help="Say what a run would do, and write nothing."),
-        _flag("-q", "--quiet", help="Print nothing but errors."),
-        _flag("--debug", help="Print tracebacks, and Dask's warnings."),
+        _flag("--dry-run", "Say what a run would do, and write nothing."),
+        _flag("-q --quiet", "Print nothing but errors."),
+        _flag("--debug", "Print tracebacks, and Dask's warnings."),
     ),
 }
+
+
+class ThemedCommand(click.Command):
+    """A command with `OPTIONS`, whose help shows them by theme, and others at the end."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each theme."""
+        lines = {param: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        sections = {theme: [lines.pop(one) for one in some] for theme, some in OPTIONS.items()}
+        *_, last = sections.values()
+        last += lines.values()
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(filter(None, records)))
 
 
 def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
