@@ -85,7 +85,7 @@ def main(data: Path, block_size: int) -> None:
     """Print a Markdown table: seconds of one core, and nanoseconds for each purchase."""
     with tempfile.TemporaryDirectory() as folder:
         customers, purchases = (
-            _source(name, data, block_size, Path(folder)) for name in ("customers", "purchases")
+            _source(name, data, block_size) for name in ("customers", "purchases")
         )
         texts = layout(customers.columns, purchases.columns, _COLUMNS)
         clock = Clock()
@@ -102,7 +102,7 @@ def main(data: Path, block_size: int) -> None:
     )
 
 
-def _source(name: str, data: Path, block_size: int, folder: Path) -> Source:
+def _source(name: str, data: Path, block_size: int) -> Source:
     required = _COLUMNS.of_customers if name == "customers" else _COLUMNS.of_purchases
     source = open_source(name, [str(data / f"{name}.csv")], required, _DIALECT)
     return cut_into_ranges(source, block_size)

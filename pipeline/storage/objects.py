@@ -116,11 +116,9 @@ class ObjectFolder:
         now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
         return Stat(_etag(found), found["ContentLength"], found["LastModified"], now)
 
-    def copy(self, name: str, target: ObjectFolder) -> str:
-        """Copy an object to the same name in another folder, within the store; return its ETag."""
-        source = {"CopySource": self._at(name)}
-        response = _send(target.url(name), "copy_object", **target._at(name), **source)
-        return _etag(response["CopyObjectResult"])
+    def copy(self, name: str, target: ObjectFolder) -> None:
+        """Copy an object to the same name in another folder, within the store."""
+        _send(target.url(name), "copy_object", **target._at(name), CopySource=self._at(name))
 
     def names(self) -> list[str]:
         """Return the names of all objects in this folder, and in the folders below it."""

@@ -39,13 +39,10 @@ _CLASSES = {
         "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role",
     ),
     "PartialCredentialsError": (errno.EACCES, "the credentials lack a part, such as the secret"),
-    "CredentialRetrievalError": (
-        errno.EACCES,
-        "the credentials cannot be fetched from their source",
-    ),
+    "CredentialRetrievalError": (errno.EACCES, "the source of the credentials failed"),
     "TokenRetrievalError": (errno.EACCES, "the credentials have expired; renew them"),
     "UnauthorizedSSOTokenError": (errno.EACCES, "the credentials have expired; renew them"),
-    "ProfileNotFound": (errno.EINVAL, "there is no profile with the name in AWS_PROFILE"),
+    "ProfileNotFound": (errno.EINVAL, "AWS_PROFILE names an unknown profile"),
     "ParamValidationError": (errno.EINVAL, "that is not a valid bucket name"),
     "InvalidEndpointConfigurationError": (errno.EINVAL, "AWS_ENDPOINT_URL is not an address"),
 }

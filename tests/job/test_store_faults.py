@@ -401,7 +401,7 @@ def test_a_store_that_is_lost_ends_the_run_in_one_line(prefix: Prefix) -> None:
             },
             "no credentials; set AWS_ACCESS_KEY_ID",
         ),
-        ({"AWS_PROFILE": "nobody"}, "there is no profile with the name in AWS_PROFILE"),
+        ({"AWS_PROFILE": "nobody"}, "AWS_PROFILE names an unknown profile"),
     ],
 )
 def test_what_is_set_wrong_is_told_in_one_line(
