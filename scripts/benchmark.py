@@ -38,7 +38,6 @@ from dask.utils import parse_bytes
     metavar="SIZE",
     help="Kill a run that uses more than, say, 4GiB; engines that take a limit get 80 % of it.",
 )
-@click.option("--time-limit", type=float, metavar="SECONDS", help="Kill a run that takes longer.")
 @click.option(
     "--fsync",
     is_flag=True,
@@ -68,7 +67,6 @@ def main(
     engines: str,
     cores: int | None,
     memory: str | None,
-    time_limit: float | None,
     fsync: bool,
     work: Path | None,
     extra: tuple[str, ...],
@@ -89,7 +87,7 @@ def main(
             folder = Path(name)
             limit = parse_bytes(memory) if memory else None
             source, touched = data or folder / "in", psutil.virtual_memory().available // 2
-            setup = Setup(source, folder, fsync, cores, limit, time_limit, extra, touched)
+            setup = Setup(source, folder, fsync, cores, limit, extra=extra, touched=touched)
             if data is None:
                 _make(setup.source, customers, purchases, shape)
             results = [measure(setup, [*names, *([DISK] if fsync else [])], rounds)]

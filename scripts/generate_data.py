@@ -68,7 +68,6 @@ SHAPES = (
 @click.option("--odd", default=0.02, help="Share of records with an odd value.")
 @click.option("--skew", type=click.Choice(SKEWS), help="Spread purchases or ids unevenly.")
 @click.option("--shape", type=click.Choice(SHAPES), default="plain", help="Shape of both files.")
-@click.option("--whole-prices", is_flag=True, help="Prices without cents.")
 @click.option("--seed", default=2024, help="Seed of the random numbers.")
 @click.option("--to", "folder", default="data", type=click.Path(path_type=Path), metavar="FOLDER")
 def main(
@@ -78,7 +77,6 @@ def main(
     odd: float,
     skew: str | None,
     shape: str,
-    whole_prices: bool,
     seed: int,
     folder: Path,
 ) -> None:
@@ -115,9 +113,7 @@ def main(
             {
                 "customer_id": _skewed(sales, buyer, customers, skew),
                 "product": _pick(sales, PRODUCTS, stop - start),
-                "price": whole
-                if whole_prices
-                else pc.binary_join_element_wise(whole, places, _one(".")),
+                "price": pc.binary_join_element_wise(whole, places, _one(".")),
             }
         )
         return _with_odd(sales, table, ODD_PURCHASES, odd)

@@ -35,7 +35,7 @@ def find_missing(engine: str) -> str:
 
 @dataclass(frozen=True)
 class Setup:
-    """The folders and limits shared by all runs; memory in bytes, time in seconds.
+    """The folders and limits shared by all runs; memory in bytes.
 
     Before each run, `touched` bytes of memory are written and freed: a virtual machine may have
     returned free memory to its host, and whoever uses it first waits for it.
@@ -46,7 +46,6 @@ class Setup:
     fsync: bool = False
     cores: int | None = None
     memory: int | None = None
-    time_limit: float | None = None
     extra: tuple[str, ...] = ()
     touched: int = 0
 
