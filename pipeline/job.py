@@ -9,11 +9,11 @@ from __future__ import annotations
 from distributed import Client
 
 from pipeline.csv_text.unchanged import unchanged_inputs
-from pipeline.engine.cluster import is_on_one_machine, observed
+from pipeline.engine.cluster import is_on_one_machine, write_performance_report
 from pipeline.engine.internals import spill_folder
 from pipeline.engine.preflight import wait_for_worker
 from pipeline.engine.progress import Progress
-from pipeline.engine.team import team_of_run
+from pipeline.engine.team import form_team
 from pipeline.outputs.checks import check_run, raise_on_failure
 from pipeline.outputs.names import CHART, REJECTED, REPORT, SPENDING
 from pipeline.outputs.quality import Quality
@@ -22,7 +22,7 @@ from pipeline.outputs.rejected import write_rejected
 from pipeline.outputs.report import Report, RunLog
 from pipeline.outputs.run_totals import total_run
 from pipeline.outputs.separation import check_separate
-from pipeline.outputs.staging import output_paths, staged
+from pipeline.outputs.staging import output_paths, stage_outputs
 from pipeline.settings import Settings
 from pipeline.steps.chart import Draw, draw_chart
 from pipeline.steps.context import Job
@@ -46,10 +46,10 @@ def run(
     files = find_inputs(settings)
     check_separate(settings, files)
     with (
-        observed(client, settings.performance_report),
-        staged(settings.output_dir, settings.fsync, log) as stage,
+        write_performance_report(client, settings.performance_report),
+        stage_outputs(settings.output_dir, settings.fsync, log) as stage,
         unchanged_inputs(log.warn) as inputs,
-        team_of_run(client, log.warn),
+        form_team(client, log.warn),
     ):
         with log.timed("plan"):
             wait_for_worker(client)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
-from pipeline.cli.interrupts import ignore_interrupts, interruptible, leave
+from pipeline.cli.interrupts import accept_interrupts, ignore_interrupts, leave
 from pipeline.cli.options import OPTIONS, ThemedCommand, settings_of
 from pipeline.cli.streams import outlive_readers
 from pipeline.csv_text.names import printable
@@ -68,7 +68,7 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
     # Without this, NumPy's BLAS starts threads that busy-wait. Dask sets the same for its workers.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     progress = Progress() if quiet else ConsoleProgress(sys.stderr)
-    with _noting(progress), nullcontext(draw_chart) if dry_run else painter() as draw:
+    with _note_published(progress), nullcontext(draw_chart) if dry_run else painter() as draw:
         with quick_imports():  # late: --help and usage errors must not wait for Dask
             from pipeline.engine.cluster import connect, dashboard_link
             from pipeline.job import run
@@ -99,7 +99,7 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
 
 def main(prog_name: str | None = None) -> None:
     """Run the command and exit with its exit code."""
-    interruptible()
+    accept_interrupts()
     outlive_readers()
     debug = "--debug" in sys.argv
     try:
@@ -146,7 +146,7 @@ def _meaning(error: BaseException) -> tuple[str, int]:
 
 
 @contextmanager
-def _noting(progress: Progress) -> Iterator[None]:
+def _note_published(progress: Progress) -> Iterator[None]:
     """If the outputs are published, say so in a note on any error that the block raises."""
     try:
         yield

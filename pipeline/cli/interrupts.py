@@ -13,7 +13,7 @@ from typing import NoReturn
 _AGAIN = 0.05  # seconds
 
 
-def interruptible() -> None:
+def accept_interrupts() -> None:
     """Raise `KeyboardInterrupt` on SIGTERM as on SIGINT, even where Python would ignore it.
 
     Python prints and drops an exception that a destructor or a callback of a weak reference

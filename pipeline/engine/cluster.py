@@ -21,7 +21,7 @@ from distributed.comm.core import CommClosedError, FatalCommClosedError
 from distributed.versions import VersionMismatchWarning
 
 from pipeline.engine.internals import worker_states
-from pipeline.engine.local_cluster import rare_timers, start_local_cluster
+from pipeline.engine.local_cluster import configure_timers, start_local_cluster
 from pipeline.engine.tls import keep_apart
 from pipeline.errors import ClusterError, StorageError, UsageError, causes
 from pipeline.settings import ClusterSettings
@@ -70,21 +70,21 @@ def connect(
         if settings.scheduler == "local":
             threads = CPU_COUNT * (2 if waits_for_network else 1)
             with (
-                dask.config.set(rare_timers(profiled)),
+                dask.config.set(configure_timers(profiled)),
                 start_local_cluster(settings, threads, level) as cluster,
                 Client(cluster) as client,
-                _explained_if_lost("the local cluster was lost", "raise --memory-limit"),
+                _explain_loss("the local cluster was lost", "raise --memory-limit"),
             ):
                 yield client
         else:
             with _remote_client(settings) as client:
                 lost = f"the connection to the scheduler at '{client.scheduler.address}' was lost"
-                with _explained_if_lost(lost, "run the job again"):
+                with _explain_loss(lost, "run the job again"):
                     yield client
 
 
 @contextmanager
-def _explained_if_lost(what: str, remedy: str) -> Iterator[None]:
+def _explain_loss(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except CommClosedError as error:
@@ -104,7 +104,7 @@ def dashboard_link(client: Client, settings: ClusterSettings) -> str:
 
 
 @contextmanager
-def observed(client: Client, report: str | None) -> Iterator[None]:
+def write_performance_report(client: Client, report: str | None) -> Iterator[None]:
     """Write Dask's performance report on what the block computes, if `report` names a file.
 
     Raises UsageError if the file cannot be written, StorageError if that turns out only at the end.

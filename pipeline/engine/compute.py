@@ -20,10 +20,10 @@ from pipeline.csv_text.files import shown
 from pipeline.engine.cluster import Answer, ask, no_workers_timeout
 from pipeline.engine.internals import (
     is_shuffle_fault,
-    packed,
+    is_working,
+    pack_tasks,
     prefer_workers,
     worker_states,
-    works,
 )
 from pipeline.engine.ledger import NO_ENTRIES, Entry, as_entry, entries_in
 from pipeline.engine.memory import release_freed_memory
@@ -52,7 +52,7 @@ def compute_entries(
     ClusterError if workers or the scheduler are lost for good, StorageError if a task cannot read
     or write a file, and whatever else a task, `each` or `more` raises.
     """
-    with _explained(client), _Computing(client, frames, kept) as computing:
+    with _explain_losses(client), _Computing(client, frames, kept) as computing:
         while entries := computing.next_entries():
             for entry in entries:
                 for function in each:
@@ -68,7 +68,7 @@ def compute_result(client: Client, function: Callable[..., Any], *args: Any, nam
     `compute_entries` raises.
     """
     future = submit(client, function, *args, name=name)
-    with _explained(client), _Computing(client, (), None) as computing:
+    with _explain_losses(client), _Computing(client, (), None) as computing:
         computing.wait_for(future)
     return future
 
@@ -80,7 +80,7 @@ def compute_answer(
 
     Raises what `compute_entries` raises.
     """
-    with _explained(client), _Computing(client, (), None) as computing:
+    with _explain_losses(client), _Computing(client, (), None) as computing:
         answer: Answer = computing.fetch(submit(client, function, *args, name=name))
     return answer
 
@@ -101,7 +101,7 @@ def keep_copies(client: Client, result: Future) -> list[Future]:
 
 
 @contextmanager
-def _explained(client: Client) -> Iterator[None]:
+def _explain_losses(client: Client) -> Iterator[None]:
     """Turn what Dask raises if machines are lost into a ClusterError or a StorageError."""
     limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
     remedy = (
@@ -255,7 +255,7 @@ class _Computing:
         if not is_kept:
             frame = ledger_of(frame)
         frame = frame.optimize()  # so that a partition's steps are one task, named after them
-        graph = packed(frame.__dask_graph__(), self._team.fitness)
+        graph = pack_tasks(frame.__dask_graph__(), self._team.fitness)
         keys = list(frame.__dask_keys__())
         if len(graph) > len(keys):
             return [_Part(graph, keys, is_kept)]
@@ -326,7 +326,7 @@ class _Computing:
                 self._note(workers)
                 if self._team.refused:
                     await self._keep_to_fit_workers()
-                if any(map(works, workers)):
+                if any(map(is_working, workers)):
                     last_seen = time.monotonic()
                 elif workers:
                     await self._client.run(release_freed_memory, on_error="ignore")

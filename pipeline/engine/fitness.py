@@ -63,7 +63,7 @@ class Fitness:
     def of_run(cls, sources: Iterable[Source], place: Place, output_dir: str) -> Fitness:
         """Require what this process has, and the files of `sources`. This process itself is fit."""
         sizes = {file.path: file.size for source in sources for file in source.files}
-        requirements = {**installed(), "sizes": sizes, "run": uuid4().hex}
+        requirements = {**describe_installation(), "sizes": sizes, "run": uuid4().hex}
         data = json.dumps(requirements).encode()
         place.put(_NAME, data)
         fitness = cls(place, output_dir, hashlib.sha256(data).hexdigest())
@@ -100,7 +100,7 @@ class Fitness:
         return None
 
 
-def installed() -> dict[str, Any]:
+def describe_installation() -> dict[str, Any]:
     """Return the versions and the source digest that this process runs."""
     # Python's patch version changes neither its bytecode nor its pickles.
     versions = {"Python": ".".join(map(str, sys.version_info[:2]))}
@@ -113,8 +113,8 @@ def installed() -> dict[str, Any]:
 
 
 def version_fault(wanted: Mapping[str, Any]) -> Fault | None:
-    """Return how this process differs from what the client has `installed`; None if not at all."""
-    here = installed()
+    """Return how this process differs from the client's installation; None if it does not."""
+    here = describe_installation()
     differs = [
         f"{name} {here['versions'].get(name, 'missing')} instead of {wished}"
         for name, wished in wanted["versions"].items()

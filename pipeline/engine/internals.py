@@ -47,13 +47,13 @@ async def worker_states(client: Client) -> list[dict[str, Any]]:
     return [{**state, "address": address} for address, state in workers.items()]
 
 
-def works(worker: dict[str, Any]) -> bool:
+def is_working(worker: dict[str, Any]) -> bool:
     """Return whether a worker takes tasks or, if paused, still executes one."""
     counts = worker["metrics"].get("task_counts", {})
     return worker["status"] == "running" or counts.get("executing", 0) > 0
 
 
-def packed(graph: dict[Any, Any], fitness: Fitness | None) -> dict[Any, Any]:
+def pack_tasks(graph: dict[Any, Any], fitness: Fitness | None) -> dict[Any, Any]:
     """Return a graph whose tasks name this package only within bytes that the task itself opens.
 
     Any other task would end a worker that lacks the package: Dask unpickles tasks in the stream
@@ -66,7 +66,7 @@ def packed(graph: dict[Any, Any], fitness: Fitness | None) -> dict[Any, Any]:
     }
 
 
-def task_of(key: str, function: Callable[..., Any], *args: Any) -> Task:
+def make_task(key: str, function: Callable[..., Any], *args: Any) -> Task:
     """Return a task that calls a function with the results of futures in `args`, even in lists."""
     return Task(key, function, *(List(*arg) if isinstance(arg, list) else arg for arg in args))
 

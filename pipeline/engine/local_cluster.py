@@ -27,7 +27,7 @@ _OTHER_THREADS = 6
 _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EACCES, errno.EAFNOSUPPORT)
 
 
-def rare_timers(profiled: bool) -> dict[str, object]:
+def configure_timers(profiled: bool) -> dict[str, object]:
     """Return a configuration with which Dask interrupts working threads less often.
 
     By default, Dask samples every thread 100 times a second and times its event loops 50 times a

@@ -10,7 +10,7 @@ from threading import Lock
 
 from dask.system import CPU_COUNT
 
-from pipeline.storage.places import opened
+from pipeline.storage.places import open_file
 
 # Waiting longer for another thread costs more than writing a part file and copying it later.
 _PATIENCE = 0.05  # seconds
@@ -44,7 +44,7 @@ class PrefixSum:
         calls this again for the same block, with the same size, and gets the same place.
         """
         # Never creates the folder: a worker that outlives its run must leave nothing behind.
-        with opened(str(self._path), os.O_RDWR | os.O_CREAT) as file:
+        with open_file(str(self._path), os.O_RDWR | os.O_CREAT) as file:
             os.pwrite(file, _SLOT.pack(size + 1, following), block * _SLOT.size)
             deadline = time.monotonic() + _PATIENCE
             while self._look(file, block) is None:

@@ -10,7 +10,7 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from pipeline.csv_text.sources import Source
 from pipeline.engine.cluster import is_on_one_machine, no_workers_timeout
-from pipeline.engine.fitness import Fault, Fitness, installed, version_fault
+from pipeline.engine.fitness import Fault, Fitness, describe_installation, version_fault
 from pipeline.engine.team import current_team, fault_of_error, find_faults
 from pipeline.errors import ClusterError
 from pipeline.storage.places import Place
@@ -70,7 +70,7 @@ def check_cluster(client: Client, sources: Iterable[Source], place: Place, outpu
 def _fault_of_scheduler(client: Client) -> Fault | None:
     """Return how the scheduler differs from this process. The scheduler reads no files."""
     try:
-        fault: Fault | None = client.run_on_scheduler(version_fault, installed())
+        fault: Fault | None = client.run_on_scheduler(version_fault, describe_installation())
     except OSError:
         raise
     except Exception as error:

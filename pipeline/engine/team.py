@@ -14,7 +14,7 @@ from distributed import Client, Future
 from pipeline.csv_text.files import version_of
 from pipeline.engine.cluster import ask
 from pipeline.engine.fitness import Fault, Fitness, package_fault
-from pipeline.engine.internals import packed, task_of
+from pipeline.engine.internals import make_task, pack_tasks
 from pipeline.engine.package import source_digest
 from pipeline.engine.shared import forget
 
@@ -99,7 +99,7 @@ def submit(
     key = f"{name}-{uuid4().hex}"  # unique: runs may share a cluster
     how = {"workers": [worker], "allow_other_workers": True} if worker else {}
     team = current_team()
-    graph = packed({key: task_of(key, function, *args)}, team.fitness if team else None)
+    graph = pack_tasks({key: make_task(key, function, *args)}, team.fitness if team else None)
     (future,) = client.get(graph, [key], sync=False, retries=RETRIES, fifo_timeout="0 s", **how)
     return future
 
@@ -119,7 +119,7 @@ def name_of_run() -> str:
 
 
 @contextmanager
-def team_of_run(client: Client, say: Callable[[str], object]) -> Iterator[None]:
+def form_team(client: Client, say: Callable[[str], object]) -> Iterator[None]:
     """Have fit workers do all that this thread computes within the block.
 
     The thread knows the team; it is not passed from step to step, as no step needs it.

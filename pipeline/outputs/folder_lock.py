@@ -18,14 +18,14 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.outputs.names import LOCK
-from pipeline.outputs.signals import uninterrupted
+from pipeline.outputs.signals import defer_interrupts
 
 # The errors of a file system without `flock`.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def locked(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
+def lock_folder(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
     """Keep other runs out of `folder` during the block; create the folder if it is missing.
 
     `warn` receives a message if the file system has no locks. Raises UsageError if another run
@@ -39,7 +39,7 @@ def locked(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
         try:
             yield
         finally:
-            with uninterrupted(), suppress(OSError):
+            with defer_interrupts(), suppress(OSError):
                 if _is_at(path, handle):
                     path.unlink()
 

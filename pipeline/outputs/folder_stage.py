@@ -24,10 +24,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from pipeline.errors import PipelineError, StorageError, UsageError, is_storage_fault
-from pipeline.outputs.folder_lock import locked
+from pipeline.outputs.folder_lock import lock_folder
 from pipeline.outputs.names import COMBINED, FAILED, FINISHED, OUTPUTS, REPORT, UNFINISHED
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.signals import uninterrupted
+from pipeline.outputs.signals import defer_interrupts
 from pipeline.steps.combined_file import CombinedFile
 from pipeline.storage.places import Folder
 
@@ -63,9 +63,9 @@ class FolderStage:
         return CombinedFile.create(self / COMBINED, header)
 
     @contextmanager
-    def locked(self, warn: Callable[[str], None]) -> Iterator[None]:
+    def lock(self, warn: Callable[[str], None]) -> Iterator[None]:
         """Create the folder if it is missing, keep other runs out of it, then clear the stage."""
-        with locked(self._output, warn):
+        with lock_folder(self._output, warn):
             try:
                 yield
             finally:
@@ -78,7 +78,7 @@ class FolderStage:
         if self._finished.exists():
             begun = f"{self._output}: an earlier run was cut off while it published its outputs"
             try:
-                with uninterrupted():
+                with defer_interrupts():
                     if not self._is_in_place:
                         self._put_in_place()
                         warn(f"{begun}; this run has completed them")
@@ -131,7 +131,7 @@ class FolderStage:
 
     def fail(self, log: RunLog, error: BaseException) -> None:
         """Clear the stage, and put `failed_run.json` beside the outputs."""
-        with uninterrupted():
+        with defer_interrupts():
             _clear(self.folder)  # first: it may have filled the disk
             self.folder.mkdir()
             log.write_failed(self / FAILED, error)

@@ -86,7 +86,7 @@ class ObjectLock:
 
 
 @contextmanager
-def locked(folder: ObjectFolder, run_id: str) -> Iterator[ObjectLock]:
+def lock_prefix(folder: ObjectFolder, run_id: str) -> Iterator[ObjectLock]:
     """Keep other runs from writing into a folder during the block, and yield the lock.
 
     A run that was killed gives no more signs of life, and the next run takes over its lock.

@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from pipeline.errors import PipelineError, StorageError, UsageError, is_storage_fault
 from pipeline.outputs.names import COMBINED, FAILED, FINISHED, OUTPUTS, REPORT, UNFINISHED
-from pipeline.outputs.object_lock import locked
+from pipeline.outputs.object_lock import lock_prefix
 from pipeline.outputs.report import RunLog
 from pipeline.steps.combined_object import CombinedObject
 from pipeline.storage.objects import ObjectFolder, Upload
@@ -57,9 +57,9 @@ class ObjectStage:
         return target
 
     @contextmanager
-    def locked(self, _: Callable[[str], None]) -> Iterator[None]:
+    def lock(self, _: Callable[[str], None]) -> Iterator[None]:
         """Keep other runs from writing below the prefix; clear the stage if the run succeeds."""
-        with self._temporary, locked(self._output, self._id) as self._lock:
+        with self._temporary, lock_prefix(self._output, self._id) as self._lock:
             yield
             with suppress(OSError):
                 self.place.clear()

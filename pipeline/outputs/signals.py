@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Defer SIGINT and SIGTERM to the end of the block, which takes only a moment.
 
     If the block raises an error, the signals are dropped: the error ends the run.

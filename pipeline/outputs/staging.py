@@ -11,14 +11,14 @@ from pipeline.outputs.folder_stage import FolderStage
 from pipeline.outputs.names import COMBINED, OUTPUTS
 from pipeline.outputs.object_stage import ObjectStage
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.signals import uninterrupted
+from pipeline.outputs.signals import defer_interrupts
 from pipeline.storage.objects import is_object_url
 
 Stage: TypeAlias = FolderStage | ObjectStage
 
 
 @contextmanager
-def staged(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Stage]:
+def stage_outputs(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Stage]:
     """Yield the stage of a run whose outputs go to a folder or a prefix; commit on success.
 
     First completes a commit that was cut off, with a warning. If the block fails, or the commit to
@@ -28,17 +28,17 @@ def staged(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Stage]:
     """
     is_object = is_object_url(output_dir)
     stage = ObjectStage(output_dir) if is_object else FolderStage(output_dir, fsync)
-    with _explained(stage), stage.locked(log.warn):
-        with _failure_reported(stage, log), _explained(stage):
+    with _explain_errors(stage), stage.lock(log.warn):
+        with _report_failure(stage, log), _explain_errors(stage):
             stage.recover(log.warn)
             yield stage
             stage.prepare()
-        with uninterrupted(), _failure_reported(stage, log), _explained(stage):
+        with defer_interrupts(), _report_failure(stage, log), _explain_errors(stage):
             stage.commit(log)
 
 
 @contextmanager
-def _explained(stage: Stage) -> Iterator[None]:
+def _explain_errors(stage: Stage) -> Iterator[None]:
     """Raise a UsageError or a StorageError for an OSError about the place of the outputs."""
     try:
         yield
@@ -49,7 +49,7 @@ def _explained(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def _failure_reported(stage: Stage, log: RunLog) -> Iterator[None]:
+def _report_failure(stage: Stage, log: RunLog) -> Iterator[None]:
     """Put `failed_run.json` beside the outputs if the block raises anything."""
     try:
         yield

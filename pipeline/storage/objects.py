@@ -2,7 +2,7 @@
 
 Each process finds credentials and endpoint in the usual way (environment, profile, role of the
 machine); neither travels between processes. All errors are OSErrors that name the object (see
-`storage.remote_errors`). Failures that may pass are tried again (see `storage.remote.again`):
+`storage.remote_errors`). Failures that may pass are tried again (see `storage.remote.retry`):
 throttling, server errors and lost connections.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, ClassVar, NamedTuple
 from isal.isal_zlib import crc32
 
 from pipeline.errors import UsageError
-from pipeline.storage.remote import again, config_of_store
+from pipeline.storage.remote import configure_botocore, retry
 
 LEAST_PART = 5 << 20  # bytes; only the last part of an object may have fewer
 MOST_PARTS = 10_000
@@ -105,7 +105,7 @@ class ObjectFolder:
             return b""
         last = "" if stop is None else stop - 1
         part = {**self._at(name), "Range": f"bytes={start}-{last}"}
-        return again(self.url(name), lambda: bytes(_client().get_object(**part)["Body"].read()))
+        return retry(self.url(name), lambda: bytes(_client().get_object(**part)["Body"].read()))
 
     def stat(self, name: str) -> Stat | None:
         """Return what the store knows about an object; None if it does not exist."""
@@ -218,12 +218,12 @@ def _client() -> Any:
             "s3:// needs packages that are not installed; "
             "pip install -c scripts/constraints.txt -e '.[s3]'"
         ) from error
-    return get_session().create_client("s3", config=Config(**config_of_store()))
+    return get_session().create_client("s3", config=Config(**configure_botocore()))
 
 
 def _send(url: str, operation: str, **request: Any) -> dict[str, Any]:
     """Send a request about the object at a URL, and return the response."""
-    response: dict[str, Any] = again(url, lambda: getattr(_client(), operation)(**request))
+    response: dict[str, Any] = retry(url, lambda: getattr(_client(), operation)(**request))
     return response
 
 
@@ -234,7 +234,7 @@ def _list(url: str, operation: str, kind: str, **request: Any) -> list[dict[str,
         found = _client().get_paginator(operation).paginate(**request)
         return [item for page in found for item in page.get(kind, ())]
 
-    return again(url, pages)
+    return retry(url, pages)
 
 
 def _media(name: str) -> str:

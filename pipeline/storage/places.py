@@ -33,7 +33,7 @@ class Folder:
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file. Never creates the folder: a worker that outlives its run leaves nothing."""
-        with opened(os.path.join(self.path, name), os.O_WRONLY | os.O_CREAT) as file:
+        with open_file(os.path.join(self.path, name), os.O_WRONLY | os.O_CREAT) as file:
             write_at(file, data, 0)
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -54,7 +54,7 @@ class Folder:
 
 
 @contextmanager
-def opened(path: str, flags: int) -> Iterator[int]:
+def open_file(path: str, flags: int) -> Iterator[int]:
     """Open a file and yield its descriptor; an OSError that names no file then names this one."""
     file = os.open(path, flags, 0o666)
     try:

@@ -59,7 +59,7 @@ def file_system(path: str) -> tuple[Any, str]:
     try:
         # Without a cache: a worker lives for many runs, and files change.
         system, inner = fsspec.url_to_fs(path, use_listings_cache=False, **_limits(path))
-        system.retries = 1  # for s3fs, which would only repeat what `again` repeats
+        system.retries = 1  # for s3fs, which would only repeat what `retry` repeats
         return system, inner
     except (ImportError, ValueError, AttributeError, TypeError) as error:  # whatever fsspec raises
         scheme = path.partition("://")[0]
@@ -73,7 +73,7 @@ def file_system(path: str) -> tuple[Any, str]:
 def _limits(path: str) -> dict[str, Any]:
     """Return how long a file system waits for a server, and how many requests it sends at once."""
     if path.startswith("s3://"):
-        return {"config_kwargs": config_of_store()}
+        return {"config_kwargs": configure_botocore()}
     if is_web(path):
         from aiohttp import ClientTimeout
 
@@ -81,14 +81,14 @@ def _limits(path: str) -> dict[str, Any]:
     return {}
 
 
-def config_of_store() -> dict[str, Any]:
-    """Return the configuration of botocore, which tries each request once; `again` repeats it."""
+def configure_botocore() -> dict[str, Any]:
+    """Return the configuration of botocore, which tries each request once; `retry` repeats it."""
     limits = {"connect_timeout": CONNECT, "read_timeout": ANSWER, "max_pool_connections": AT_ONCE}
     return {**limits, "retries": {"total_max_attempts": 1}}
 
 
 @contextmanager
-def explained(path: str) -> Iterator[None]:
+def explain_errors(path: str) -> Iterator[None]:
     """Raise the error of a server as an OSError about the URL `path`."""
     try:
         yield
@@ -101,7 +101,7 @@ def explained(path: str) -> Iterator[None]:
             meant.__context__ = None
 
 
-def again(path: str, action: Callable[[], T]) -> T:
+def retry(path: str, action: Callable[[], T]) -> T:
     """Return what a request about the URL `path` returns; try it again if the server fails.
 
     Tries up to six times within a minute, so a server that does not respond is asked once. Raises
@@ -111,7 +111,7 @@ def again(path: str, action: Callable[[], T]) -> T:
     waits = iter(_WAITS)
     while True:
         try:
-            with explained(path):
+            with explain_errors(path):
                 return action()
         except OSError as error:
             wait = next(waits, None)
@@ -124,7 +124,7 @@ def read_range(path: str, start: int, stop: int, version: Version | None = None)
     """Return bytes `start` to `stop` of the file at a URL; in a store, of that `version` only.
 
     Raises InputChangedError if the file has a different version or ends early, OSError (see
-    `again`) if it cannot be read.
+    `retry`) if it cannot be read.
     """
     system, inner = file_system(path)
 
@@ -136,7 +136,7 @@ def read_range(path: str, start: int, stop: int, version: Version | None = None)
         return bytes(system.cat_file(inner, start=start, end=stop))
 
     try:
-        data = read_on(start, stop, lambda *part: again(path, lambda: read(*part)))
+        data = read_on(start, stop, lambda *part: retry(path, lambda: read(*part)))
     except OSError as error:
         if error.errno not in _REPLACED:
             raise
@@ -170,7 +170,7 @@ def _from_store(system: Any, path: str, start: int, stop: int, etag: str) -> byt
 def version_of_url(path: str) -> Version:
     """Return the version of the file at a URL; raise OSError if the server does not give it."""
     system, inner = file_system(path)
-    info = again(path, lambda: system.info(inner))
+    info = retry(path, lambda: system.info(inner))
     if info["size"] is None:
         raise OSError(errno.EINVAL, _NO_RANGES, path)
     etag = info.get("ETag") or info.get("etag")

@@ -11,7 +11,7 @@ from distributed import Reschedule
 
 from pipeline.csv_text.headers import open_source
 from pipeline.engine import shared
-from pipeline.engine.fitness import Fitness, installed, version_fault
+from pipeline.engine.fitness import Fitness, describe_installation, version_fault
 from pipeline.engine.package import source_digest
 from pipeline.engine.portable import open_task
 from pipeline.settings import Dialect
@@ -89,7 +89,7 @@ def test_the_output_folder_must_be_the_same(tmp_path: Path, stage: Path) -> None
 
 
 def test_versions_and_source_are_compared() -> None:
-    here = installed()
+    here = describe_installation()
     assert version_fault(here) is None
     older = {**here, "versions": {**here["versions"], "numpy": "1.0", "pyarrow": "2.0"}}
     fault = version_fault(older)

@@ -27,7 +27,7 @@ from pipeline.outputs import object_lock
 from pipeline.outputs.names import CHART, COMBINED, FAILED, REPORT, SPENDING
 from pipeline.outputs.object_stage import ObjectStage
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import staged
+from pipeline.outputs.staging import stage_outputs
 from pipeline.settings import Settings
 from pipeline.storage import objects, remote
 
@@ -80,7 +80,7 @@ def before_request(number: int, act: Callable[[], object]) -> Callable[[], int]:
 def publish(
     url: str, word: str, before_commit: Callable[[], object], log: RunLog | None = None
 ) -> None:
-    with staged(url, fsync=True, log=log or RunLog(Settings())) as stage:
+    with stage_outputs(url, fsync=True, log=log or RunLog(Settings())) as stage:
         assert isinstance(stage, ObjectStage)
         stage.combined(b"", 0)
         stage.upload.put(1, f"{word} {COMBINED}".encode())
@@ -96,7 +96,7 @@ def next_run(prefix: Prefix) -> tuple[str, str]:
     Nothing but outputs is left then.
     """
     log = RunLog(Settings())
-    with pytest.raises(RuntimeError), staged(prefix.url, fsync=True, log=log):
+    with pytest.raises(RuntimeError), stage_outputs(prefix.url, fsync=True, log=log):
         raise RuntimeError
     assert prefix.names() == {*COMPLETE, FAILED}
     assert prefix.uploads() == 0
