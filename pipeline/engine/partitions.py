@@ -35,10 +35,7 @@ def from_blocks(
 
 
 def on_partitions(
-    function: Callable[..., pd.DataFrame],
-    *args: Any,
-    step: str,
-    meta: pd.DataFrame | None = None,
+    function: Callable[..., pd.DataFrame], *args: Any, step: str, meta: pd.DataFrame | None = None
 ) -> dd.DataFrame:
     """Return `function` applied to each partition of the dataframes in `args`, lazily.
 
@@ -49,12 +46,7 @@ def on_partitions(
     if meta is None:
         meta = function(*(schema(arg) if isinstance(arg, dd.DataFrame) else arg for arg in args))
     return dd.map_partitions(
-        function,
-        *args,
-        meta=meta,
-        align_dataframes=False,
-        enforce_metadata=False,
-        token=step,
+        function, *args, meta=meta, align_dataframes=False, enforce_metadata=False, token=step
     )
 
 

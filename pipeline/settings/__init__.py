@@ -180,11 +180,8 @@ class Dialect:
     def _check_marks(self) -> None:
         """Raise UsageError for characters that cannot be around, within or between fields."""
         between = self.delimiter or ","
-        for option, mark in (
-            ("--delimiter", self.delimiter),
-            ("--quote", self.quote),
-            ("--escape", self.escape),
-        ):
+        marks = {"--delimiter": self.delimiter, "--quote": self.quote, "--escape": self.escape}
+        for option, mark in marks.items():
             if mark and not re.fullmatch("[^\r\n\0\x80-\U0010ffff]", mark):
                 raise UsageError(f"{option}: '{mark}' is not a single ASCII character")
             if mark and mark in between and option != "--delimiter":

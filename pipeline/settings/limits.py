@@ -87,11 +87,8 @@ class Limits:
         A limit for one table overrides a limit for both. Raises UsageError if one is invalid.
         """
         found: dict[str, dict[str, Limit]] = {table: {} for table in TABLES}
-        for kind, texts in (
-            ("rejected", rejected),
-            ("unusable", unusable),
-            ("unmatched", unmatched),
-        ):
+        given = {"rejected": rejected, "unusable": unusable, "unmatched": unmatched}
+        for kind, texts in given.items():
             option = f"--max-{kind}"
             for table, text in by_table(texts, option).items():
                 if kind != "unmatched" or table == "purchases":
