@@ -21,7 +21,7 @@ def quick_imports() -> Iterator[None]:
     import dask.utils
 
     derived_from = dask.utils.derived_from
-    dask.utils.derived_from = _without_docs
+    dask.utils.derived_from = _skip_docs
     try:
         yield
     finally:
@@ -30,6 +30,6 @@ def quick_imports() -> Iterator[None]:
         gc.enable()
 
 
-def _without_docs(*_: Any, **__: Any) -> Callable[[Any], Any]:
+def _skip_docs(*_: Any, **__: Any) -> Callable[[Any], Any]:
     """Replace `dask.utils.derived_from`."""
     return lambda method: method

@@ -62,7 +62,7 @@ def pack_tasks(graph: dict[Any, Any], fitness: Fitness | None) -> dict[Any, Any]
     """
     required = pickle.dumps(fitness)
     return {
-        key: _packed(node, required) if type(node) is Task else node for key, node in graph.items()
+        key: _pack(node, required) if type(node) is Task else node for key, node in graph.items()
     }
 
 
@@ -71,7 +71,7 @@ def make_task(key: str, function: Callable[..., Any], *args: Any) -> Task:
     return Task(key, function, *(List(*arg) if isinstance(arg, list) else arg for arg in args))
 
 
-def _packed(task: Task, fitness: bytes) -> Task:
+def _pack(task: Task, fitness: bytes) -> Task:
     data = BytesIO()
     _Pickler(data, protocol=5).dump(task)
     if _PACKAGE not in data.getvalue():

@@ -24,12 +24,12 @@ class Portable:
         if protocol < 5:  # a copy within this process
             return super().__reduce_ex__(protocol)
         buffers: list[pickle.PickleBuffer] = []
-        made = partial(_restored, type(self), self.__dict__)
+        made = partial(_restore, type(self), self.__dict__)
         data = pickle.dumps(made, protocol, buffer_callback=buffers.append)
         return operator.call, (_OPEN_OBJECT, data, buffers)
 
 
-def _restored(kind: type, state: dict[str, Any]) -> Any:
+def _restore(kind: type, state: dict[str, Any]) -> Any:
     made: Any = object.__new__(kind)
     if hasattr(made, "__setstate__"):
         made.__setstate__(state)

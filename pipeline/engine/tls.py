@@ -27,10 +27,10 @@ def keep_apart() -> None:
     except AttributeError:  # Python's OpenSSL does not export its functions
         return
     for name in ("do_handshake", "recv_into", "send"):  # what Tornado calls
-        setattr(ssl.SSLSocket, name, _cleared(getattr(ssl.SSLSocket, name), clear))
+        setattr(ssl.SSLSocket, name, _clear_first(getattr(ssl.SSLSocket, name), clear))
 
 
-def _cleared(method: Callable[..., Any], clear: Callable[[], Any]) -> Callable[..., Any]:
+def _clear_first(method: Callable[..., Any], clear: Callable[[], Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **options: Any) -> Any:
         clear()

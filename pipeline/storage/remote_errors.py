@@ -65,7 +65,7 @@ def remote_error(error: BaseException, where: str) -> OSError | None:
         if library in ("botocore", "aiobotocore"):
             response = getattr(cause, "response", None)
             if isinstance(response, dict) and "Error" in response:
-                return _answered(response, getattr(cause, "operation_name", "it"), where)
+                return _error_in_response(response, getattr(cause, "operation_name", "it"), where)
             known = _CLASSES.get(type(cause).__name__, _SILENT_STORE)
             return OSError(known[0], known[1], where)
         if library == "aiohttp":
@@ -87,7 +87,7 @@ def remote_error(error: BaseException, where: str) -> OSError | None:
     return None
 
 
-def _answered(response: dict, operation: str, where: str) -> OSError:
+def _error_in_response(response: dict, operation: str, where: str) -> OSError:
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = str(response["Error"].get("Code", status))
     known = _CODES.get(code) or _CODES.get(_STATUS.get(status, ""))
