@@ -18,8 +18,8 @@ _RAISE_THREADS = (
 )
 _RAISE_FILES = "raise the limit on open files (ulimit -n)"
 _RAISE_MEMORY = "leave it more memory (ulimit -v, or the container's limit), or lower --block-size"
-_SET_TMPDIR = "name a folder that can be written with TMPDIR"
-# What the system refuses, by the error number or the text of the error; and what to do then.
+_SET_TMPDIR = "set TMPDIR to a folder that can be written"
+# What to do, by the number or the text of the system's error.
 _REFUSED = {
     errno.EAGAIN: _RAISE_THREADS,
     errno.EMFILE: _RAISE_FILES,
@@ -38,7 +38,7 @@ class PipelineError(Exception):
 
 
 class DataError(PipelineError):
-    """The data was refused, or the checks of a run do not agree."""
+    """The data was refused, or the checks of a run disagree."""
 
     exit_code = 1
 
@@ -56,13 +56,13 @@ class ClusterError(PipelineError):
 
 
 class StorageError(PipelineError):
-    """A file system or a network failed: disk full, an I/O error, or an input that is gone."""
+    """A file system or a network failed: disk full, an I/O error, a missing input."""
 
     exit_code = 4
 
 
 class InputChangedError(StorageError):
-    """An input is not what it was when the run was planned."""
+    """An input has changed since the run was planned."""
 
 
 class ResourceError(PipelineError):
@@ -72,9 +72,9 @@ class ResourceError(PipelineError):
 
 
 def system_fault(error: BaseException) -> PipelineError | None:
-    """Return what the system refused this process, if that is the cause of `error`.
+    """Return a StorageError or a ResourceError if the system refused this process something.
 
-    It is a StorageError or a ResourceError that says what to do.
+    It says what to do. Returns None if `error` has another cause.
     """
     for cause in causes(error):
         text = " ".join(str(cause).split())
@@ -87,22 +87,22 @@ def system_fault(error: BaseException) -> PipelineError | None:
             return StorageError(f"{where}: {getattr(cause, 'strerror', None) or text}")
         for sign, remedy in _REFUSED.items():
             if sign == getattr(cause, "errno", None) or (isinstance(sign, str) and sign in text):
-                return ResourceError(f"the system refused what the run needs: {text}; {remedy}")
+                return ResourceError(f"the system refused a resource: {text}; {remedy}")
         if isinstance(cause, OSError):
             return ResourceError(
-                f"the system refused what the run needs: {type(cause).__name__}: {text}; --debug "
+                f"the system refused a resource: {type(cause).__name__}: {text}; --debug "
                 "shows where"
             )
     return None
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, its cause, the cause of that, …."""
+    """Yield an error, its cause, the cause of that cause, and so on."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def is_storage_fault(error: BaseException) -> bool:
-    """Return whether an error means a failing file system, not a wrong path."""
+    """Return whether an error means that a file system failed, not that a path is wrong."""
     return isinstance(error, OSError) and error.errno in _STORAGE_FAULTS

@@ -1,7 +1,7 @@
 """The whole job on one page: plan, join, assemble, read back, check, publish.
 
-The steps are lazy Dask dataframes until their blocks are computed. What each step counts travels
-with its block (see `engine.ledger`); the checks compare it at the end.
+The steps are lazy Dask dataframes until their blocks are computed. The totals of each step travel
+with its block (see `engine.ledger`), and the checks compare them at the end.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from distributed import Client
 
 from pipeline.csv_text.unchanged import unchanged_inputs
-from pipeline.engine.cluster import is_on_one_machine, observed
+from pipeline.engine.cluster import is_on_one_machine, write_performance_report
 from pipeline.engine.internals import spill_folder
 from pipeline.engine.preflight import wait_for_worker
 from pipeline.engine.progress import Progress
-from pipeline.engine.team import team_of_run
+from pipeline.engine.team import form_team
 from pipeline.outputs.checks import check_run, raise_on_failure
 from pipeline.outputs.names import CHART, REJECTED, REPORT, SPENDING
 from pipeline.outputs.quality import Quality
@@ -22,7 +22,7 @@ from pipeline.outputs.rejected import write_rejected
 from pipeline.outputs.report import Report, RunLog
 from pipeline.outputs.run_totals import total_run
 from pipeline.outputs.separation import check_separate
-from pipeline.outputs.staging import output_paths, staged
+from pipeline.outputs.staging import output_paths, stage_outputs
 from pipeline.settings import Settings
 from pipeline.steps.chart import Draw, draw_chart
 from pipeline.steps.context import Job
@@ -39,25 +39,25 @@ def run(
 
     Runs on the cluster of `client`, whose workers must see the inputs and the output folder.
     `draw` draws the chart. Raises UsageError (a path, a column), DataError (too much bad data,
-    or checks that do not agree), ClusterError (workers lost) or StorageError (disk full, or an
-    input that changed). The outputs of an earlier run then stay unchanged.
+    or checks that disagree), ClusterError (workers lost) or StorageError (disk full, or an input
+    that changed). In all these cases, the outputs of an earlier run stay unchanged.
     """
     log = RunLog(settings, progress or Progress())
     files = find_inputs(settings)
     check_separate(settings, files)
     with (
-        observed(client, settings.performance_report),
-        staged(settings.output_dir, settings.fsync, log) as stage,
+        write_performance_report(client, settings.performance_report),
+        stage_outputs(settings.output_dir, settings.fsync, log) as stage,
         unchanged_inputs(log.warn) as inputs,
-        team_of_run(client, log.warn),
+        form_team(client, log.warn),
     ):
-        with log.stage("plan"):
+        with log.timed("plan"):
             wait_for_worker(client)
             plan = make_plan(settings, files, client)
             inputs.watch(plan.customers, plan.purchases)
             plan = prepare(plan, client, stage.place, settings.output_dir)
             log.note_plan(plan)
-        with log.stage("read, join, sum, write"), log.progress.step("purchases", plan.bytes):
+        with log.timed("read, join, sum, write"), log.progress.step("purchases", plan.bytes):
             lines = Lines(client, plan.purchases, plan.block_size)
             quality = Quality(settings, plan.tables, lines, log.progress)
             target = stage.combined(plan.layout.header_line, plan.purchases.plain_size)
@@ -66,11 +66,11 @@ def run(
             quality.judge("customers", "purchases")
             for warning in quality.warnings():
                 log.warn(warning)
-        with log.stage("assemble"), log.progress.step("assemble", 0):
+        with log.timed("assemble"), log.progress.step("assemble", 0):
             job.compute(target.assemble(job.written))
-        with log.stage("read back"), log.progress.step("read back", 0):
+        with log.timed("read back"), log.progress.step("read back", 0):
             job.compute(read_back(job.written, target, Recount.of(settings, *plan.tables)))
-        with log.stage("check and publish"):
+        with log.timed("check and publish"):
             spending = spending_of(job.ledger, settings.age_groups)
             write_spending(spending, stage / SPENDING)
             rejects = job.rejects, settings.escape_formulas
@@ -82,7 +82,9 @@ def run(
             inputs.check()
             log.write_complete(stage / REPORT, plan, totals, checks, spending)
             paths = output_paths(stage, settings.output_dir)
-    return Report(spending, totals, tuple(checks), tuple(log.warnings), paths, log.seconds)
+    return Report(
+        spending, totals, tuple(checks), tuple(log.warnings), outputs=paths, seconds=log.seconds
+    )
 
 
 def join(job: Job) -> None:
@@ -101,14 +103,14 @@ def broadcast_join(job: Job) -> None:
     customers = job.keep(plan.customers, job.read_customers, job.transform, job.render)
     job.check_customers()
     lookup = job.broadcast(build_lookup(job.client, customers, plan.layout.no_customer))
-    customers.clear()  # should the lookup be lost, Dask renders them again
+    customers.clear()  # if the lookup is lost, Dask renders them again
     job.run(plan.purchases, job.read_purchases, lookup.join, sum_purchases, job.write)
     matched = lookup.find_matched(job.client, job.ledger)
     job.compute([job.write(lookup.without_purchases(matched, plan.purchases.end))])
 
 
 def shuffle_join(job: Job) -> None:
-    """Bring the records of an id together in one partition, by files; join each partition."""
+    """Bring all records of an id into one partition, through files; join each partition."""
     plan, shuffle = job.plan, job.shuffle()
     with spill_folder(job.client) as folder:
         customers = shuffle.into(folder / "customers")
@@ -120,7 +122,7 @@ def shuffle_join(job: Job) -> None:
 
 
 def network_shuffle_join(job: Job) -> None:
-    """Do the same between machines, by Dask's own shuffle."""
+    """Do the same between machines, with Dask's own shuffle."""
     plan, shuffle = job.plan, job.shuffle()
     purchases = job.collect(plan.purchases, job.read_purchases, shuffle.split)
     customers = job.collect(

@@ -2,11 +2,11 @@
 """Time this job and its peers as whole processes, on the same files, in interleaved rounds.
 
     scripts/benchmark --customers 1000000 --purchases 10000000 --rounds 5
-    scripts/benchmark --data folder-with-customers.csv-and-purchases.csv --engines ours,pandas
+    scripts/benchmark --data FOLDER --engines ours,pandas    # FOLDER/customers.csv, purchases.csv
     scripts/benchmark --from small.json --from large.json --chart benchmark.png
 
-Before each run, the disk is idle and the inputs are in the page cache. All engines must produce the
-same totals and number of records. The files in scripts/peers say what each peer leaves out.
+Before each run, the disk is idle and the inputs are in the page cache. All engines must agree on
+the totals and the number of records. The files in scripts/peers say what each peer leaves out.
 """
 
 from __future__ import annotations
@@ -26,39 +26,38 @@ from dask.utils import parse_bytes
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--customers", default=1_000_000, help="Records to make.")
-@click.option("--purchases", default=10_000_000, help="Records to make.")
-@click.option("--shape", default="plain", help="Of the files, as in scripts/generate_data.py.")
-@click.option("--data", type=click.Path(path_type=Path), help="Take these files instead.")
-@click.option("--rounds", default=3, help="Runs of each engine; none after one that failed.")
-@click.option("--engines", default=",".join(BY_DEFAULT), help="By commas; spark is one more.")
-@click.option("--cores", type=click.IntRange(1), help="Pin each run to the first so many.")
+@click.option("--customers", default=1_000_000, help="Records to generate.")
+@click.option("--purchases", default=10_000_000, help="Records to generate.")
+@click.option("--shape", default="plain", help="Shape of the files; see scripts/generate_data.py.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of files to use instead.")
+@click.option("--rounds", default=3, help="Runs of each engine, until one fails.")
+@click.option("--engines", default=",".join(BY_DEFAULT), help="Comma-separated; also: spark.")
+@click.option("--cores", type=click.IntRange(1), help="Pin each run to this many cores.")
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Kill a run that holds more, such as 4GiB; engines that take a limit are told 80 % of it.",
+    help="Kill a run that uses more than, say, 4GiB; engines that take a limit get 80 % of it.",
 )
-@click.option("--time-limit", type=float, metavar="SECONDS", help="Kill a run that takes longer.")
 @click.option(
     "--fsync",
     is_flag=True,
-    help="Runs end when their outputs are on the disk; dd shows what the disk takes for as much.",
+    help="End a run when its outputs are on disk; dd shows how long the disk takes for as much.",
 )
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
     help="Folder for inputs and outputs.  [default: /tmp]",
 )
-@click.option("--option", "extra", multiple=True, help="One more word for our command line.")
+@click.option("--option", "extra", multiple=True, help="An option to add to our command line.")
 @click.option("--save", type=click.Path(path_type=Path), help="Keep the results as JSON.")
 @click.option(
     "--from",
     "saved",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Run nothing, and show results that --save kept. Repeatable.",
+    help="Run nothing; show results that --save kept. Repeatable.",
 )
-@click.option("--chart", type=click.Path(path_type=Path), help="Draw the results as PNG.")
+@click.option("--chart", type=click.Path(path_type=Path), help="Draw the results as a PNG.")
 def main(
     customers: int,
     purchases: int,
@@ -68,7 +67,6 @@ def main(
     engines: str,
     cores: int | None,
     memory: str | None,
-    time_limit: float | None,
     fsync: bool,
     work: Path | None,
     extra: tuple[str, ...],
@@ -82,14 +80,14 @@ def main(
     else:
         names = engines.split(",")
         if unknown := set(names) - set(ENGINES):
-            raise click.BadParameter(f"{', '.join(sorted(unknown))}: none of {', '.join(ENGINES)}")
+            raise click.BadParameter(f"{', '.join(sorted(unknown))}: not in {', '.join(ENGINES)}")
         if missing := [text for text in map(find_missing, names) if text]:
             raise click.ClickException("; ".join(missing))
         with tempfile.TemporaryDirectory(dir=work) as name:
             folder = Path(name)
             limit = parse_bytes(memory) if memory else None
             source, touched = data or folder / "in", psutil.virtual_memory().available // 2
-            setup = Setup(source, folder, fsync, cores, limit, time_limit, extra, touched)
+            setup = Setup(source, folder, fsync, cores, limit, extra=extra, touched=touched)
             if data is None:
                 _make(setup.source, customers, purchases, shape)
             results = [measure(setup, [*names, *([DISK] if fsync else [])], rounds)]

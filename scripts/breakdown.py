@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Show where the time of a run goes: run its steps in sequence, on one core and without Dask.
+"""Show where the time of a run goes: run its steps one after the other, on one core, without Dask.
 
-    scripts/breakdown --data folder-with-customers.csv-and-purchases.csv
+    scripts/breakdown --data FOLDER    # customers.csv and purchases.csv there
 
 A whole run on one core takes longer than the sum: the rest is start-up, scheduling and the chart.
 """
@@ -39,7 +39,7 @@ from pipeline.storage.places import Folder
 _COLUMNS, _DIALECT = Columns(), Dialect()
 _COPIED = 1 << 28  # bytes
 
-# The parts of reading, timed from the inside: their time is not counted in their callers.
+# The parts of reading, timed from the inside; their time does not count for their callers.
 _READING = [
     (read, "parse_texts", "find records and fields"),
     (fields.Fields, "column", "take id and amount as text"),
@@ -50,7 +50,7 @@ _READING = [
 
 
 class Clock:
-    """Adds up the CPU seconds of each step, without those of nested steps."""
+    """Adds up the CPU seconds of each step, without those of steps within it."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -85,7 +85,7 @@ def main(data: Path, block_size: int) -> None:
     """Print a Markdown table: seconds of one core, and nanoseconds for each purchase."""
     with tempfile.TemporaryDirectory() as folder:
         customers, purchases = (
-            _source(name, data, block_size, Path(folder)) for name in ("customers", "purchases")
+            _source(name, data, block_size) for name in ("customers", "purchases")
         )
         texts = layout(customers.columns, purchases.columns, _COLUMNS)
         clock = Clock()
@@ -102,7 +102,7 @@ def main(data: Path, block_size: int) -> None:
     )
 
 
-def _source(name: str, data: Path, block_size: int, folder: Path) -> Source:
+def _source(name: str, data: Path, block_size: int) -> Source:
     required = _COLUMNS.of_customers if name == "customers" else _COLUMNS.of_purchases
     source = open_source(name, [str(data / f"{name}.csv")], required, _DIALECT)
     return cut_into_ranges(source, block_size)

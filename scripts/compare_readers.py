@@ -1,8 +1,8 @@
 """Read the cases of tests/support/cases.py with pandas, Dask, Polars and DuckDB; show the outcomes.
 
-Every reader is given the delimiter and the encoding (also that of a byte order mark), and reads all
+Every reader gets the delimiter and the encoding (from a byte order mark, too), and reads all
 columns as text, as its documentation advises. `correct`: exactly the good records, in order, or an
-error if a file must be refused. `error`: an error and no records. `silent`: other records and no
+error if a file must be refused. `error`: an error, and no records. `silent`: wrong records, and no
 error.
 """
 
@@ -109,7 +109,7 @@ def outcome(reader: Callable[[Case, list[str]], list[Rows]], case: Case, folder:
 
 
 def comparable() -> list[Case]:
-    """Return the cases without rules of this job alone: dialects, columns, record size, NUL."""
+    """Return the cases that test no rule of this job alone: dialects, columns, record size, NUL."""
     return [
         case
         for case in CASES
@@ -121,7 +121,7 @@ def comparable() -> list[Case]:
 
 
 @click.command()
-@click.option("--each", is_flag=True, help="A row for each case, in place of one for each group.")
+@click.option("--each", is_flag=True, help="Print a row for each case, not for each group.")
 def main(each: bool) -> None:
     """Print the table."""
     cases = comparable()

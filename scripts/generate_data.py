@@ -50,7 +50,7 @@ ODD_PURCHASES = {
 }
 
 # One customer has 30 % of the purchases; Zipf's law with exponent 1.2; 30 % of the purchases have
-# no id; all are of customers that there are not; every id has two customer records.
+# no id; no purchase has a known customer; every id has two customer records.
 SKEWS = ("hot", "zipf", "missing", "unknown", "twice")
 
 # What tools write: CR LF; a column in quotes; a comma within quotes in a tenth of the purchases;
@@ -62,15 +62,14 @@ SHAPES = (
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--customers", default=2_000, help="Records of customers.csv.")
-@click.option("--purchases", default=10_000, help="Records of purchases.csv.")
+@click.option("--customers", default=2_000, help="Number of customers.")
+@click.option("--purchases", default=10_000, help="Number of purchases.")
 @click.option("--files", default=1, help="Split each table into this many files in a folder.")
 @click.option("--odd", default=0.02, help="Share of records with an odd value.")
-@click.option("--skew", type=click.Choice(SKEWS), help="An uneven share of purchases, or of ids.")
-@click.option("--shape", type=click.Choice(SHAPES), default="plain", help="Of both files.")
-@click.option("--whole-prices", is_flag=True, help="Prices without cents.")
-@click.option("--seed", default=2024, help="Of the random numbers.")
-@click.option("--to", "folder", default="data", type=click.Path(path_type=Path))
+@click.option("--skew", type=click.Choice(SKEWS), help="Spread purchases or ids unevenly.")
+@click.option("--shape", type=click.Choice(SHAPES), default="plain", help="Shape of both files.")
+@click.option("--seed", default=2024, help="Seed of the random numbers.")
+@click.option("--to", "folder", default="data", type=click.Path(path_type=Path), metavar="FOLDER")
 def main(
     customers: int,
     purchases: int,
@@ -78,7 +77,6 @@ def main(
     odd: float,
     skew: str | None,
     shape: str,
-    whole_prices: bool,
     seed: int,
     folder: Path,
 ) -> None:
@@ -115,9 +113,7 @@ def main(
             {
                 "customer_id": _skewed(sales, buyer, customers, skew),
                 "product": _pick(sales, PRODUCTS, stop - start),
-                "price": whole
-                if whole_prices
-                else pc.binary_join_element_wise(whole, places, _one(".")),
+                "price": pc.binary_join_element_wise(whole, places, _one(".")),
             }
         )
         return _with_odd(sales, table, ODD_PURCHASES, odd)
@@ -134,7 +130,7 @@ def main(
 def _skewed(
     rng: np.random.Generator, buyer: np.ndarray, customers: int, skew: str | None
 ) -> pa.Array:
-    """Return the ids of those who buy: `buyer` counts customers from 0, evenly spread."""
+    """Return the ids of the buyers; `buyer` has customers' numbers from 0, evenly spread."""
     if skew == "zipf":
         buyer = (rng.zipf(1.2, len(buyer)) - 1) % customers
     elif skew == "unknown":

@@ -57,13 +57,13 @@ def test_age_groups_are_read_with_blanks_and_fractions() -> None:
         ("Young=18=20", "'18=20' is not an age"),
         ("Young=nan", "'nan' is not an age"),
         ("Young=inf", "'inf' is not an age"),
-        ("Young=18,Old=18", "the ages do not rise from group to group"),
-        ("Old=45,Young=18", "the ages do not rise from group to group"),
-        ("Unborn=-1", "an age lies outside 0 to 130"),
-        ("Ancient=131", "an age lies outside 0 to 130"),
-        ("Same=18,Same=30", "a label is used twice ('Unknown' and 'Under 18' are taken)"),
-        ("Unknown=18", "a label is used twice ('Unknown' and 'Under 18' are taken)"),
-        ("Under 18=18", "a label is used twice ('Unknown' and 'Under 18' are taken)"),
+        ("Young=18,Old=18", "the ages do not increase from group to group"),
+        ("Old=45,Young=18", "the ages do not increase from group to group"),
+        ("Unborn=-1", "an age is outside 0 to 130"),
+        ("Ancient=131", "an age is outside 0 to 130"),
+        ("Same=18,Same=30", "a label is used twice ('Unknown' and 'Under 18' are reserved)"),
+        ("Unknown=18", "a label is used twice ('Unknown' and 'Under 18' are reserved)"),
+        ("Under 18=18", "a label is used twice ('Unknown' and 'Under 18' are reserved)"),
     ],
 )
 def test_bad_age_groups_say_what_is_wrong_and_how_to_write_them(text: str, why: str) -> None:
@@ -72,7 +72,7 @@ def test_bad_age_groups_say_what_is_wrong_and_how_to_write_them(text: str, why: 
 
     assert str(caught.value).startswith("age groups '")
     assert str(caught.value).endswith(
-        f": {why}; write them youngest first, as Young=18,Middle-aged=30"
+        f": {why}; write them youngest first, such as Young=18,Middle-aged=30"
     )
 
 
@@ -82,38 +82,41 @@ def test_a_bound_finer_than_the_ages_it_is_compared_with_is_refused() -> None:
 
 
 def test_no_group_at_all_is_refused() -> None:
-    with pytest.raises(UsageError, match="no group is named"):
+    with pytest.raises(UsageError, match="there is no group"):
         AgeGroups((), ())
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: AgeGroups(closed="both"), "closed is 'left' or 'right', not 'both'"),  # type: ignore[arg-type]
-        (lambda: Columns(id="age"), "two of the columns have the same name"),
-        (lambda: Columns(amount="customer_id"), "two of the columns have the same name"),
-        (lambda: Columns(first_name="name", last_name="name"), "two of the columns have"),
-        (lambda: both(customers=()), "customers is a list of one or more paths, not ()"),
-        (lambda: both(purchases="s.csv"), "purchases is a list of one or more paths, not 's.csv'"),
-        (lambda: both(purchases=Path("s")), "purchases is a list of one or more paths, not Posix"),
+        (lambda: AgeGroups(closed="both"), "closed must be 'left' or 'right', not 'both'"),  # type: ignore[arg-type]
+        (lambda: Columns(id="age"), "two columns have the same name"),
+        (lambda: Columns(amount="customer_id"), "two columns have the same name"),
+        (lambda: Columns(first_name="name", last_name="name"), "two columns have"),
+        (lambda: both(customers=()), "customers must be a list of one or more paths, not ()"),
+        (lambda: both(purchases="s.csv"), "must be a list of one or more paths, not 's.csv'"),
+        (lambda: both(purchases=Path("s")), "must be a list of one or more paths, not Posix"),
         (lambda: both(customers=[""]), "--customers: the path is empty"),
-        (lambda: both(customers=["a\0b"]), r"--customers: 'a\x00b' has a NUL, which no path may"),
-        (lambda: Settings(customers=("c.csv",)), "--purchases is missing: name it as well as"),
-        (lambda: Settings(purchases=("p.csv",)), "--customers is missing: name it as well as"),
+        (lambda: both(customers=["a\0b"]), r"--customers: 'a\x00b' contains a NUL"),
+        (lambda: Settings(customers=("c.csv",)), "--purchases is missing; give it as well as"),
+        (lambda: Settings(purchases=("p.csv",)), "--customers is missing; give it as well as"),
         (lambda: Settings(output_dir=" "), "--output-dir: the path is empty"),
         (lambda: Settings(output_dir="s3://"), "--output-dir: 's3://' names no bucket"),
         (lambda: Settings(output_dir="S3://"), "--output-dir: 's3://' names no bucket"),
         (lambda: Settings(output_dir="S3:/b"), "write it as s3://b, or as ./S3:/b if it is a path"),
         (lambda: Settings(output_dir="file:/b/c"), "write it as file:///b/c, or as ./file:/b/c"),
-        (lambda: Settings(output_dir="~nobody-here"), "no home folder is known for '~nobody-here'"),
-        (lambda: Settings(join="merge"), "join is 'auto', 'broadcast' or 'shuffle', not 'merge'"),  # type: ignore[arg-type]
+        (lambda: Settings(output_dir="~nobody-here"), "the home folder '~nobody-here' is unknown"),
+        (lambda: Settings(join="merge"), "join must be 'auto', 'broadcast' or"),  # type: ignore[arg-type]
         (lambda: Settings(block_size=1023), "at least 1 KiB, not 1023 bytes"),
-        (lambda: Settings(output_dir="gs://bucket/out"), "'gs://bucket/out' is no place"),
+        (lambda: Settings(output_dir="gs://bucket/out"), "outputs cannot go to 'gs://bucket/out'"),
         (lambda: Settings(block_size=2**30 + 1), "at most 1 GiB, not 1073741825 bytes"),
-        (lambda: ClusterSettings(workers=0), "workers and threads per worker are at least 1"),
+        (
+            lambda: ClusterSettings(workers=0),
+            "--workers and --threads-per-worker must be at least 1",
+        ),
         (
             lambda: ClusterSettings(threads_per_worker=-1),
-            "workers and threads per worker are at least 1",
+            "--workers and --threads-per-worker must be at least 1",
         ),
         (lambda: ClusterSettings(memory_limit="much"), "--memory-limit: 'much' is not a size"),
         (lambda: ClusterSettings(memory_limit="255MiB"), "'255MiB' is less than the 256 MiB that"),
@@ -122,40 +125,40 @@ def test_no_group_at_all_is_refused() -> None:
         (lambda: ClusterSettings(dashboard_address="h:65536"), "'h:65536' is not HOST:PORT, with"),
         (lambda: ClusterSettings(wait_for_workers=0), "a number of seconds above 0"),
         (lambda: ClusterSettings(wait_for_workers=float("nan")), "a number of seconds above 0"),
-        (lambda: Dialect(delimiter=",,"), "--delimiter: ',,' is not one ASCII character"),
-        (lambda: Dialect(skip_lines=-1), "the lines to skip are 0 or more, not -1"),
-        (lambda: Dialect(delimiter='"'), "--quote: '\"' separates fields; if something else does"),
-        (lambda: Dialect(delimiter="\n"), "is not one ASCII character"),
-        (lambda: Dialect(delimiter="\0"), "is not one ASCII character"),
-        (lambda: Dialect(",", quote=","), "--quote: ',' separates fields"),
-        (lambda: Dialect(quote=","), "--quote: ',' separates fields; if something else does, name"),
-        (lambda: Dialect("|", escape="|"), "--escape: '|' separates fields"),
+        (lambda: Dialect(delimiter=",,"), "--delimiter: ',,' is not a single ASCII character"),
+        (lambda: Dialect(skip_lines=-1), "the number of lines to skip must be 0 or more, not -1"),
+        (lambda: Dialect(delimiter='"'), "--quote: '\"' is the delimiter; name another delimiter"),
+        (lambda: Dialect(delimiter="\n"), "is not a single ASCII character"),
+        (lambda: Dialect(delimiter="\0"), "is not a single ASCII character"),
+        (lambda: Dialect(",", quote=","), "--quote: ',' is the delimiter"),
+        (lambda: Dialect(quote=","), "--quote: ',' is the delimiter; name another delimiter"),
+        (lambda: Dialect("|", escape="|"), "--escape: '|' is the delimiter"),
         (
             lambda: Dialect(escape='"'),
-            "--escape: '\"' is the --quote, which is doubled within a field",
+            "--escape: '\"' is the quote character; doubled quotes",
         ),
-        (lambda: Dialect(quote="''"), "--quote: '''' is not one ASCII character"),
-        (lambda: Dialect(",", null="a,b"), "--null: 'a,b' is not one text of ASCII without delim"),
-        (lambda: Dialect(null="a,b"), "--null: 'a,b' is not one text of ASCII without delimiters"),
-        (lambda: Dialect(delimiter="→"), "--delimiter: '→' is not one ASCII character"),
-        (lambda: Dialect(encoding="klingon"), "'klingon' is no encoding that Python knows"),
-        (lambda: Dialect(encoding="base64"), "'base64' is no encoding that Python knows"),
-        (lambda: Dialect(encoding="idna"), "'idna' is no encoding that Python knows"),
+        (lambda: Dialect(quote="''"), "--quote: '''' is not a single ASCII character"),
+        (lambda: Dialect(",", null="a,b"), "--null: 'a,b' is not ASCII text without delimiters"),
+        (lambda: Dialect(null="a,b"), "--null: 'a,b' is not ASCII text without delimiters"),
+        (lambda: Dialect(delimiter="→"), "--delimiter: '→' is not a single ASCII character"),
+        (lambda: Dialect(encoding="klingon"), "'klingon' is not a text encoding that Python knows"),
+        (lambda: Dialect(encoding="base64"), "'base64' is not a text encoding that Python knows"),
+        (lambda: Dialect(encoding="idna"), "'idna' is not a text encoding that Python knows"),
         (
             lambda: Dialect(decimal=",", thousands=","),
             "--thousands: ',' is the decimal point; name",
         ),
-        (lambda: Dialect(thousands="."), "--thousands: '.' is the decimal point; name that with"),
-        (lambda: Dialect(decimal=""), "--decimal: '' is not one character, such as ','"),
-        (lambda: Dialect(thousands="5"), "--thousands: '5' cannot be a sign within numbers"),
+        (lambda: Dialect(thousands="."), "--thousands: '.' is the decimal point; name another"),
+        (lambda: Dialect(decimal=""), "--decimal: '' is not a single character, such as ','"),
+        (lambda: Dialect(thousands="5"), "--thousands: '5' cannot be within numbers"),
         (
             lambda: Dialect(decimal="e"),
-            "--decimal: 'e' cannot be a sign within numbers, as ',' can",
+            "--decimal: 'e' cannot be within numbers, as ',' can",
         ),
-        (lambda: Dialect(decimal=";"), "--decimal: ';' cannot be a sign within numbers"),
-        (lambda: Columns(amount=""), "--amount-column: '' is no name of a column"),
-        (lambda: Dialect(max_record_size=1), "at least 2 bytes"),
-        (lambda: Dialect(max_record_size=2**28 + 1), "at least 2 bytes, at most 256 MiB"),
+        (lambda: Dialect(decimal=";"), "--decimal: ';' cannot be within numbers"),
+        (lambda: Columns(amount=""), "--amount-column: the name of a column is empty"),
+        (lambda: Dialect(max_record_size=1), "from 2 bytes"),
+        (lambda: Dialect(max_record_size=2**28 + 1), "from 2 bytes to 256 MiB"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(make: Any, message: str) -> None:

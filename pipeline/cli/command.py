@@ -8,15 +8,15 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline import __version__
-from pipeline.cli.interrupts import ignore_interrupts, interruptible, leave
-from pipeline.cli.options import OPTIONS, settings_of
+from pipeline.cli.interrupts import accept_interrupts, ignore_interrupts, leave
+from pipeline.cli.options import OPTIONS, ThemedCommand, settings_of
 from pipeline.cli.streams import outlive_readers
-from pipeline.cli.themes import ThemedCommand
 from pipeline.csv_text.names import printable
 from pipeline.engine.imports import quick_imports
 from pipeline.engine.progress import ConsoleProgress, Progress
@@ -35,7 +35,7 @@ _PUBLISHED = "the outputs are published"
 
 @click.command(
     cls=ThemedCommand,
-    themes=OPTIONS,
+    params=[*chain(*OPTIONS.values())],
     context_settings={
         "help_option_names": ["-h", "--help"],
         "show_default": True,
@@ -59,7 +59,7 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
 
     \b
     Exit codes:
-      0  success                           4    a file system or network failed, an input changed
+      0  success                           4    storage or network failed, or an input changed
       1  the data was refused              70   a bug; please report it
       2  a wrong option, path or column    130  interrupted
       3  the cluster failed
@@ -68,7 +68,7 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
     # Without this, NumPy's BLAS starts threads that busy-wait. Dask sets the same for its workers.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     progress = Progress() if quiet else ConsoleProgress(sys.stderr)
-    with _noting(progress), nullcontext(draw_chart) if dry_run else painter() as draw:
+    with _note_published(progress), nullcontext(draw_chart) if dry_run else painter() as draw:
         with quick_imports():  # late: --help and usage errors must not wait for Dask
             from pipeline.engine.cluster import connect, dashboard_link
             from pipeline.job import run
@@ -78,9 +78,12 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
             from pipeline.storage.remote import is_remote
 
         paths = *settings.customers, *settings.purchases, settings.output_dir
-        waits = any(map(is_remote, paths))
-        profiled = settings.performance_report is not None
-        with connect(cluster, debug, waits, profiled) as client:
+        with connect(
+            cluster,
+            debug=debug,
+            waits_for_network=any(map(is_remote, paths)),
+            profiled=settings.performance_report is not None,
+        ) as client:
             progress.say(f"dashboard: {dashboard_link(client, cluster)}")
             if dry_run:
                 inputs = find_inputs(settings)
@@ -96,7 +99,7 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
 
 def main(prog_name: str | None = None) -> None:
     """Run the command and exit with its exit code."""
-    interruptible()
+    accept_interrupts()
     outlive_readers()
     debug = "--debug" in sys.argv
     try:
@@ -104,50 +107,53 @@ def main(prog_name: str | None = None) -> None:
         ignore_interrupts()
     except (Exception, KeyboardInterrupt) as error:
         ignore_interrupts()
-        # Within this block: what an interrupt has left half made would complain as it is freed.
+        # Within this block: what an interrupt left half made would print errors when it is freed.
         leave(_tell(error, debug))
     leave(0)
 
 
 def _tell(error: BaseException, debug: bool) -> int:
-    """Print an error as one line; return the exit code that it means."""
+    """Print an error as one line; return its exit code."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    message, code = _meaning(error)
+    if debug and code != INTERRUPTED:
+        traceback.print_exc()
+    click.echo(f"error: {printable(message)}", err=True)
+    return code
+
+
+def _meaning(error: BaseException) -> tuple[str, int]:
+    """Return the message for an error and the exit code."""
     if isinstance(error, click.ClickException):
         message = error.format_message()
         if "unexpected extra argument" in message:  # of this command, which takes none
-            message += "; is it from a glob? write that in quotes: 'part-*.csv'"
-        return _fail(message, 2, debug)
-    if isinstance(error, PipelineError):
-        return _fail(f"{error}{_after(error)}", error.exit_code, debug)
+            message += "; if it comes from a glob, quote the glob: 'part-*.csv'"
+        return message, 2
+    # The note may be at the cause: click raises an error of its own for an interrupt.
+    errors = error, error.__cause__
+    is_published = any(_PUBLISHED in getattr(one, "__notes__", ()) for one in errors)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         after = " after the outputs were published; they are complete"
         before = "; the outputs are as they were"
-        return _fail(f"interrupted{after if _after(error) else before}", INTERRUPTED, False)
-    if fault := system_fault(error):
-        return _fail(f"{fault}{_after(error)}", fault.exit_code, debug)
+        return f"interrupted{after if is_published else before}", INTERRUPTED
+    published = f"; {_PUBLISHED}" if is_published else ""
+    if fault := error if isinstance(error, PipelineError) else system_fault(error):
+        return f"{fault}{published}", fault.exit_code
     what = f"{type(error).__name__}: {error}".splitlines()[0]
-    hint = "please report it, with what --debug prints"
-    return _fail(f"unexpected: {what}{_after(error)}; {hint}", FAULT, debug)
+    hint = "please report it with the output of --debug"
+    return f"unexpected error: {what}{published}; {hint}", FAULT
 
 
 @contextmanager
-def _noting(progress: Progress) -> Iterator[None]:
-    """Add a note that the outputs are published, if they are, to what the block raises."""
+def _note_published(progress: Progress) -> Iterator[None]:
+    """If the outputs are published, say so in a note on any error that the block raises."""
     try:
         yield
     except BaseException as error:
         if progress.published:
             error.add_note(_PUBLISHED)
         raise
-
-
-def _after(error: BaseException) -> str:
-    """Return what to add to a message if the outputs were published before the error."""
-    # click raises its own error, from an interrupt.
-    errors = error, error.__cause__
-    is_published = any(_PUBLISHED in getattr(one, "__notes__", ()) for one in errors)
-    return f"; {_PUBLISHED}" if is_published else ""
 
 
 def _table(report: Report) -> str:
@@ -163,10 +169,3 @@ def _cell(value: object) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
-
-
-def _fail(message: str, code: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    click.echo(f"error: {printable(message)}", err=True)
-    return code

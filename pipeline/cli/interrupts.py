@@ -13,8 +13,8 @@ from typing import NoReturn
 _AGAIN = 0.05  # seconds
 
 
-def interruptible() -> None:
-    """Raise `KeyboardInterrupt` on SIGTERM as on SIGINT, also where Python would ignore it.
+def accept_interrupts() -> None:
+    """Raise `KeyboardInterrupt` on SIGTERM as on SIGINT, even where Python would ignore it.
 
     Python prints and drops an exception that a destructor or a callback of a weak reference
     raises, and Dask's futures have both. An interrupt that arrives there is sent again.
@@ -24,7 +24,7 @@ def interruptible() -> None:
 
 
 def ignore_interrupts() -> None:
-    """Let no signal change how this process ends, now that it is known."""
+    """From here on, let no signal change how this process ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -32,11 +32,11 @@ def ignore_interrupts() -> None:
 def leave(code: int) -> NoReturn:
     """End this process with an exit code.
 
-    Python's own shutdown restores the default of signals, which is to kill. And it would wait for
-    threads that still work on tasks of a failed run.
+    Python's own shutdown restores the default handlers, by which a signal kills the process. It
+    would also wait for threads that still work on the tasks of a failed run.
     """
     ignore_interrupts()
-    # Dask closes here what an interrupt has left half started, and may fail.
+    # Dask now closes what an interrupt left half started, which may fail.
     sys.unraisablehook = lambda _: None
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -47,7 +47,7 @@ def leave(code: int) -> NoReturn:
 
 def _send_interrupts_again(dropped: sys.UnraisableHookArgs) -> None:
     if issubclass(dropped.exc_type, KeyboardInterrupt):
-        # Sent at once, it would be raised here, and be dropped once more.
+        # If it were sent at once, it would be raised here, and dropped again.
         timer = threading.Timer(_AGAIN, _interrupt_main_thread)
         timer.daemon = True
         timer.start()
@@ -56,7 +56,7 @@ def _send_interrupts_again(dropped: sys.UnraisableHookArgs) -> None:
 
 
 def _interrupt_main_thread() -> None:
-    # To the thread itself: a wait for a lock ends by a signal that arrives there.
+    # To the thread itself: only a signal that arrives there ends its wait for a lock.
     main = threading.main_thread().ident
     assert main is not None
     signal.pthread_kill(main, signal.SIGTERM)

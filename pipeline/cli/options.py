@@ -1,4 +1,4 @@
-"""The command-line options, and how they become settings."""
+"""The command-line options by theme, and how they become settings."""
 
 from __future__ import annotations
 
@@ -23,166 +23,154 @@ from pipeline.settings import (
 )
 from pipeline.settings.limits import TABLES, Limits, by_table
 
-
-def _option(*names: str, **how: Any) -> click.Option:
-    return click.Option(names, **how)
-
-
-_path = partial(_option, metavar="PATH")
-_name = partial(_option, metavar="NAME")
-_by_table = partial(_option, multiple=True)
-_sign = partial(_by_table, metavar="[TABLE=]CHAR")
-_name_by_table = partial(_by_table, metavar="[TABLE=]NAME")
-_flag = partial(_option, is_flag=True)
-_limit = partial(_option, multiple=True, metavar="[TABLE=]N|P%")
 _OF_DIALECT = [name for name in Dialect.__dataclass_fields__ if name != "max_record_size"]
-_CODE = re.compile(r"\\(t|x[0-9A-Fa-f]{2}|[0-7]{3})")  # of a character
+_CODE = re.compile(r"\\(t|x[0-9A-Fa-f]{2}|[0-7]{3})")  # an escape code of a character
 _GROUPS = ",".join(
     f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
 )
+_DEFAULTS = (
+    vars(Dialect())
+    | vars(ClusterSettings())
+    | {f"{name}_column": column for name, column in vars(Columns()).items()}
+    | {"age_groups": _GROUPS, "closed": AgeGroups().closed}
+    | {"output_dir": Settings.output_dir, "join": Settings.join}
+)
 
-# By theme, in the order of the help.
+
+def _option(names: str, text: str, metavar: str | None = None, **how: Any) -> click.Option:
+    """Return an option whose help is `text`, and whose default is that of its setting, if any."""
+    setting = names.rpartition("--")[2].replace("-", "_")
+    if default := _DEFAULTS.get(setting):
+        how["default"] = [default] if how.get("multiple") else default
+    return click.Option(names.split(), help=text, metavar=metavar, **how)
+
+
+_flag = partial(_option, is_flag=True)
+_by_table = partial(_option, multiple=True)
+_sign = partial(_by_table, metavar="[TABLE=]CHAR")
+_limit = partial(_by_table, metavar="[TABLE=]N|P%")
+_paths = partial(_by_table, metavar="PATH", default=None, show_default=False)
+
+# By theme, in the order in which the help lists them.
 OPTIONS = {
     "Input": (
-        _path(
+        _paths(
             "--customers",
-            multiple=True,
-            default=None,
-            show_default=False,
-            help="Customers: a CSV file (or compressed), a glob, a folder or a URL. Repeatable.  "
-            "[default: data/customers.csv, if no purchases are given either]",
+            "Customers: a CSV file, plain or compressed, a glob, a folder or a URL. "
+            "Repeatable.  [default: data/customers.csv if no purchases are given either]",
         ),
-        _path(
-            "--purchases",
-            multiple=True,
-            default=None,
-            show_default=False,
-            help="Purchases: the same.  [default: data/purchases.csv]",
-        ),
-        _name_by_table("--id-column", default=[Columns().id], help="The customer's id."),
-        _name("--amount-column", default=Columns().amount, help="The amount of a purchase."),
-        _name("--age-column", default=Columns().age, help="A customer's age in years."),
-        _name("--first-name-column", default=Columns().first_name, help="A customer's first name."),
-        _name("--last-name-column", default=Columns().last_name, help="A customer's last name."),
+        _paths("--purchases", "Purchases, likewise.  [default: data/purchases.csv]"),
+        _by_table("--id-column", "Column of ids.", "[TABLE=]NAME"),
+        _option("--amount-column", "Column of amounts.", "NAME"),
+        _option("--age-column", "Column of ages, in years.", "NAME"),
+        _option("--first-name-column", "Column of first names.", "NAME"),
+        _option("--last-name-column", "Column of last names.", "NAME"),
         _sign(
             "--delimiter",
-            help="Between fields; 'tab' for a tab.  [default: that of , ; tab | which fits]",
+            "Field delimiter; 'tab' for a tab.  [default: detected; one of , ; tab |]",
         ),
-        _sign("--quote", default=[Dialect().quote], help="Around fields; 'none' if there is none."),
-        _sign("--escape", help="Before any character that is text."),
-        _sign("--null", help="A field that is missing, such as '\\N'."),
-        _name_by_table(
-            "--encoding",
-            default=[Dialect().encoding],
-            help="Of files without a byte order mark.",
-        ),
-        _sign("--decimal", default=[Dialect().decimal], help="The decimal point of numbers."),
-        _sign("--thousands", help="The sign between thousands."),
-        _by_table("--skip-lines", metavar="[TABLE=]N", help="Lines before the one with the names."),
-        _by_table(
-            "--column-names", metavar="[TABLE=]NAME,...", help="Of files without such a line."
-        ),
+        _sign("--quote", "Quote character; 'none' for none."),
+        _sign("--escape", "Escape character: the one after it is text."),
+        _sign("--null", "Text of a missing field, such as '\\N'."),
+        _by_table("--encoding", "Encoding of files without a byte order mark.", "[TABLE=]NAME"),
+        _sign("--decimal", "Decimal point."),
+        _sign("--thousands", "Thousands separator."),
+        _by_table("--skip-lines", "Number of lines before the header.", "[TABLE=]N"),
+        _by_table("--column-names", "Names, for files without a header.", "[TABLE=]NAME,..."),
     ),
     "Age groups": (
         _option(
             "--age-groups",
-            default=_GROUPS,
-            metavar="LABEL=AGE,...",
-            help="The age groups and where each begins, youngest first.",
+            "Age groups and the age at which each begins, youngest first.",
+            "LABEL=AGE,...",
         ),
         _option(
             "--closed",
+            "Whether a boundary age belongs to the group it opens (left) or ends (right).",
             type=click.Choice(["left", "right"]),
-            default=AgeGroups().closed,
-            help="A boundary age belongs to the group it opens (left) or ends (right).",
         ),
     ),
     "Bad records": (
-        _flag("--strict", help="Allow no rejected record, and no unusable age or amount."),
-        _limit("--max-rejected", help="Fail if more records cannot be read."),
-        _limit("--max-unusable", help="Fail if more ages or amounts are not numbers."),
-        _limit("--max-unmatched", help="Fail if more purchases have an id that no customer has."),
+        _flag("--strict", "Allow no rejected records and no unusable ages or amounts."),
+        _limit("--max-rejected", "Fail if more records than this cannot be read."),
+        _limit("--max-unusable", "Fail if more ages or amounts than this are not numbers."),
+        _limit(
+            "--max-unmatched", "Fail if more purchases than this have an id that no customer has."
+        ),
     ),
     "Output": (
-        _path(
-            "--output-dir",
-            default=Settings.output_dir,
-            help="Of the outputs: a folder, or s3://bucket/prefix.",
-        ),
+        _option("--output-dir", "Where to write: a folder, or s3://bucket/prefix.", "PATH"),
         _flag(
             "--escape-formulas",
-            help="Put an apostrophe before text that a spreadsheet would run as a formula.",
+            "Put an apostrophe before text that a spreadsheet would run as a formula.",
         ),
-        _flag(
-            "--verify", help="Recount all results from combined_data.csv before it is published."
-        ),
-        _flag("--no-fsync", help="Do not wait until the outputs are on the disk."),
+        _flag("--verify", "Recount all results from combined_data.csv before it is published."),
+        _flag("--no-fsync", "Do not wait until the outputs are on disk."),
     ),
     "Cluster": (
         _option(
             "--scheduler",
-            default=ClusterSettings.scheduler,
-            metavar="local|ADDRESS|FILE",
+            "Start a local cluster, or use the one of a scheduler, given by address or file.",
+            "local|ADDRESS|FILE",
             envvar="DASK_SCHEDULER_ADDRESS",
             show_envvar=True,
-            help="Start a cluster here, or run on the one of a scheduler: its address or its file.",
         ),
         _option(
             "--wait-for-workers",
+            "Fail after this long without any worker, at the start or later.",
+            "SECONDS",
             type=float,
-            default=ClusterSettings.wait_for_workers,
-            metavar="SECONDS",
-            help="Fail after this time without any worker, at the start or later.",
         ),
         _option(
             "--workers",
-            type=int,
-            default=ClusterSettings.workers,
-            metavar="N",
-            help="Local workers: one in this process, several in processes of their own.",
+            "Local workers. One runs in this process, several in processes of their own.",
+            "N",
         ),
         _option(
             "--threads-per-worker",
+            "Threads of each local worker.  [default: its share of the cores; twice that if "
+            "any input or the output is a URL]",
+            "N",
             type=int,
-            metavar="N",
-            help="Threads of each local worker.  [default: the cores, shared out; twice as many "
-            "where inputs or outputs are URLs]",
         ),
-        _option(
-            "--memory-limit",
-            default=ClusterSettings.memory_limit,
-            metavar="SIZE",
-            help="Of each local worker.",
-        ),
-        _option(
-            "--dashboard-address",
-            default=ClusterSettings.dashboard_address,
-            metavar="HOST:PORT",
-            help="Where a local cluster shows its dashboard.",
-        ),
+        _option("--memory-limit", "Memory limit of each local worker.", "SIZE"),
+        _option("--dashboard-address", "Where a local cluster serves its dashboard.", "HOST:PORT"),
         _option(
             "--performance-report",
-            metavar="FILE",
-            help="Write Dask's report on this run, with its tasks and a profile: a page of HTML.",
+            "Write Dask's performance report, an HTML page with the tasks and a profile.",
+            "FILE",
         ),
         _option(
             "--join",
+            "Send all customers to every worker, or shuffle both tables; auto: by size.",
             type=click.Choice(["auto", "broadcast", "shuffle"]),
-            default=Settings.join,
-            help="Give all customers to every worker, or shuffle both tables; auto: by their size.",
         ),
         _option(
             "--block-size",
-            metavar="SIZE",
-            help="How much of a file one task reads.  [default: 8MiB, more for large inputs]",
+            "How much of a file one task reads.  [default: 8MiB, more for large inputs]",
+            "SIZE",
         ),
     ),
     "General": (
-        _flag("--dry-run", help="Say what would be done, and write nothing."),
-        _flag("-q", "--quiet", help="Print nothing but errors."),
-        _flag("--debug", help="Print Dask's warnings, and tracebacks."),
+        _flag("--dry-run", "Say what a run would do, and write nothing."),
+        _flag("-q --quiet", "Print nothing but errors."),
+        _flag("--debug", "Print tracebacks, and Dask's warnings."),
     ),
 }
+
+
+class ThemedCommand(click.Command):
+    """A command with `OPTIONS`, whose help shows them by theme, and others at the end."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each theme."""
+        lines = {param: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        sections = {theme: [lines.pop(one) for one in some] for theme, some in OPTIONS.items()}
+        *_, last = sections.values()
+        last += lines.values()
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(filter(None, records)))
 
 
 def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
@@ -206,7 +194,7 @@ def settings_of(options: dict[str, Any]) -> tuple[Settings, ClusterSettings]:
         limits=_limits(**take("strict", "max_rejected", "max_unusable", "max_unmatched")),
         fsync=not left.pop("no_fsync"),
         block_size=None if size is None else parse_size(size, "--block-size"),
-        **{name: value for name, value in left.items() if value != ()},  # () is not given
+        **{name: value for name, value in left.items() if value != ()},  # (): not given
     )
     return settings, cluster
 
@@ -247,15 +235,10 @@ def _convert(field: str, text: str) -> Any:
     return text
 
 
-def _limits(
-    strict: bool,
-    max_rejected: Sequence[str],
-    max_unusable: Sequence[str],
-    max_unmatched: Sequence[str],
-) -> Limits:
-    if strict:
-        for option, given in (("--max-rejected", max_rejected), ("--max-unusable", max_unusable)):
-            if given:
-                raise UsageError(f"--strict means {option} 0: give only one of them")
-        max_rejected = max_unusable = ("0",)
-    return Limits.parse(max_rejected, max_unusable, max_unmatched)
+def _limits(*, strict: bool, **given: Sequence[str]) -> Limits:
+    """Return the limits, given the texts of each option."""
+    for name in ("max_rejected", "max_unusable") if strict else ():
+        if given[name]:
+            raise UsageError(f"--strict means {_named(name)} 0: give only one of them")
+        given[name] = ("0",)
+    return Limits.parse(**{name.removeprefix("max_"): texts for name, texts in given.items()})

@@ -11,11 +11,11 @@ from pipeline.csv_text.names import PRINTABLE
 
 
 def outlive_readers() -> None:
-    """Discard output to a pipe whose reader has exited, as `head` does.
+    """Discard output to a pipe whose reader, such as `head`, has exited.
 
-    A run exists to write its outputs: it must not end or fail because nobody reads its messages,
-    because they cannot be written, or because the encoding of the terminal lacks a character. What
-    cannot be written to standard output is an error, which names it.
+    A run exists to write its outputs: it must not fail because nobody reads its messages, because
+    they cannot be written, or because the terminal's encoding lacks a character. Any other failure
+    to write to standard output is an error, whose message says so.
     """
     for name, kind in (("stdout", _Lasting), ("stderr", _Dropping)):
         stream = getattr(sys, name)
@@ -49,5 +49,5 @@ class _Dropping(_Lasting):
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
-        except OSError:  # there is nowhere to say it
+        except OSError:  # there is nowhere left to report it
             return len(data)

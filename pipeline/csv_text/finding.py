@@ -16,7 +16,7 @@ from pipeline.csv_text.compression import COMPRESSIONS
 from pipeline.csv_text.files import shown
 from pipeline.csv_text.names import list_names
 from pipeline.errors import StorageError, UsageError, is_storage_fault
-from pipeline.storage.remote import explained, file_system, is_remote, is_web
+from pipeline.storage.remote import explain_errors, file_system, is_remote, is_web
 
 _PACKED = f"(?:{'|'.join(map(re.escape, COMPRESSIONS))})"
 _TABLE = re.compile(rf"(?P<form>\.[ct]sv{_PACKED}?)$", re.IGNORECASE)
@@ -81,7 +81,7 @@ def _find(table: str, path: str) -> Files:
     if is_web(path):  # a web server has no folders; to look for one would fetch the file
         return Files((path,))
     try:
-        with explained(path):
+        with explain_errors(path):
             return _find_in(table, *file_system(path), path)
     except OSError as error:
         kind = StorageError if is_storage_fault(error) else UsageError

@@ -21,7 +21,7 @@ from distributed.comm.core import CommClosedError, FatalCommClosedError
 from distributed.versions import VersionMismatchWarning
 
 from pipeline.engine.internals import worker_states
-from pipeline.engine.local_cluster import rare_timers, start_local_cluster
+from pipeline.engine.local_cluster import configure_timers, start_local_cluster
 from pipeline.engine.tls import keep_apart
 from pipeline.errors import ClusterError, StorageError, UsageError, causes
 from pipeline.settings import ClusterSettings
@@ -29,7 +29,7 @@ from pipeline.settings import ClusterSettings
 Answer = TypeVar("Answer")
 
 _ASK_FOR = 5.0  # seconds
-# Dask's name for what `--wait-for-workers` sets; by default, a scheduler waits forever.
+# Dask's name for `--wait-for-workers`; by default, a scheduler waits forever.
 NO_WORKERS_TIMEOUT = "distributed.scheduler.no-workers-timeout"
 # Where Dask's configuration names a client's certificates.
 _CERTIFICATES = (
@@ -46,21 +46,22 @@ _LOGGERS = (
 @contextmanager
 def connect(
     settings: ClusterSettings,
+    *,
     debug: bool = False,
     waits_for_network: bool = False,
     profiled: bool = False,
 ) -> Iterator[Client]:
-    """Yield a client of the cluster that `settings` name; close what was started.
+    """Yield a client of the cluster that `settings` name; at the end, close what was started.
 
-    `local` starts a cluster here, with a thread for each core, or two where tasks often wait for
-    the network: then one reads while the other works. A single worker runs in this process: its
-    threads share the broadcast customers, and it starts at once. Several workers are processes of
+    `local` starts a cluster here, with one thread for each core, or two if tasks often wait for the
+    network: then one reads while the other works. A single worker runs in this process: it starts
+    at once, and its threads share the broadcast customers. Several workers run in processes of
     their own. Any other `scheduler` is the address or the scheduler file of a running cluster.
     Dask's profiler runs in a local cluster if `profiled`, or if Dask's configuration says so.
-    Raises ClusterError if no scheduler answers, the connection to it is lost, or a local cluster
-    does not start; UsageError if `settings` name no scheduler, or an address for the dashboard at
-    which this machine cannot listen; ResourceError or StorageError if the system refuses what a
-    local cluster needs.
+    Raises ClusterError if no scheduler responds, the connection to it is lost, or a local cluster
+    does not start; UsageError if `settings` name no scheduler, or a dashboard address at which this
+    machine cannot listen; ResourceError or StorageError if the system refuses what a local cluster
+    needs.
     """
     level = logging.WARNING if debug else logging.CRITICAL
     for name in _LOGGERS:
@@ -69,21 +70,21 @@ def connect(
         if settings.scheduler == "local":
             threads = CPU_COUNT * (2 if waits_for_network else 1)
             with (
-                dask.config.set(rare_timers(profiled)),
+                dask.config.set(configure_timers(profiled)),
                 start_local_cluster(settings, threads, level) as cluster,
                 Client(cluster) as client,
-                _told_if_lost("the local cluster was lost", "raise --memory-limit"),
+                _explain_loss("the local cluster was lost", "raise --memory-limit"),
             ):
                 yield client
         else:
             with _remote_client(settings) as client:
                 lost = f"the connection to the scheduler at '{client.scheduler.address}' was lost"
-                with _told_if_lost(lost, "run the job again"):
+                with _explain_loss(lost, "run the job again"):
                     yield client
 
 
 @contextmanager
-def _told_if_lost(what: str, remedy: str) -> Iterator[None]:
+def _explain_loss(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except CommClosedError as error:
@@ -91,10 +92,10 @@ def _told_if_lost(what: str, remedy: str) -> Iterator[None]:
 
 
 def dashboard_link(client: Client, settings: ClusterSettings) -> str:
-    """Return the address of the dashboard, or why it has none."""
+    """Return the address of the dashboard, or why there is none."""
     port = client.scheduler_info(n_workers=0)["services"].get("dashboard")
     if not port:
-        return "none (the scheduler serves no dashboard; is bokeh installed there?)"
+        return "none (the scheduler has no dashboard; is bokeh installed there?)"
     if settings.scheduler != "local":
         return client.dashboard_link
     # Dask names this machine's network address, where nothing listens.
@@ -103,10 +104,10 @@ def dashboard_link(client: Client, settings: ClusterSettings) -> str:
 
 
 @contextmanager
-def observed(client: Client, report: str | None) -> Iterator[None]:
+def write_performance_report(client: Client, report: str | None) -> Iterator[None]:
     """Write Dask's performance report on what the block computes, if `report` names a file.
 
-    Raises UsageError if it cannot be written, StorageError if that is known only after the block.
+    Raises UsageError if the file cannot be written, StorageError if that turns out only at the end.
     """
     if report is None:
         yield
@@ -132,16 +133,16 @@ def observed(client: Client, report: str | None) -> Iterator[None]:
 
 
 def no_workers_timeout() -> float:
-    """Return how many seconds a run waits while there is no worker."""
+    """Return how many seconds a run waits while it has no worker."""
     configured = parse_timedelta(dask.config.get(NO_WORKERS_TIMEOUT))
     return ClusterSettings().wait_for_workers if configured is None else configured
 
 
 def ask(client: Client, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
-    """Return the answer of a coroutine of the client; None if the scheduler does not respond.
+    """Return what a coroutine of the client returns; None if the scheduler does not respond.
 
-    A client may not know yet that its scheduler is lost. It would wait for it for half a minute, or
-    forever if the scheduler's machine has stopped.
+    A client may not know yet that its scheduler is lost. It would wait half a minute, or forever if
+    the scheduler's machine has stopped.
     """
 
     async def answer() -> Answer:
@@ -154,12 +155,12 @@ def ask(client: Client, question: Callable[[], Awaitable[Answer]]) -> Answer | N
 
 
 def is_on_one_machine(client: Client) -> bool:
-    """Tell whether this process started the cluster, so that all its workers share its disk."""
+    """Return whether this process started the cluster: then all workers share one disk."""
     return isinstance(client.cluster, LocalCluster)
 
 
 def worker_memory(client: Client) -> int | None:
-    """Return the smallest memory limit of all workers in bytes; None if none has a limit."""
+    """Return the smallest memory limit of any worker in bytes; None if no worker has a limit."""
     workers = client.sync(worker_states, client)
     return min((limit for worker in workers if (limit := worker["memory_limit"])), default=None)
 
@@ -178,31 +179,31 @@ def _remote_client(settings: ClusterSettings) -> Client:
     try:
         asyncio.run(_reach(address, security, timeout))
         with warnings.catch_warnings():
-            # The preflight check reports other versions, in one line.
+            # The preflight check reports different versions, in one line.
             warnings.simplefilter("ignore", VersionMismatchWarning)
             return Client(address, security=security)
     except OSError as error:
         if any(isinstance(cause, FatalCommClosedError | SSLError) for cause in causes(error)):
             raise ClusterError(
                 f"the scheduler at '{address}' and this client do not trust each other's "
-                f"certificates: {_cause(error)}; name ones of the same authority with "
+                f"certificates: {_cause(error)}; name certificates of the same authority with "
                 f"{_CERTIFICATES}"
             ) from error
         silent = isinstance(error, TimeoutError)
         raise ClusterError(
-            f"no scheduler answers at '{address}' within {timeout:g} s: "
+            f"no scheduler answered at '{address}' within {timeout:g} s: "
             f"{'it does not respond' if silent else _cause(error)}; is it running, can "
-            "this machine reach it, and is it tcp:// or tls://?"
+            "this machine reach it, and should it be tcp:// or tls://?"
         ) from error
     except (ValueError, RuntimeError) as error:
         raise UsageError(
-            f"'{address}' is no address of a scheduler: {error}; write it as tcp://host:8786, or "
+            f"'{address}' is not the address of a scheduler: {error}; write tcp://host:8786, or "
             "tls://host:8786 with certificates"
         ) from error
 
 
 async def _reach(address: str, security: Security, timeout: float) -> None:
-    """Connect, then close: a Client would wait forever for a silent server."""
+    """Connect and disconnect: a Client would wait forever for a server that does not respond."""
     arguments = security.get_connection_args("client")
     async with asyncio.timeout(timeout + 1):  # connecting times out first, and says why
         comm = await dask_connect(address, timeout=timeout, **arguments)
@@ -217,32 +218,32 @@ def _security(address: str) -> Security:
     except OSError as error:
         files = security.tls_ca_file, security.tls_client_cert, security.tls_client_key
         raise UsageError(
-            f"no certificates in {', '.join(filter(None, files))}: {error.strerror or error}; "
-            f"name them with {_CERTIFICATES}"
+            f"there are no certificates in {', '.join(filter(None, files))}: "
+            f"{error.strerror or error}; name them with {_CERTIFICATES}"
         ) from error
     if address.startswith("tls://") and context is None:
-        raise UsageError(f"'{address}' wants certificates; name them with {_CERTIFICATES}")
+        raise UsageError(f"'{address}' needs certificates; name them with {_CERTIFICATES}")
     if context is not None:
         keep_apart()
     return security
 
 
 def _read_address(file: str) -> str:
-    """Return the address in a file that `dask scheduler --scheduler-file` has written."""
+    """Return the address in a file that `dask scheduler --scheduler-file` wrote."""
     try:
         return str(json.loads(Path(file).read_bytes())["address"])
     except OSError as error:
         raise UsageError(
-            f"--scheduler '{file}' is no address, as tcp://host:8786, and no scheduler file: "
-            f"{error.strerror}"
+            f"--scheduler '{file}' is neither an address such as tcp://host:8786 nor a scheduler "
+            f"file: {error.strerror}"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"--scheduler '{file}': not a file that `dask scheduler --scheduler-file` has written"
+            f"--scheduler '{file}' is not a file that `dask scheduler --scheduler-file` wrote"
         ) from error
 
 
 def _cause(error: BaseException) -> str:
-    """Return the deepest text in a chain of errors, on one line."""
+    """Return the text of the deepest cause of an error that has one, on one line."""
     texts = [" ".join(str(cause).split()) for cause in causes(error)]
     return next((text for text in reversed(texts) if text), type(error).__name__)

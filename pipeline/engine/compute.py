@@ -20,10 +20,10 @@ from pipeline.csv_text.files import shown
 from pipeline.engine.cluster import Answer, ask, no_workers_timeout
 from pipeline.engine.internals import (
     is_shuffle_fault,
-    packed,
+    is_working,
+    pack_tasks,
     prefer_workers,
     worker_states,
-    works,
 )
 from pipeline.engine.ledger import NO_ENTRIES, Entry, as_entry, entries_in
 from pipeline.engine.memory import release_freed_memory
@@ -44,15 +44,15 @@ def compute_entries(
 ) -> None:
     """Compute the ledgers of lazy dataframes; pass every entry to each function of `each`.
 
-    Partitions start in order, two for each thread of the cluster at a time. So the scheduler never
-    has all of a large table, other jobs' tasks get their turn, and a lost worker loses only what it
-    is working on. Entries arrive in any order, each as soon as its partition is done. `more` gets
-    the entries that came in together, and returns what else to compute. The partitions themselves
-    stay on the cluster if there is a list for their futures, `kept`. Raises ClusterError if workers
-    or the scheduler are lost for good, StorageError if a task cannot read or write a file, and
-    whatever else a task, `each` or `more` raises.
+    Partitions start in order, two at a time for each thread of the cluster. So the scheduler never
+    holds all of a large table, other jobs' tasks get their turn, and a lost worker loses only what
+    it is working on. Entries arrive in any order, each as soon as its partition is done. `more`
+    receives the entries that arrived together, and returns what else to compute. The partitions
+    themselves stay on the cluster if there is a list, `kept`, for their futures. Raises
+    ClusterError if workers or the scheduler are lost for good, StorageError if a task cannot read
+    or write a file, and whatever else a task, `each` or `more` raises.
     """
-    with _explained(client), _Computing(client, frames, kept) as computing:
+    with _explain_losses(client), _Computing(client, frames, kept) as computing:
         while entries := computing.next_entries():
             for entry in entries:
                 for function in each:
@@ -62,13 +62,13 @@ def compute_entries(
 
 
 def compute_result(client: Client, function: Callable[..., Any], *args: Any, name: str) -> Future:
-    """Compute what a function returns, and leave it on the cluster; `name` names its task.
+    """Call a function on the cluster, and leave the result there; `name` names the task.
 
-    Futures in `args`, also those in a list, are passed as their results. Raises what
+    Futures in `args`, even within a list, are passed as their results. Raises what
     `compute_entries` raises.
     """
     future = submit(client, function, *args, name=name)
-    with _explained(client), _Computing(client, (), None) as computing:
+    with _explain_losses(client), _Computing(client, (), None) as computing:
         computing.wait_for(future)
     return future
 
@@ -76,11 +76,11 @@ def compute_result(client: Client, function: Callable[..., Any], *args: Any, nam
 def compute_answer(
     client: Client, function: Callable[..., Answer], *args: Any, name: str
 ) -> Answer:
-    """Compute what a function returns, and fetch it; `name` names its task.
+    """Call a function on the cluster, and return the result; `name` names the task.
 
     Raises what `compute_entries` raises.
     """
-    with _explained(client), _Computing(client, (), None) as computing:
+    with _explain_losses(client), _Computing(client, (), None) as computing:
         answer: Answer = computing.fetch(submit(client, function, *args, name=name))
     return answer
 
@@ -88,8 +88,9 @@ def compute_answer(
 def keep_copies(client: Client, result: Future) -> list[Future]:
     """Have each worker keep its copy of a result until the returned futures are released.
 
-    Dask's active memory manager leaves as many copies as tasks wait for a result, and sends it anew
-    to the next one. These tasks wait for it, and never run: no worker has what they ask for.
+    Dask's active memory manager keeps only as many copies of a result as there are tasks waiting
+    for it, and sends it again for the next task. The tasks made here wait forever: no worker has
+    the resource that they need.
     """
     key = f"keep-copy-{uuid4().hex}"
     nothing_has = {key: 1}
@@ -100,8 +101,8 @@ def keep_copies(client: Client, result: Future) -> list[Future]:
 
 
 @contextmanager
-def _explained(client: Client) -> Iterator[None]:
-    """Turn what Dask raises when machines are lost into a ClusterError or a StorageError."""
+def _explain_losses(client: Client) -> Iterator[None]:
+    """Turn what Dask raises if machines are lost into a ClusterError or a StorageError."""
     limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
     remedy = (
         f"raise {limit}, or lower --block-size or the threads of a worker; --join shuffle needs "
@@ -124,25 +125,25 @@ def _explained(client: Client) -> Iterator[None]:
         if refused and all(refused):
             more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
             raise ClusterError(
-                f"for {patience:g} s, no worker but such as cannot do the job: {refused[0]}{more}"
+                f"for {patience:g} s, no worker could do the job: {refused[0]}{more}"
             ) from error
         if client.nthreads():
             raise ClusterError(
-                f"all workers have paused for {patience:g} s, short of memory; {remedy}"
+                f"all workers were paused for {patience:g} s, short of memory; {remedy}"
             ) from error
         raise ClusterError(
-            f"all workers were lost, and none came back within {patience:g} s; start some, and "
-            "the job again (how long it waits: --wait-for-workers)"
+            f"all workers were lost, and none came back within {patience:g} s; start workers, and "
+            "run the job again (--wait-for-workers sets how long it waits)"
         ) from error
     except (CancelledError, CommClosedError) as error:
         if isinstance(error, CancelledError) and client.status == "running":
             raise ClusterError(
-                f"the scheduler at '{client.scheduler.address}' has given up tasks of the job: "
+                f"the scheduler at '{client.scheduler.address}' cancelled tasks of the job: "
                 f"{str(error).rstrip('.')}; run the job again"
             ) from error
         raise ClusterError(
             f"the scheduler at '{client.scheduler.address}' was lost while the job ran; start it, "
-            "and the job again"
+            "and run the job again"
         ) from error
     except RuntimeError as error:
         if not is_shuffle_fault(error):
@@ -150,9 +151,9 @@ def _explained(client: Client) -> Iterator[None]:
         if isinstance(error.__cause__, OSError):
             raise _of_file(error.__cause__) from error
         raise ClusterError(
-            "Dask's shuffle failed, because workers came or went, or the disk that they shuffle on "
-            f"is full: {error.__cause__ or error}; run the job again, or point "
-            "DASK_TEMPORARY_DIRECTORY of the workers at a larger disk"
+            "Dask's shuffle failed, because workers came or went, or because their disk is full: "
+            f"{error.__cause__ or error}; run the job again, or set DASK_TEMPORARY_DIRECTORY of "
+            "the workers to a folder on a larger disk"
         ) from error
 
 
@@ -166,14 +167,14 @@ def _is_ledger(frame: dd.DataFrame) -> bool:
 
 
 def _of_file(error: OSError) -> StorageError:
-    """Return what to raise for a task's file system or network error.
+    """Return the StorageError for a task's file system or network error.
 
     Whatever the cause, the job's files could be opened when it began.
     """
     if isinstance(error.__cause__, OSError) and not error.filename:  # of Dask's shuffle
         return StorageError(
-            f"the disk that workers shuffle on: {error.__cause__.strerror} (on a worker); choose "
-            "a larger one, where DASK_TEMPORARY_DIRECTORY says"
+            f"the disk that workers shuffle on: {error.__cause__.strerror} (on a worker); set "
+            "DASK_TEMPORARY_DIRECTORY to a folder on a larger disk"
         )
     where = shown(error.filename) if error.filename else "a file or a server"
     why = error.strerror or f"{error}" or type(error).__name__
@@ -181,7 +182,7 @@ def _of_file(error: OSError) -> StorageError:
 
 
 class _Part(NamedTuple):
-    """A graph of tasks, the keys of the partitions that it computes, and whether to keep these."""
+    """A graph of tasks, the keys of the partitions it computes, and whether to keep them."""
 
     graph: dict[Any, Any]
     keys: list[Any]
@@ -189,11 +190,11 @@ class _Part(NamedTuple):
 
 
 class _WorkersLostError(Exception):
-    """For too long, there was no worker, or every worker was short of memory."""
+    """There was no worker for too long, or all workers were short of memory."""
 
 
 class _Computing:
-    """Partitions that are being computed, and a watch over the workers meanwhile."""
+    """Computes partitions, and watches the workers meanwhile."""
 
     def __init__(
         self, client: Client, frames: Iterable[dd.DataFrame], kept: list[Future] | None
@@ -203,7 +204,7 @@ class _Computing:
         self._fit: list[str] = []  # workers
         self._shares_tasks = False
         self._done = as_completed(loop=client.loop)
-        self._fetched: Sequence[Future] = ()  # done, but lost if their worker is lost now
+        self._fetched: Sequence[Future] = ()  # done, but not here yet
         self._team = current_team() or Team(client, str)
 
     def __enter__(self) -> _Computing:
@@ -216,14 +217,14 @@ class _Computing:
         self._client.sync(self._end, cancel=kind is not None)
 
     def add(self, frames: Iterable[dd.DataFrame]) -> None:
-        """Compute these lazy dataframes before everything that has not started."""
+        """Compute these lazy dataframes before everything else that has not started."""
         self._queue.extendleft(reversed([part for frame in frames for part in self._parts(frame)]))
 
     def next_entries(self) -> list[Entry]:
-        """Return the entries computed since the last call: none only if all are computed.
+        """Return the entries computed since the last call; none only once all are computed.
 
-        Raises _WorkersLostError if no worker has worked for long: the scheduler would wait forever,
-        unless its own configuration says otherwise.
+        Raises _WorkersLostError if no worker has worked for too long: the scheduler would wait
+        forever, unless its own configuration says otherwise.
         """
         while self._done.count() < _AHEAD * max(self._threads, 1):
             if not self._queue:
@@ -238,7 +239,7 @@ class _Computing:
         return [entry for rows in batch for entry in entries_in(rows)]
 
     def fetch(self, future: Future) -> Any:
-        """Return a result."""
+        """Return the result of a future."""
         self._done.add(future)
         (result,) = self._client.sync(self._race, self._next_results)
         return result
@@ -249,12 +250,12 @@ class _Computing:
         self._client.sync(self._race, self._next_result)
 
     def _parts(self, frame: dd.DataFrame) -> list[_Part]:
-        """Return what can be started by itself: a partition, or all of them if they share tasks."""
+        """Return what can start by itself: each partition, or all of them if they share tasks."""
         is_kept = self._kept is not None and not _is_ledger(frame)
         if not is_kept:
             frame = ledger_of(frame)
-        frame = frame.optimize()  # here, so that a partition's steps are one task, named after them
-        graph = packed(frame.__dask_graph__(), self._team.fitness)
+        frame = frame.optimize()  # so that a partition's steps are one task, named after them
+        graph = pack_tasks(frame.__dask_graph__(), self._team.fitness)
         keys = list(frame.__dask_keys__())
         if len(graph) > len(keys):
             return [_Part(graph, keys, is_kept)]
@@ -262,9 +263,9 @@ class _Computing:
 
     def _start(self, part: _Part) -> None:
         self._shares_tasks |= len(part.keys) > 1
-        if self._client.status != "running":  # what is started now waits for it, half a minute
+        if self._client.status != "running":  # else this waits for it, half a minute
             raise CommClosedError
-        # Tasks of one submission have an order of Dask's own, and so have submissions of one time.
+        # Dask orders the tasks of one submission, and submissions of the same time, in its own way.
         how: dict[str, Any] = {"sync": False, "retries": RETRIES, "fifo_timeout": "0 s"}
         if self._team.refused and self._fit:
             how |= {"workers": self._fit, "allow_other_workers": True}  # workers may be lost
@@ -278,14 +279,14 @@ class _Computing:
         return asyncio.ensure_future(self._workers_lost())
 
     async def _race(self, wanted: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """Return what a coroutine returns, unless all workers are lost before."""
+        """Return what a coroutine returns, unless all workers are lost first."""
         task = asyncio.ensure_future(wanted())
         await asyncio.wait([task, self._lost], return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        task.cancel()  # it may wait for results lost with their worker
+        task.cancel()  # it may wait for results that are lost with their worker
         await asyncio.wait([task])
-        self._lost.result()  # raises what has gone wrong there
+        self._lost.result()  # raises what went wrong there
         raise _WorkersLostError
 
     async def _next_results(self) -> list[Any]:
@@ -296,7 +297,7 @@ class _Computing:
     async def _next_result(self) -> None:
         future = await self._done.__anext__()
         if future.status == "error":
-            await self._results([future])  # raises what the task has raised
+            await self._results([future])  # raises what the task raised
 
     async def _results(self, futures: Sequence[Future]) -> list[Any]:
         self._fetched = futures
@@ -312,8 +313,8 @@ class _Computing:
     async def _workers_lost(self) -> None:
         """Return once no worker has worked for as long as a run waits for one.
 
-        Dask pauses a worker whose process uses too much memory, even if most of it is kept for
-        future columns. If all have paused, they are asked to give that back.
+        Dask pauses a worker whose process uses too much memory, even if most of it is only kept for
+        future columns. If all workers are paused, they are asked to give that memory back.
         """
         last_seen, patience = time.monotonic(), no_workers_timeout()
         while time.monotonic() - last_seen <= patience:
@@ -325,7 +326,7 @@ class _Computing:
                 self._note(workers)
                 if self._team.refused:
                     await self._keep_to_fit_workers()
-                if any(map(works, workers)):
+                if any(map(is_working, workers)):
                     last_seen = time.monotonic()
                 elif workers:
                     await self._client.run(release_freed_memory, on_error="ignore")
@@ -333,10 +334,10 @@ class _Computing:
                 last_seen = time.monotonic()
 
     async def _keep_to_fit_workers(self) -> None:
-        """Raises ClusterError where a task cannot be taken from a worker that is not fit."""
+        """Take tasks from workers that are not fit; raise ClusterError if they cannot be taken."""
         if self._shares_tasks:
             raise ClusterError(
-                "Dask's shuffle cannot go on, for a worker came that cannot do the job: "
+                "Dask's shuffle cannot go on, because a worker joined that cannot do the job: "
                 f"{next(iter(self._team.refused.values()))}; then run the job again"
             )
         keys = [future.key for future in (*self._done.futures, *self._fetched)]

@@ -1,7 +1,7 @@
 """Whether a process can do the tasks of a run: the same versions, inputs and output folder.
 
-The client puts what it has itself into the place of the run, where all workers must be able to read
-and write. Each compares once, before its first task, whenever it joined.
+The client writes what it has to the place of the run, which all workers must be able to read and
+write. Each worker compares itself with that, once, before its first task.
 """
 
 from __future__ import annotations
@@ -10,34 +10,33 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from pipeline.csv_text.files import shown, version_of
+from pipeline.csv_text.files import at_once, shown, version_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.package import source_digest
 from pipeline.engine.shared import shared
 from pipeline.storage.places import Place
 
-# Those whose versions this package's tasks and their results depend on.
+# This package's tasks and their results depend on the versions of these.
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "numba", "llvmlite")
 _NAME = "requirements.json"
-INSTALL = (
-    "install the same everywhere: run all from one container image (docker compose build), or pip "
-    "install -c scripts/constraints.txt . on each machine, and start it again; to change workers "
-    "that run, use Dask's PipInstall or Client.upload_file"
+_INSTALL = (
+    "install the same everywhere: use one container image (docker compose build), or pip install "
+    "-c scripts/constraints.txt . on each machine, then restart it; to change running workers, use "
+    "Dask's PipInstall or Client.upload_file"
 )
 _SHARE = (
-    "workers open the inputs by the client's paths: put them where all machines see them at the "
-    "same path, or name a URL"
+    "workers open the inputs by the client's paths; put the files where all machines see them at "
+    "the same path, or name URLs"
 )
 
 
 class Fault(NamedTuple):
-    """Why a process is not fit: what it is `about`, what is there instead, and the `remedy`.
+    """Why a process is not fit: what the fault is `about`, its `text`, and the `remedy`.
 
     `has_grown` is the path of an input that is larger there; it may have grown everywhere.
     """
@@ -52,8 +51,8 @@ class Fault(NamedTuple):
 class Fitness:
     """What a process must have for the tasks of a run; small, because it travels with each task.
 
-    `place` holds the requirements, `token` is their digest, which names the run in each process;
-    errors say `output_dir` for the place.
+    `place` holds the requirements. `token` is their digest, and names the run in each process.
+    Errors call the place `output_dir`.
     """
 
     place: Place
@@ -62,9 +61,9 @@ class Fitness:
 
     @classmethod
     def of_run(cls, sources: Iterable[Source], place: Place, output_dir: str) -> Fitness:
-        """Require what this process has, and the files of `sources`; this process itself is fit."""
+        """Require what this process has, and the files of `sources`. This process itself is fit."""
         sizes = {file.path: file.size for source in sources for file in source.files}
-        requirements = {**installed(), "sizes": sizes, "run": uuid4().hex}
+        requirements = {**describe_installation(), "sizes": sizes, "run": uuid4().hex}
         data = json.dumps(requirements).encode()
         place.put(_NAME, data)
         fitness = cls(place, output_dir, hashlib.sha256(data).hexdigest())
@@ -72,9 +71,9 @@ class Fitness:
         return fitness
 
     def fault(self, sizes: Mapping[str, int] | None = None) -> Fault | None:
-        """Return why this process is not fit, None if it is; look only the first time.
+        """Return why this process is not fit, None if it is; check only the first time.
 
-        `sizes` are the current sizes of some inputs; with them, look again.
+        Given `sizes`, the current sizes of some inputs, check again.
         """
         found: dict[str, Fault | None] = shared(self.token, dict)
         if sizes or not found:
@@ -90,9 +89,9 @@ class Fitness:
         except OSError as error:
             return Fault(where, f"cannot read here: {error.strerror}", self.place.hint)
         if hashlib.sha256(data).hexdigest() != self.token:
-            return Fault(where, "sees another place of that name", self.place.hint)
+            return Fault(where, "sees another folder of that name", self.place.hint)
         wanted = json.loads(data)
-        if fault := other_versions(wanted) or _misread(wanted["sizes"], sizes):
+        if fault := version_fault(wanted) or _file_fault(wanted["sizes"], sizes):
             return fault
         try:
             self.place.put(_NAME, data)
@@ -101,8 +100,8 @@ class Fitness:
         return None
 
 
-def installed() -> dict[str, Any]:
-    """Return the versions and the digest of the source that this process runs."""
+def describe_installation() -> dict[str, Any]:
+    """Return the versions and the source digest that this process runs."""
     # Python's patch version changes neither its bytecode nor its pickles.
     versions = {"Python": ".".join(map(str, sys.version_info[:2]))}
     for name in _PACKAGES:
@@ -113,37 +112,36 @@ def installed() -> dict[str, Any]:
     return {"versions": versions, "source": source_digest()}
 
 
-def other_versions(wanted: Mapping[str, Any]) -> Fault | None:
-    """Return how this process differs from what the client has `installed`; None if it does not."""
-    here = installed()
+def version_fault(wanted: Mapping[str, Any]) -> Fault | None:
+    """Return how this process differs from the client's installation; None if it does not."""
+    here = describe_installation()
     differs = [
-        f"{name} {here['versions'].get(name, 'missing')} for {wished}"
+        f"{name} {here['versions'].get(name, 'missing')} instead of {wished}"
         for name, wished in wanted["versions"].items()
         if here["versions"].get(name) != wished
     ]
     if differs:
-        return Fault("other versions than this client's: ", f"has {', '.join(differs)}", INSTALL)
+        return Fault("versions differ from this client's: ", f"has {', '.join(differs)}", _INSTALL)
     if here["source"] != wanted["source"]:
-        text = f"has another source ({here['source'][:8]})"
-        return Fault(not_here(wanted["source"]), text, INSTALL)
+        text = f"has a different source ({here['source'][:8]})"
+        return package_fault(wanted["source"], text)
     return None
 
 
-def not_here(source: str) -> str:
-    """Return what to say of this package, of that digest, where it is missing or another one."""
-    return f"not this package everywhere (source {source[:8]}): "
+def package_fault(source: str, text: str) -> Fault:
+    """Return the fault of a process that lacks this package with that digest."""
+    about = f"this package is not the same everywhere (source {source[:8]}): "
+    return Fault(about, text, _INSTALL)
 
 
-def _misread(planned: Mapping[str, int], grown: Mapping[str, int]) -> Fault | None:
-    """Return which file is not here as planned (sizes in bytes), or as it has `grown` since."""
-    with ThreadPoolExecutor() as pool:
-        for path, size in zip(planned, pool.map(_try_size, planned), strict=True):
-            if isinstance(size, OSError):
-                text = f"cannot read {shown(path)}: {size.strerror or size}"
-                return Fault("", text, _SHARE)
-            if not planned[path] <= size <= grown.get(path, planned[path]):
-                text = f"sees another file at {shown(path)}: of {size} bytes, not {planned[path]}"
-                return Fault("", text, _SHARE, path if size > planned[path] else "")
+def _file_fault(planned: Mapping[str, int], grown: Mapping[str, int]) -> Fault | None:
+    """Return the fault of the first file that is not as `planned` (path: bytes) or `grown`."""
+    for path, size in zip(planned, at_once(_try_size, list(planned)), strict=True):
+        if isinstance(size, OSError):
+            return Fault("", f"cannot read {shown(path)}: {size.strerror or size}", _SHARE)
+        if not planned[path] <= size <= grown.get(path, planned[path]):
+            text = f"sees a different file at {shown(path)}: {size} bytes, not {planned[path]}"
+            return Fault("", text, _SHARE, path if size > planned[path] else "")
     return None
 
 

@@ -1,7 +1,7 @@
-"""All uses of private Dask features, each with the reason why it is worth it.
+"""All uses of private Dask features, each with the reason for it.
 
-If a change of Dask breaks any of them, `tests/engine/test_internals.py` fails. One more is in
-`engine.imports`, which must come before Dask itself is imported.
+If a change in Dask breaks one, `tests/engine/test_internals.py` fails. One more is in
+`engine.imports`, because it must run before Dask itself is imported.
 """
 
 from __future__ import annotations
@@ -38,40 +38,40 @@ _source = cache(source_digest)
 
 
 async def worker_states(client: Client) -> list[dict[str, Any]]:
-    """Return the scheduler's state of every worker; raises OSError if it does not answer.
+    """Return the state of every worker; raise OSError if the scheduler does not respond.
 
-    `Client.scheduler_info` asks the same, but may return what the client's own timer has asked for
+    `Client.scheduler_info` asks the same, but may return what the client's own timer asked for
     meanwhile: a state without workers.
     """
     workers = (await client.scheduler.identity(n_workers=-1))["workers"]
     return [{**state, "address": address} for address, state in workers.items()]
 
 
-def works(worker: dict[str, Any]) -> bool:
-    """Tell whether a worker takes tasks or, if short of memory, still executes one."""
+def is_working(worker: dict[str, Any]) -> bool:
+    """Return whether a worker takes tasks or, if paused, still executes one."""
     counts = worker["metrics"].get("task_counts", {})
     return worker["status"] == "running" or counts.get("executing", 0) > 0
 
 
-def packed(graph: dict[Any, Any], fitness: Fitness | None) -> dict[Any, Any]:
-    """Return a graph whose tasks name this package only within bytes, which the task itself opens.
+def pack_tasks(graph: dict[Any, Any], fitness: Fitness | None) -> dict[Any, Any]:
+    """Return a graph whose tasks name this package only within bytes that the task itself opens.
 
-    A worker that lacks the package would end on receiving any other task: Dask unpickles it in the
-    stream that connects the worker to the scheduler. This way, it gives the task back, and so does
-    one that lacks the `fitness`.
+    Any other task would end a worker that lacks the package: Dask unpickles tasks in the stream
+    between worker and scheduler. This way, the worker gives the task back, as does a worker that is
+    not fit (see `engine.fitness`).
     """
     required = pickle.dumps(fitness)
     return {
-        key: _packed(node, required) if type(node) is Task else node for key, node in graph.items()
+        key: _pack(node, required) if type(node) is Task else node for key, node in graph.items()
     }
 
 
-def task_of(key: str, function: Callable[..., Any], *args: Any) -> Task:
-    """Return a task that calls a function with the results of all futures in `args`, lists too."""
+def make_task(key: str, function: Callable[..., Any], *args: Any) -> Task:
+    """Return a task that calls a function with the results of futures in `args`, even in lists."""
     return Task(key, function, *(List(*arg) if isinstance(arg, list) else arg for arg in args))
 
 
-def _packed(task: Task, fitness: bytes) -> Task:
+def _pack(task: Task, fitness: bytes) -> Task:
     data = BytesIO()
     _Pickler(data, protocol=5).dump(task)
     if _PACKAGE not in data.getvalue():
@@ -82,7 +82,7 @@ def _packed(task: Task, fitness: bytes) -> Task:
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Pickles a future as the reference to its result that it is within a task."""
+    """Pickles a future as a reference to its result, as tasks hold it."""
 
     def reducer_override(self, obj: Any) -> Any:
         """Return how to pickle an object."""
@@ -92,10 +92,10 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def prefer_workers(keys: list[Any], workers: list[str], dask_scheduler: Scheduler) -> None:
-    """Have some workers do tasks, and what these still wait for, while any of them is there.
+    """Prefer some workers, while any is there, for tasks and for what these tasks wait for.
 
-    Dask accepts such a preference only when a task is submitted. Tasks that Dask's shuffle has
-    bound to their workers stay there. Runs on the scheduler.
+    Dask accepts a preference only when a task is submitted. Tasks that Dask's shuffle bound to
+    their workers stay there. Runs on the scheduler.
     """
     found, stack = set(), [dask_scheduler.tasks[key] for key in keys if key in dask_scheduler.tasks]
     while stack:
@@ -108,19 +108,19 @@ def prefer_workers(keys: list[Any], workers: list[str], dask_scheduler: Schedule
 
 
 def is_shuffle_fault(error: RuntimeError) -> bool:
-    """Tell whether Dask's shuffle failed, rather than a step of the job; it has no class for it."""
+    """Return whether Dask's shuffle failed, not a step of the job; Dask has no class for that."""
     return isinstance(error, P2PConsistencyError) or str(error).startswith("P2P ")
 
 
 @contextmanager
 def spill_folder(client: Client) -> Iterator[Path]:
-    """Yield a new folder beside those that the workers of a local cluster spill to; then delete it.
+    """Yield a new folder beside those to which a local cluster's workers spill; then delete it.
 
-    If this process is killed before, the next cluster on this machine deletes it, as Dask does with
-    those of its workers.
+    If this process is killed first, the next cluster on this machine deletes the folder, as Dask
+    does with those of its workers.
     """
     workers = client.sync(worker_states, client)
-    # Workers may be away for a moment, if the cluster is adaptive.
+    # An adaptive cluster may have no worker at the moment.
     folders = [Path(worker["local_directory"]).parent for worker in workers]
     space = WorkSpace(str(next(iter(folders), Path(gettempdir(), "dask-scratch-space"))))
     folder = space.new_work_dir(prefix="pieces-")
@@ -128,7 +128,7 @@ def spill_folder(client: Client) -> Iterator[Path]:
     try:
         yield path
     finally:
-        # Tasks of a run that failed may still write into it; once it is gone, they cannot.
+        # Until the folder is gone, tasks of a run that failed may still write into it.
         for _ in range(_ATTEMPTS):
             rmtree(path, ignore_errors=True)
             if not path.exists():
@@ -137,32 +137,32 @@ def spill_folder(client: Client) -> Iterator[Path]:
 
 
 class LocalWorker(Worker):
-    """A worker in this process, whose HTTP server also listens on this machine only.
+    """A worker in this process, whose HTTP server listens only to this machine.
 
-    LocalCluster has an option for that, which makes the worker import Bokeh, and none for how long
-    to wait as it closes.
+    LocalCluster's option for that makes the worker import Bokeh, and it has no option for how long
+    a worker may take to close.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "dashboard_address": "127.0.0.1:0"})
 
     async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
-        """Close, without waiting long for tasks that an interrupt or an error has made useless."""
+        """Close, without waiting long for tasks that an interrupt or an error made useless."""
         return await super().close(timeout, *args, **options)
 
 
 class LocalNanny(Nanny):
-    """Keeps a worker in a process of its own, and kills one that is slow to close."""
+    """Keeps a worker in a process of its own, and kills it if it is slow to close."""
 
     async def close(self, timeout: float = _CLOSES_WITHIN, *args: Any, **options: Any) -> Any:
-        """Close the process, in the same way."""
+        """Close the process in the same way."""
         return await super().close(timeout, *args, **options)
 
 
 def serve_dashboard_on_demand(scheduler: Scheduler) -> None:
-    """Add a dashboard to a scheduler started without one, when its first page is opened.
+    """Add a dashboard to a scheduler that has none, when the first of its pages is opened.
 
-    Importing Bokeh at the start makes a run on the sample take 28 % longer.
+    Importing Bokeh at the start would make a run on the sample take 28 % longer.
     """
     # Reached only by pages that the scheduler's HTTP server lacks, so not by /metrics.
     first = Application([(r"/[\w-]*", _FirstVisit, {"scheduler": scheduler})])
@@ -170,7 +170,7 @@ def serve_dashboard_on_demand(scheduler: Scheduler) -> None:
 
 
 class _FirstVisit(RequestHandler):
-    """Connects the dashboard and redirects the visitor to the same page."""
+    """Connects the dashboard, and redirects the visitor to the same page."""
 
     def initialize(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler

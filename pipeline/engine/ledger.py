@@ -1,9 +1,9 @@
-"""The ledger: what every step counts in a partition, carried beside its data.
+"""The ledger: what each step counts in a partition, carried beside the data.
 
-What a step counts is a frozen dataclass of that step, its totals. Each partition has an entry of
-them, stored in `DataFrame.attrs`; the last step returns the entry instead of the data. So one pass
-over the data gives the result and its checks, with one Dask task per partition. The client receives
-one small entry as each partition ends.
+A step keeps its counts, its totals, in a frozen dataclass of its own. The totals of a partition are
+its entry, stored in `DataFrame.attrs`; the last step returns the entry in place of the data. So one
+pass over the data gives the result and its checks, with one Dask task for each partition. The
+client receives a small entry whenever a partition is done.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Number:
-    """The number of a block in output order, and that of the next one."""
+    """The number of a block in output order, and the number of the next block."""
 
     block: int
     following: int
@@ -50,12 +50,6 @@ class Entry(Portable):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entry) and self._totals == other._totals
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __repr__(self) -> str:
-        return f"Entry({', '.join(map(repr, self))})"
-
     def __deepcopy__(self, _: dict[int, Any]) -> Entry:
         return self  # pandas copies `attrs` at every operation
 
@@ -63,7 +57,7 @@ class Entry(Portable):
 def with_totals(frame: pd.DataFrame, *totals: Any, before: pd.DataFrame | None = None) -> Any:
     """Return `frame` with the entry of `before`, the frame it was made from, plus these totals.
 
-    Totals replace others of the same type.
+    These totals replace those of the same type.
     """
     entry = () if before is None else entry_of(before)
     frame.attrs[_KEY] = Entry(*entry, *totals)
@@ -71,7 +65,7 @@ def with_totals(frame: pd.DataFrame, *totals: Any, before: pd.DataFrame | None =
 
 
 def entry_of(frame: pd.DataFrame) -> Entry:
-    """Return the totals added to a frame so far."""
+    """Return the entry of a frame: the totals added so far."""
     entry = frame.attrs.get(_KEY)
     return Entry() if entry is None else entry
 
@@ -82,7 +76,7 @@ def as_entry(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def entry_with(*totals: Any) -> pd.DataFrame:
-    """Return an entry of these totals, of a task that has no data, as `as_entry` does."""
+    """Return an entry of these totals, as `as_entry` does, from a task that has no data."""
     return as_entry(with_totals(pd.DataFrame(), *totals))
 
 
@@ -90,7 +84,7 @@ NO_ENTRIES = as_entry(pd.DataFrame()).iloc[:0]
 
 
 def entries_in(rows: pd.DataFrame) -> list[Entry]:
-    """Return the entries in frames that `as_entry` returned."""
+    """Return the entries in a frame that `as_entry` returned."""
     return rows[_KEY].tolist()
 
 

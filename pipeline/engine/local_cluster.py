@@ -21,17 +21,17 @@ from pipeline.errors import (
 )
 from pipeline.settings import ClusterSettings
 
-# Threads of a worker besides those that work: of event loops, of connections, of opening files.
+# A worker's threads besides those that work: event loops, connections, opening files.
 _OTHER_THREADS = 6
-# Errors of an address at which a process cannot listen.
+# Error numbers of an address at which this machine cannot listen.
 _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EACCES, errno.EAFNOSUPPORT)
 
 
-def rare_timers(profiled: bool) -> dict[str, object]:
-    """Return what makes Dask interrupt the threads that work less often; the user's own wins.
+def configure_timers(profiled: bool) -> dict[str, object]:
+    """Return a configuration with which Dask interrupts working threads less often.
 
-    By default, it samples every thread 100 times a second and times its event loops 50 times a
-    second: 10 % of the CPU of a run on two processes.
+    By default, Dask samples every thread 100 times a second and times its event loops 50 times a
+    second: 10 % of the CPU time of a run on two processes. The user's own configuration prevails.
     """
     timers = {
         "distributed.worker.profile.enabled": profiled,
@@ -42,15 +42,15 @@ def rare_timers(profiled: bool) -> dict[str, object]:
 
 
 def start_local_cluster(settings: ClusterSettings, threads: int, level: int) -> LocalCluster:
-    """Start a cluster whose workers share `threads`, unless the settings give each a number.
+    """Start a cluster whose workers share `threads`, unless the settings say how many each has.
 
-    `level` is that of its log. Raises what `cluster.connect` raises where no cluster starts.
+    `level` is its log level. Raises what `cluster.connect` raises if no cluster starts.
     """
     each = settings.threads_per_worker or max(1, threads // settings.workers)
     try:
         _try_threads(settings.workers * (each + _OTHER_THREADS))
         with warnings.catch_warnings():
-            # If the port is taken, Dask uses another one, and the real link is printed.
+            # If the port is taken, Dask uses another; the real link is printed.
             warnings.filterwarnings("ignore", message="Port .* is already in use")
             cluster = LocalCluster(
                 n_workers=settings.workers,
@@ -69,9 +69,9 @@ def start_local_cluster(settings: ClusterSettings, threads: int, level: int) -> 
 
 
 def _try_threads(count: int) -> None:
-    """Start that many threads at once, and end them; raise RuntimeError if the system refuses one.
+    """Start that many threads at once, then end them; raise RuntimeError if the system refuses one.
 
-    Dask's event loop may wait forever for what a thread that it could not start would have done.
+    Dask's event loop may wait forever for the work of a thread that it could not start.
     """
     end = threading.Event()
     started: list[threading.Thread] = []
@@ -87,22 +87,22 @@ def _try_threads(count: int) -> None:
 
 
 def _not_started(error: Exception, settings: ClusterSettings) -> PipelineError:
-    """Return what to raise for an error at the start of a local cluster."""
+    """Return the error to raise if a local cluster could not be started."""
     for cause in causes(error):
         if not isinstance(cause, OSError):
             continue
         if cause.filename:
             return StorageError(
-                f"{cause.filename}: the workers' temporary folder cannot be made: "
+                f"{cause.filename}: the workers' temporary folder cannot be created: "
                 f"{cause.strerror}; name another one with DASK_TEMPORARY_DIRECTORY or TMPDIR"
             )
         if isinstance(cause, socket.gaierror) or cause.errno in _NO_ADDRESS:
             return UsageError(
                 f"--dashboard-address: this machine cannot listen at "
-                f"'{settings.dashboard_address}': {cause.strerror}; write it as 127.0.0.1:8787, or "
+                f"'{settings.dashboard_address}': {cause.strerror}; write 127.0.0.1:8787, or "
                 "127.0.0.1:0 for any free port"
             )
     return system_fault(error) or ClusterError(
-        f"no local cluster starts here: {str(error).rstrip('.')}; --debug shows more, and "
+        f"no local cluster could be started: {str(error).rstrip('.')}; --debug shows more, and "
         "--workers 1 needs no process of its own"
     )

@@ -7,9 +7,9 @@ from importlib import import_module, resources
 
 
 def source_digest() -> str:
-    """Return a digest of this package's source: the same code has the same, wherever it is.
+    """Return a digest of this package's source, which depends on nothing but the code.
 
-    Imports nothing but the standard library, so a scheduler can answer too.
+    Imports only the standard library, so a scheduler can call it, too.
     """
     # Resources, not paths: the package may have been uploaded as a zip file.
     folders, sources = [("", resources.files(import_module("pipeline")))], {}

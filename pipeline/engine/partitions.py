@@ -26,8 +26,8 @@ def from_blocks(
     `meta` is an empty frame with the result's columns and dtypes. `step` names the tasks on the
     dashboard.
     """
-    # All text is already in Arrow: spare Dask a task that looks for other text. The configuration
-    # is that of all threads, which would undo each other's.
+    # All text is already in Arrow: spare Dask a task that looks for other text. All threads share
+    # the configuration, and would undo each other's changes.
     with _configuring, dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(
             function, blocks, args=args, meta=meta, label=step, enforce_metadata=False
@@ -35,26 +35,18 @@ def from_blocks(
 
 
 def on_partitions(
-    function: Callable[..., pd.DataFrame],
-    *args: Any,
-    step: str,
-    meta: pd.DataFrame | None = None,
+    function: Callable[..., pd.DataFrame], *args: Any, step: str, meta: pd.DataFrame | None = None
 ) -> dd.DataFrame:
     """Return `function` applied to each partition of the dataframes in `args`, lazily.
 
-    A Delayed value or a dataframe of one partition is passed to every call. Without `meta`, it is
-    found by calling `function` with the dataframes' own metas, which have no rows; Dask would use
-    made-up rows.
+    A Delayed value or a dataframe of one partition is passed to every call. Without `meta`,
+    `function` is called with the dataframes' own metas, which have no rows, to find it; Dask would
+    use made-up rows.
     """
     if meta is None:
         meta = function(*(schema(arg) if isinstance(arg, dd.DataFrame) else arg for arg in args))
     return dd.map_partitions(
-        function,
-        *args,
-        meta=meta,
-        align_dataframes=False,
-        enforce_metadata=False,
-        token=step,
+        function, *args, meta=meta, align_dataframes=False, enforce_metadata=False, token=step
     )
 
 

@@ -1,6 +1,6 @@
-"""Objects and tasks that any process can receive, even one with another version or none.
+"""Objects and tasks that any process can receive, even one without this package.
 
-Dask unpickles what a task needs in the streams between processes. One object that cannot be
+Dask unpickles what a task needs in the streams between processes. An object that cannot be
 unpickled there stops the worker for good (dask/distributed#6705), whoever else uses it.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Portable:
-    """An object that stays pickled where its class cannot be imported, and is passed on like that.
+    """An object that stays pickled where its class cannot be imported, and can be passed on there.
 
     Its arrays travel out of band, without a copy. Slots are not supported.
     """
@@ -24,12 +24,12 @@ class Portable:
         if protocol < 5:  # a copy within this process
             return super().__reduce_ex__(protocol)
         buffers: list[pickle.PickleBuffer] = []
-        made = partial(_restored, type(self), self.__dict__)
+        made = partial(_restore, type(self), self.__dict__)
         data = pickle.dumps(made, protocol, buffer_callback=buffers.append)
         return operator.call, (_OPEN_OBJECT, data, buffers)
 
 
-def _restored(kind: type, state: dict[str, Any]) -> Any:
+def _restore(kind: type, state: dict[str, Any]) -> Any:
     made: Any = object.__new__(kind)
     if hasattr(made, "__setstate__"):
         made.__setstate__(state)
@@ -39,9 +39,9 @@ def _restored(kind: type, state: dict[str, Any]) -> Any:
 
 
 def open_object(data: bytes, buffers: list[Any]) -> Any:
-    """Return what a Portable was; where that cannot be unpickled, what can be sent on.
+    """Return the object that was pickled; if it cannot be unpickled here, one to pass on.
 
-    Travels as its source, which it finds in the global name `source`.
+    This function travels as its source, which it finds in the global name `source`.
     """
     import operator
     import pickle
@@ -67,10 +67,10 @@ def open_object(data: bytes, buffers: list[Any]) -> Any:
 
 
 def open_task(data: bytes, fitness: bytes, source: str) -> Any:
-    """Return a pickled task; give it back to Dask in a process that cannot do it.
+    """Return a pickled task; in a process that cannot do it, give it back to Dask.
 
-    That is one that is not fit (`fitness` is a pickled `Fitness`, or None), or where another
-    `source` makes it impossible to unpickle the task. Travels as its source.
+    Such a process is not fit (`fitness` is a pickled `Fitness` or None), or has a different
+    `source`, so that it cannot unpickle the task. This function travels as its source.
     """
     import pickle
     import time
@@ -97,9 +97,9 @@ def open_task(data: bytes, fitness: bytes, source: str) -> Any:
 
 
 class _AsSource:
-    """A function that travels as its source: it needs only what it imports itself.
+    """A function that travels as its source, and needs only what it imports itself.
 
-    Bytecode would not do. Another version of Python may crash on it.
+    Bytecode would not do: another version of Python may crash on it.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:

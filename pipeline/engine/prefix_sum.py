@@ -10,55 +10,52 @@ from threading import Lock
 
 from dask.system import CPU_COUNT
 
+from pipeline.storage.places import open_file
+
 # Waiting longer for another thread costs more than writing a part file and copying it later.
 _PATIENCE = 0.05  # seconds
 _LOOK_EVERY = 0.001  # seconds
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# What is known of a block: its size + 1 (0: nothing yet), and the number of the following block.
+# The slot of a block: its size + 1 (0: unknown yet), and the number of the following block.
 _SLOT = struct.Struct("<QQ")
 
 
 class PrefixSum:
     """The prefix sum of the blocks' sizes, as far as this machine knows them.
 
-    Blocks are read in order. If one machine has them all, the predecessors of each block are known,
-    or soon will be, in the other threads and processes, which share the sizes in a file. A block
-    whose predecessors went to another machine has no place here.
+    Blocks are read in order. If one machine has them all, it knows the predecessors of each block,
+    or soon will: its threads and processes share the sizes in a file. A block whose predecessors
+    went to another machine has no place here.
     """
 
     def __init__(self, start: int, folder: Path) -> None:
         """Share sizes in a file in `folder`; the first block begins at `start`."""
-        # Containers on one machine have the same boot id. Other systems do without sharing.
+        # Containers on one machine have the same boot id. Without one, processes share nothing.
         machine = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else str(os.getpid())
         self._path = folder / f"sizes-{machine}"
         self._lock = Lock()
         self._next = 0  # the first block of unknown size
         self._starts = {self._next: start}  # of the blocks up to this one
 
-    def place(self, block: int, size: int, following: int) -> int | None:
-        """Record the size of a block in bytes; return where it begins, or None if unknown here.
+    def add(self, block: int, size: int, following: int) -> int | None:
+        """Add a block of `size` bytes; return where it begins, or None if that is unknown here.
 
-        Blocks have ascending numbers: the first one is 0, and after this one comes `following`. May
-        be called again for the same block (a retry): its size is the same, and so is its place.
+        Blocks have ascending numbers: the first is 0, and `following` comes after this one. A retry
+        calls this again for the same block, with the same size, and gets the same place.
         """
         # Never creates the folder: a worker that outlives its run must leave nothing behind.
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
+        with open_file(str(self._path), os.O_RDWR | os.O_CREAT) as file:
             os.pwrite(file, _SLOT.pack(size + 1, following), block * _SLOT.size)
             deadline = time.monotonic() + _PATIENCE
             while self._look(file, block) is None:
-                # Without a near predecessor, no other thread or process is at work on it.
+                # If the predecessor is far away, no other thread or process is working on it.
                 if block - self._next >= CPU_COUNT or time.monotonic() >= deadline:
                     break
                 time.sleep(_LOOK_EVERY)
-        except OSError as error:  # raised for a descriptor: it lacks the file name
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
-        finally:
-            os.close(file)
         return self._starts.get(block)
 
     def _look(self, file: int, block: int) -> int | None:
-        """Read on what other threads and processes have recorded; return where `block` begins."""
+        """Read what other threads and processes recorded since; return where `block` begins."""
         with self._lock:
             while self._next <= block:
                 slot = os.pread(file, _SLOT.size, self._next * _SLOT.size)

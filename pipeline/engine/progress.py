@@ -13,12 +13,12 @@ _WIDTH = 24
 
 
 class Progress:
-    """Reports nothing; `published` says whether the outputs of the run are in place."""
+    """Reports nothing. `published` says whether the outputs of the run are in place."""
 
     published = False
 
     def say(self, message: str) -> None:
-        """Report what begins or is done."""
+        """Report what begins, or what is done."""
 
     @contextmanager
     def step(self, name: str, total: int) -> Iterator[None]:
@@ -77,7 +77,7 @@ class ConsoleProgress(Progress):
             self.say(self._text(now))
 
     def _text(self, now: float) -> str:
-        """Return what is done, how fast, and how long the rest will take."""
+        """Return how much is done, how fast, and how long the rest will take."""
         done, total, seconds = self._bytes, self._total, now - self._begin
         if not done or not total:
             return self._name

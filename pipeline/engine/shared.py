@@ -9,19 +9,19 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# A worker may live for many runs, some of them concurrent. Each has a value for every file that it
-# unpacks at the moment, and few others.
+# A worker may live for many runs, some of them concurrent. Each run has a value for every file that
+# is being unpacked, and a few others.
 _KEPT = 256
-_states = OrderedDict[Hashable, Any]()  # the last that was asked for is at the end
-_ended = deque[Hashable](maxlen=1_000)  # the runs that were forgotten last
+_states = OrderedDict[Hashable, Any]()  # the last one used is at the end
+_ended = deque[Hashable](maxlen=1_000)  # the last runs that were forgotten
 _lock = Lock()
 
 
 def shared(name: Hashable, make: Callable[[], T]) -> T:
     """Return what `make()` returned when this process first asked for `name`.
 
-    `name` is a run, or a tuple that begins with one. The value may be lost (the process ends, or
-    many others are stored in between): the calling code must be correct without it.
+    `name` is a run, or a tuple that begins with one. The value may be lost, when the process ends
+    or many other values come after it: the caller must not depend on it.
     """
     with _lock:
         if _run_of(name) in _ended:  # for a task that has outlived its run
@@ -38,7 +38,7 @@ def shared(name: Hashable, make: Callable[[], T]) -> T:
 def forget(run: Hashable) -> None:
     """Free what `shared` keeps for a run, and keep nothing more for it.
 
-    Values that have a method `close` are closed.
+    Closes values that have a method `close`.
     """
     with _lock:
         _ended.append(run)

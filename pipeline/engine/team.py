@@ -1,4 +1,4 @@
-"""The workers that do the tasks of a run: those that are fit for it, whenever they join."""
+"""The workers that do the tasks of a run: those that are fit, whenever they join."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from distributed import Client, Future
 
 from pipeline.csv_text.files import version_of
 from pipeline.engine.cluster import ask
-from pipeline.engine.fitness import INSTALL, Fault, Fitness, not_here
-from pipeline.engine.internals import packed, task_of
+from pipeline.engine.fitness import Fault, Fitness, package_fault
+from pipeline.engine.internals import make_task, pack_tasks
 from pipeline.engine.package import source_digest
 from pipeline.engine.shared import forget
 
@@ -25,9 +25,9 @@ RETRIES = 2  # a file system may fail once and then recover
 class Team:
     """Which workers a run does not use, and why.
 
-    `fitness` is what a worker must have; until it is known, none is refused. `say` reports each
-    worker that is refused. It is not stopped, as other jobs may use it, and gives back any tasks it
-    still gets.
+    `fitness` is what a worker must have; until it is known, no worker is refused. `say` reports
+    each refused worker. It is not stopped, as other jobs may use it, and gives back any task that
+    it still gets.
     """
 
     def __init__(self, client: Client, say: Callable[[str], object]) -> None:
@@ -37,30 +37,26 @@ class Team:
         self._known = set[str]()
 
     async def look_at(self, workers: Iterable[str]) -> None:
-        """Ask workers that have joined since the last time whether they are fit.
+        """Ask workers that joined since the last time whether they are fit.
 
-        One that does not answer now is asked the next time.
+        A worker that does not respond is asked again the next time.
         """
         new = [worker for worker in workers if worker not in self._known]
-        if new and self.fitness:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ask(self.fitness, new), _ANSWER)
-
-    async def _ask(self, fitness: Fitness, workers: list[str]) -> None:
-        for worker, fault in (await find_faults(self._client, fitness, workers)).items():
-            self._note(worker, fault)
-
-    def _note(self, worker: str, fault: Fault | None) -> None:
-        self._known.add(worker)
-        if fault and worker not in self.refused:
-            self.refused[worker] = f"{worker} {fault.text}; {fault.remedy}"
-            self._say(f"a worker is not used: {self.refused[worker]}")
+        if not new or not self.fitness:
+            return
+        with suppress(TimeoutError):
+            asking = find_faults(self._client, self.fitness, new)
+            for worker, fault in (await asyncio.wait_for(asking, _ANSWER)).items():
+                self._known.add(worker)
+                if fault and worker not in self.refused:
+                    self.refused[worker] = f"{worker} {fault.text}; {fault.remedy}"
+                    self._say(f"a worker is not used: {self.refused[worker]}")
 
 
 async def find_faults(
     client: Client, fitness: Fitness, workers: list[str] | None = None
 ) -> dict[str, Fault | None]:
-    """Ask workers (all without a list) whether they are fit; return the faults by address.
+    """Ask workers (without a list, all) whether they are fit; return the faults by address.
 
     Leaves out workers that are lost meanwhile: the job can do without them.
     """
@@ -70,36 +66,40 @@ async def find_faults(
         sizes: dict[str, int] = {}
         fault = answer
         while isinstance(fault, Fault) and fault.has_grown and fault.has_grown not in sizes:
-            # Others may append to a file meanwhile: then this machine sees that, too.
+            # Others may append to a file meanwhile: then this machine sees it, too.
             sizes[fault.has_grown] = version_of(fault.has_grown).size
             again = await client.run(fitness.fault, sizes, workers=[address], on_error="return")
             fault = again.get(address)
         if not isinstance(fault, OSError):
-            faults[address] = unanswered(fault) if isinstance(fault, Exception) else fault
+            faults[address] = fault_of_error(fault) if isinstance(fault, Exception) else fault
     return faults
 
 
-def unanswered(error: Exception) -> Fault:
-    """Return the fault of a process that cannot even look: it lacks this package, or has another.
+def fault_of_error(error: Exception) -> Fault:
+    """Return the fault of a process that cannot look because it lacks this package, or has another.
 
-    What cannot be unpickled there arrives as an Exception with its text.
+    What it failed to unpickle arrives here as an Exception with the text of the error.
     """
     lacks = "No module named 'pipeline'" in str(error)
-    text = "lacks it" if lacks else f"has another source ({' '.join(str(error).split())})"
-    return Fault(not_here(source_digest()), text, INSTALL)
+    text = (
+        "lacks this package"
+        if lacks
+        else f"has a different source ({' '.join(str(error).split())})"
+    )
+    return package_fault(source_digest(), text)
 
 
 def submit(
     client: Client, function: Callable[..., Any], *args: Any, name: str, worker: str | None = None
 ) -> Future:
-    """Start a task, if possible on that worker, and return the future of what it returns.
+    """Start a task, if possible on that worker, and return the future of its result.
 
-    Futures in `args`, also those in a list, are passed as their results; `name` names the task.
+    Futures in `args`, even within a list, are passed as their results. `name` names the task.
     """
     key = f"{name}-{uuid4().hex}"  # unique: runs may share a cluster
     how = {"workers": [worker], "allow_other_workers": True} if worker else {}
     team = current_team()
-    graph = packed({key: task_of(key, function, *args)}, team.fitness if team else None)
+    graph = pack_tasks({key: make_task(key, function, *args)}, team.fitness if team else None)
     (future,) = client.get(graph, [key], sync=False, retries=RETRIES, fifo_timeout="0 s", **how)
     return future
 
@@ -113,16 +113,16 @@ def current_team() -> Team | None:
 
 
 def name_of_run() -> str:
-    """Return the name by which processes keep what they share of this run, until it has ended."""
+    """Return the name under which processes keep what they share until this run has ended."""
     team = current_team()
     return team.fitness.token if team and team.fitness else uuid4().hex
 
 
 @contextmanager
-def team_of_run(client: Client, say: Callable[[str], object]) -> Iterator[None]:
-    """Have all that this thread computes in the block done by fit workers.
+def form_team(client: Client, say: Callable[[str], object]) -> Iterator[None]:
+    """Have fit workers do all that this thread computes within the block.
 
-    The team is known to the thread, not passed from step to step: no step needs to know it.
+    The thread knows the team; it is not passed from step to step, as no step needs it.
     """
     team = Team(client, say)
     token = _team.set(team)

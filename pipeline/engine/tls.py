@@ -1,9 +1,9 @@
 """Keeps one broken TLS connection from breaking others.
 
 OpenSSL keeps a thread's errors in a queue that must be empty before each call. Python does not
-empty it (https://github.com/python/cpython/issues/148594). So if one connection breaks, the next
-read of a healthy one fails with "Broken pipe"; a process that loses the scheduler this way ends.
-This was seen in cluster starts with Python 3.13, and never with 3.11.
+empty it (https://github.com/python/cpython/issues/148594). So after one connection breaks, the next
+read of a healthy one fails with "Broken pipe", and a process that loses the scheduler this way
+ends. This was seen when clusters start with Python 3.13, and never with 3.11.
 
 This module is a Dask preload for schedulers and workers; the job calls `keep_apart`.
 """
@@ -20,17 +20,17 @@ from typing import Any
 
 @cache
 def keep_apart() -> None:
-    """Empty OpenSSL's error queue before each call of this process that reads or writes."""
+    """Empty OpenSSL's error queue before each of this process's calls that reads or writes."""
     library = ctypes.PyDLL(getattr(_ssl, "__file__", None))
     try:
         clear = library.ERR_clear_error
     except AttributeError:  # Python's OpenSSL does not export its functions
         return
     for name in ("do_handshake", "recv_into", "send"):  # what Tornado calls
-        setattr(ssl.SSLSocket, name, _cleared(getattr(ssl.SSLSocket, name), clear))
+        setattr(ssl.SSLSocket, name, _clear_first(getattr(ssl.SSLSocket, name), clear))
 
 
-def _cleared(method: Callable[..., Any], clear: Callable[[], Any]) -> Callable[..., Any]:
+def _clear_first(method: Callable[..., Any], clear: Callable[[], Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **options: Any) -> Any:
         clear()

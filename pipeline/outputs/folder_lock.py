@@ -1,9 +1,9 @@
 """Keeps two runs from writing into one folder.
 
-The lock is `flock` on a file, which the kernel releases when a process dies. In a file system
-without it, the file is created exclusively and names the host of its run, whose other runs are kept
-out by a socket. The kernel frees that when a process dies: a file of this host without its socket
-is a dead run's.
+The lock is `flock` on a file, which the kernel releases when the process dies. In a file system
+without `flock`, a run creates the file exclusively and writes its host into it. A socket keeps out
+other runs on that host, and the kernel frees it when the process dies: a file of this host without
+a socket was left by a dead run.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.outputs.names import LOCK
-from pipeline.outputs.signals import uninterrupted
+from pipeline.outputs.signals import defer_interrupts
 
-# What a file system without `flock` answers.
+# The errors of a file system without `flock`.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def locked(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
-    """Keep other runs out of `folder` during the block; create it if it is missing.
+def lock_folder(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """Keep other runs out of `folder` during the block; create the folder if it is missing.
 
-    `warn` gets a message if the file system has no locks. Raises UsageError if another run holds
-    the folder, OSError if the file system fails.
+    `warn` receives a message if the file system has no locks. Raises UsageError if another run
+    holds the folder, OSError if the file system fails.
     """
-    with suppress(FileExistsError):  # it is a file, in which no lock can be opened
+    with suppress(FileExistsError):  # if it is a file, opening the lock fails
         folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     with ExitStack() as held:
@@ -39,7 +39,7 @@ def locked(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
         try:
             yield
         finally:
-            with uninterrupted(), suppress(OSError):
+            with defer_interrupts(), suppress(OSError):
                 if _is_at(path, handle):
                     path.unlink()
 
@@ -47,7 +47,7 @@ def locked(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
 def _lock(path: Path, held: ExitStack, warn: Callable[[str], None]) -> int:
     """Lock the file at `path`, and return its descriptor; `held` frees the lock.
 
-    It must be a file opened for writing: on NFS, Linux locks only those at the server, for all
+    The file must be open for writing: on NFS, Linux locks only such files on the server, for all
     hosts.
     """
     guard = held.enter_context(socket.socket(socket.AF_UNIX))
@@ -64,14 +64,14 @@ def _lock(path: Path, held: ExitStack, warn: Callable[[str], None]) -> int:
             _claim(path, handle, is_new, guard)
             warn(
                 f"{path.parent}: this file system has no locks ({error.strerror}); the file {path} "
-                "keeps other runs out, and stays if this run is killed"
+                "keeps other runs out, and remains if this run is killed"
             )
-        if _is_at(path, handle):  # else the run that held the lock has removed the file since
+        if _is_at(path, handle):  # else the run that held the lock removed the file meanwhile
             return handle
 
 
 def _open(path: Path) -> tuple[int, bool]:
-    """Open a lock file; also return whether this call has created it."""
+    """Open a lock file; also return whether this call created it."""
     while True:
         with suppress(FileExistsError):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
@@ -86,9 +86,9 @@ def _is_at(path: Path, handle: int) -> bool:
 
 
 def _claim(path: Path, handle: int, is_new: bool, guard: socket.socket) -> None:
-    """Hold a lock file by the name of this host, and bind `guard` within it.
+    """Hold a lock file in the name of this host, and bind `guard` on this host.
 
-    Raises UsageError if another run may hold it.
+    Raises UsageError if another run may hold the file.
     """
     holder, folder = os.pread(handle, 1000, 0).decode(errors="replace"), path.parent.stat()
     with ExitStack() as failed:
@@ -107,7 +107,7 @@ def _claim(path: Path, handle: int, is_new: bool, guard: socket.socket) -> None:
 
 
 def _host() -> str:
-    # Containers may share a host name, but no sockets.
+    # Containers may share a host name, but not sockets.
     with suppress(OSError):
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/net')}"
     return socket.gethostname()
@@ -117,6 +117,6 @@ def _refusal(path: Path, host: str = "") -> UsageError:
     where = f" (on {host})" if host else ""
     remedy = f"; if that run is dead, delete {path}" if host else ""
     return UsageError(
-        f"{path.parent}: another run writes its outputs here{where}; wait for it, or name another "
-        f"folder with --output-dir{remedy}"
+        f"{path.parent}: another run is writing its outputs here{where}; wait for it, or name "
+        f"another folder with --output-dir{remedy}"
     )

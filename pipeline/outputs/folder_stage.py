@@ -1,16 +1,16 @@
 """The stage of a run in its output folder: a subfolder, whose renames commit all outputs or none.
 
-Its name says how far the run came, and one rename takes it from one state to the next:
+Its name says how far the run got, and a single rename takes it from one state to the next:
 
     .unfinished-ID    the run is at work, or over; the next run deletes it
-    .finished         committed: the new outputs move into place, and those that they replace into
-                      `.finished/previous`; if a move fails, all of them move back; the next run
-                      completes what was cut off
+    .finished         committed: the new outputs move into place, and those that they replace move
+                      into `.finished/previous`; if a move fails, all move back; if the run is
+                      killed, the next run completes the moves
 
     .unfinished-ID -- commit --> .finished -- all in place, or all back --> .unfinished-ID
 
-A new output that is not in `.finished` is in place. So whenever a process is killed, the next run
-sees what is left to do.
+A new output that is not in `.finished` is in place. So whenever a run is killed, the next run sees
+what is left to do.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pathlib import Path
 from uuid import uuid4
 
 from pipeline.errors import PipelineError, StorageError, UsageError, is_storage_fault
-from pipeline.outputs.folder_lock import locked
+from pipeline.outputs.folder_lock import lock_folder
 from pipeline.outputs.names import COMBINED, FAILED, FINISHED, OUTPUTS, REPORT, UNFINISHED
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.signals import uninterrupted
+from pipeline.outputs.signals import defer_interrupts
 from pipeline.steps.combined_file import CombinedFile
 from pipeline.storage.places import Folder
 
 _PREVIOUS = "previous"
-# Errors that mean the user named the wrong folder.
+# Error numbers that mean that the user named the wrong folder.
 _DENIED = (
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.ENAMETOOLONG, errno.ELOOP),
@@ -40,13 +40,13 @@ _DENIED = (
 
 
 class FolderStage:
-    """The outputs of a run in a subfolder of their folder, so that a rename moves them in place.
+    """The outputs of a run in a subfolder of the output folder, from which renames move them.
 
-    `folder` is the subfolder, and `place` is where workers keep temporary data: there, too.
+    `folder` is the subfolder. `place`, where workers keep temporary data, is the same folder.
     """
 
     def __init__(self, output_dir: str, fsync: bool) -> None:
-        """Stage outputs for a folder; with `fsync`, wait until they are on the disk."""
+        """Stage outputs for a folder; with `fsync`, wait until they are on disk."""
         self._output, self._fsync = Path(output_dir), fsync
         self._finished = self._output / FINISHED
         # Absolute, because workers may run in another directory. Unique, because a worker that
@@ -59,26 +59,26 @@ class FolderStage:
         return self.folder / name
 
     def combined(self, header: bytes, _: int) -> CombinedFile:
-        """Create the file that workers write the combined table into."""
+        """Create the file into which workers write the combined table."""
         return CombinedFile.create(self / COMBINED, header)
 
     @contextmanager
-    def locked(self, warn: Callable[[str], None]) -> Iterator[None]:
-        """Keep other runs out of the folder, which is created if it is missing; clear the stage."""
-        with locked(self._output, warn):
+    def lock(self, warn: Callable[[str], None]) -> Iterator[None]:
+        """Create the folder if it is missing, keep other runs out of it, then clear the stage."""
+        with lock_folder(self._output, warn):
             try:
                 yield
             finally:
                 _clear(self.folder)
 
     def recover(self, warn: Callable[[str], None]) -> None:
-        """Complete what a run before was cut off in, delete what others left, create the stage."""
+        """Complete a commit that was cut off, delete what other runs left, and create the stage."""
         self._check_names()
         (self._output / FAILED).unlink(missing_ok=True)  # it describes an earlier run
         if self._finished.exists():
-            begun = f"{self._output}: a run before was cut off while it published its outputs"
+            begun = f"{self._output}: an earlier run was cut off while it published its outputs"
             try:
-                with uninterrupted():
+                with defer_interrupts():
                     if not self._is_in_place:
                         self._put_in_place()
                         warn(f"{begun}; this run has completed them")
@@ -91,7 +91,7 @@ class FolderStage:
         self.folder.mkdir()
 
     def prepare(self) -> None:
-        """Leave only outputs in the stage, and all of them on the disk."""
+        """Leave only outputs in the stage, all of them on disk."""
         for file in self.folder.iterdir():
             if file.is_dir():
                 shutil.rmtree(file)
@@ -100,12 +100,12 @@ class FolderStage:
             else:
                 self._sync(file)
         for name in OUTPUTS:
-            # An empty file marks an output that this run lacks.
+            # An empty file stands for an output that this run does not have.
             (self / name).touch()
         self._sync(self.folder)
 
     def commit(self, log: RunLog) -> None:
-        """Move the outputs into place; if that fails, undo it and raise StorageError."""
+        """Move the outputs into place; if that fails, undo it, and raise StorageError."""
         try:
             os.rename(self.folder, self._finished)  # the commit point
             self._sync(self._output)
@@ -115,7 +115,7 @@ class FolderStage:
             try:
                 self._undo()
             except OSError as second:
-                also = f"undoing that failed, too: {_reason(second)}"
+                also = f"nor could that be undone: {_reason(second)}"
                 raise StorageError(f"{failed}; {also}; {self._remains()}") from error
             raise StorageError(
                 f"{failed}; the outputs are as they were; check the disk, then run the job again"
@@ -131,16 +131,16 @@ class FolderStage:
 
     def fail(self, log: RunLog, error: BaseException) -> None:
         """Clear the stage, and put `failed_run.json` beside the outputs."""
-        with uninterrupted():
+        with defer_interrupts():
             _clear(self.folder)  # first: it may have filled the disk
             self.folder.mkdir()
             log.write_failed(self / FAILED, error)
             os.replace(self / FAILED, self._output / FAILED)
 
     def meaning(self, error: OSError) -> PipelineError | None:
-        """Return what an error says about the folder; None if it is of another, or a bug."""
+        """Return what an error means for the folder; None if it concerns another, or is a bug."""
         root = self._output.absolute()
-        if isinstance(error.filename, str):  # writes to an open file name none
+        if isinstance(error.filename, str):  # errors of an open file name none
             path = Path(error.filename).absolute()
             if root not in (path, *path.parents) and path not in root.parents:
                 return None
@@ -157,20 +157,22 @@ class FolderStage:
     def _check_names(self) -> None:
         for name in (*OUTPUTS, FAILED):
             if (self._output / name).is_dir():
-                raise UsageError(f"{self._output / name}: is a folder, where an output has to go")
+                raise UsageError(
+                    f"{self._output / name} is a folder, but an output has to go there"
+                )
         path = self._finished
         if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
             raise UsageError(
-                f"{path}: is no folder, where a run puts one of its own; delete it, or name "
+                f"{path} is not a folder, but a run needs to put one there; delete it, or name "
                 "another folder with --output-dir"
             )
 
     def _put_in_place(self) -> None:
-        """Move the outputs of a finished run into place; go on where a run was cut off."""
+        """Move the outputs of a finished run into place, or those that a run left unmoved."""
         (self._finished / _PREVIOUS).mkdir(exist_ok=True)
         if not self._is_in_place:
-            # The old report goes first: without one, a mix of old and new outputs is not a
-            # complete run.
+            # The old report goes first: without a report, a mixture of old and new outputs does
+            # not look like a complete run.
             self._set_aside(REPORT)
         for name in OUTPUTS:
             new = self._finished / name
@@ -192,13 +194,13 @@ class FolderStage:
             os.replace(output, self._finished / _PREVIOUS / name)
 
     def _undo(self) -> None:
-        """Restore the outputs of the previous run, in a commit that has failed."""
-        self._output.stat()  # fails where the outputs are gone with their folder
+        """Restore the outputs of the previous run after a commit that failed."""
+        self._output.stat()  # fails if the folder is gone, with the outputs in it
         if not self._finished.exists():
             return
         for name in reversed(OUTPUTS):
             if not (self._finished / name).exists():
-                with suppress(FileNotFoundError):  # somebody has deleted it
+                with suppress(FileNotFoundError):  # somebody deleted it
                     os.replace(self._output / name, self._finished / name)
         for name in OUTPUTS:
             previous = self._finished / _PREVIOUS / name
@@ -208,21 +210,23 @@ class FolderStage:
         self._discard()
 
     def _discard(self) -> None:
-        """Delete the folder of a commit, from which nothing is left to move."""
+        """Delete the folder of a commit, which has nothing left to move."""
         left = _new_stage(self._output)
-        os.rename(self._finished, left)  # if this is killed later, the next run deletes it
+        os.rename(
+            self._finished, left
+        )  # if this run is killed from here on, the next one deletes it
         _clear(left)
 
     def _remains(self) -> str:
-        """Return what is left of moves that have failed, and what to do."""
+        """Return where the outputs are after moves that failed, and what to do."""
         if not self._output.exists():
             return "the folder is gone, with the outputs in it"
         if self._is_in_place:
             return f"the outputs are complete; the next run deletes {self._finished}"
         return (
-            f"{self._finished} has the new outputs that are not in place, its folder "
-            f"'{_PREVIOUS}' the ones before; check the disk, then run the job again: first, it "
-            "moves the new outputs into place"
+            f"{self._finished} has the new outputs that are not in place, and its folder "
+            f"'{_PREVIOUS}' has the previous ones; check the disk, then run the job again: it "
+            "begins by moving the new outputs into place"
         )
 
     def _sync(self, path: Path) -> None:
@@ -245,5 +249,5 @@ def _new_stage(folder: Path) -> Path:
 
 def _clear(stage: Path) -> None:
     shutil.rmtree(stage, ignore_errors=True)
-    with suppress(OSError):  # no folder
+    with suppress(OSError):  # if it is not a folder
         stage.unlink()

@@ -15,11 +15,11 @@ from pipeline.outputs.names import LOCK
 from pipeline.storage.objects import ObjectFolder
 
 _BEAT = 5.0  # seconds between two signs of life
-_DEAD = 30.0  # seconds without one, after which a run counts as dead
+_DEAD = 30.0  # seconds without a sign of life, after which a run counts as dead
 
 
 class ObjectLock:
-    """An object that says who writes below a prefix, put anew every few seconds."""
+    """An object that says who writes below a prefix, and is put again every few seconds."""
 
     def __init__(self, folder: ObjectFolder, run_id: str) -> None:
         self._folder, self._run_id = folder, run_id
@@ -28,24 +28,24 @@ class ObjectLock:
         self._beating = Lock()
 
     def take(self) -> None:
-        """Put the lock; raise UsageError if another run holds it and lives."""
+        """Put the lock; raise UsageError if another run that is alive holds it."""
         if not self._put():
             self._put(instead_of=self._wait_for_death())
         if not self._etag:
             raise self._refusal()
 
     def hold(self) -> None:
-        """Give a sign of life; raise StorageError if another run has taken the lock."""
+        """Give a sign of life; raise StorageError if another run took the lock."""
         with self._beating:
             if not self._put(instead_of=self._etag):
                 raise StorageError(
                     f"{self._folder}: this run gave no sign of life for {_DEAD:g} s, and another "
-                    "one began to write its outputs here; run it again, or name another prefix "
-                    "with --output-dir"
+                    "run began to write its outputs here; run the job again, or name another "
+                    "prefix with --output-dir"
                 )
 
     def release(self) -> None:
-        """Delete the lock, unless another run has taken it."""
+        """Delete the lock, unless another run took it."""
         with self._beating:
             found = self._folder.stat(LOCK)
             if found and found.etag == self._etag:
@@ -66,9 +66,9 @@ class ObjectLock:
         return True
 
     def _wait_for_death(self) -> str | None:
-        """Return the ETag of a lock that has not changed for long, None once there is no lock.
+        """Return the ETag of the lock once it has not changed for long; None if it is gone.
 
-        Raises UsageError if it changes.
+        Raises UsageError if the lock changes.
         """
         first = found = self._folder.stat(LOCK)
         while found and (found.now - found.put).total_seconds() < _DEAD:
@@ -80,16 +80,16 @@ class ObjectLock:
 
     def _refusal(self) -> UsageError:
         return UsageError(
-            f"{self._folder}: another run writes its outputs here; wait for it, or name another "
-            "prefix with --output-dir"
+            f"{self._folder}: another run is writing its outputs here; wait for it, or name "
+            "another prefix with --output-dir"
         )
 
 
 @contextmanager
-def locked(folder: ObjectFolder, run_id: str) -> Iterator[ObjectLock]:
-    """Keep other runs from writing into a folder within the block, and yield the lock.
+def lock_prefix(folder: ObjectFolder, run_id: str) -> Iterator[ObjectLock]:
+    """Keep other runs from writing into a folder during the block, and yield the lock.
 
-    A run that was killed gives no more signs of life, and the next one takes its lock over.
+    A run that was killed gives no more signs of life, and the next run takes over its lock.
     """
     lock, ended = ObjectLock(folder, run_id), Event()
     lock.take()
@@ -98,7 +98,7 @@ def locked(folder: ObjectFolder, run_id: str) -> Iterator[ObjectLock]:
         while not ended.wait(_BEAT):
             try:
                 lock.hold()
-            except StorageError:  # `hold` will say so again, before anything is published
+            except StorageError:  # `hold` raises it again before anything is published
                 return
             except OSError:  # the store may come back
                 continue

@@ -1,13 +1,13 @@
 """The stage of a run in an object store: an upload, temporary objects, and a plan that commits all.
 
 The combined table is a multipart upload: nobody sees it before it is completed. The other outputs
-are small; they are written on the client, and put at the end. What is temporary lies in a folder
-below the prefix.
+are small; the client writes them to files, and puts them at the end. Temporary objects are in a
+folder below the prefix.
 
-The commit begins with an object, `.finished`, that says what is to be put in place. Without it, the
-next run clears what a run has left. With it, the run goes on until all is in place; if it is killed
-or loses the store, the next run does that. Objects cannot be renamed together: until
-`run_report.json` is there again, a reader may see a mixture.
+The commit begins with an object, `.finished`, that says what to put in place. Before that, the next
+run clears whatever a run left. After that, the run goes on until all outputs are in place; if it is
+killed or loses the store, the next run does so. Objects cannot be renamed together: until there is
+a `run_report.json` again, a reader may see a mixture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from pipeline.errors import PipelineError, StorageError, UsageError, is_storage_fault
 from pipeline.outputs.names import COMBINED, FAILED, FINISHED, OUTPUTS, REPORT, UNFINISHED
-from pipeline.outputs.object_lock import locked
+from pipeline.outputs.object_lock import lock_prefix
 from pipeline.outputs.report import RunLog
 from pipeline.steps.combined_object import CombinedObject
 from pipeline.storage.objects import ObjectFolder, Upload
@@ -32,7 +32,7 @@ _SMALL = tuple(name for name in OUTPUTS if name not in (COMBINED, REPORT))
 
 
 class ObjectStage:
-    """The outputs of a run as an upload to their prefix, and as files in a local `folder`.
+    """The outputs of a run: an upload to their prefix, and files in a local `folder`.
 
     `place` is where workers keep temporary objects.
     """
@@ -57,29 +57,29 @@ class ObjectStage:
         return target
 
     @contextmanager
-    def locked(self, _: Callable[[str], None]) -> Iterator[None]:
-        """Keep other runs from writing below the prefix; clear the stage of one that succeeds."""
-        with self._temporary, locked(self._output, self._id) as self._lock:
+    def lock(self, _: Callable[[str], None]) -> Iterator[None]:
+        """Keep other runs from writing below the prefix; clear the stage if the run succeeds."""
+        with self._temporary, lock_prefix(self._output, self._id) as self._lock:
             yield
             with suppress(OSError):
                 self.place.clear()
 
     def recover(self, warn: Callable[[str], None]) -> None:
-        """Complete what a run before was cut off in; abort and delete what others left."""
+        """Complete a commit that was cut off; abort and delete what other runs left."""
         output = self._output
         output.delete([FAILED])  # it describes an earlier run
         if output.stat(FINISHED):
-            begun = f"{output}: a run before was cut off while it published its outputs"
+            begun = f"{output}: an earlier run was cut off while it published its outputs"
             try:
                 _put_in_place(output, json.loads(output.get(FINISHED)))
                 warn(f"{begun}; this run has completed them")
             except FileNotFoundError:
-                warn(f"{begun}, and the store has deleted them since; run that job again")
+                warn(f"{begun}, and the store no longer has them; run that job again")
             output.delete([FINISHED])
         self._clear()
 
     def prepare(self) -> None:
-        """Put all that the commit needs, so that another process can do it."""
+        """Put all that the commit needs, so that another process can complete it."""
         self._lock.hold()
         names = [name for name in (*_SMALL, REPORT) if (self / name).exists()]
         for name in names:
@@ -109,9 +109,9 @@ class ObjectStage:
             if not self._is_committed:
                 raise
             raise StorageError(
-                f"{error.filename}: the outputs cannot be put in place: {error.strerror}; the next "
-                f"run into {output} does so first if '{FINISHED}' has reached the store, or else "
-                "leaves the outputs as they are"
+                f"{error.filename}: the outputs cannot be put in place: {error.strerror}; if "
+                f"'{FINISHED}' reached the store, the next run into {output} does so first; if "
+                "not, the outputs are as they were"
             ) from error
         log.note_published()
         try:
@@ -123,7 +123,7 @@ class ObjectStage:
             )
 
     def fail(self, log: RunLog, error: BaseException) -> None:
-        """Clear what is not committed, and put `failed_run.json` beside the outputs."""
+        """Clear the stage unless it is committed; put `failed_run.json` beside the outputs."""
         self._lock.hold()
         if not self._is_committed:
             self._clear()
@@ -131,7 +131,7 @@ class ObjectStage:
         self._output.put(FAILED, (self / FAILED).read_bytes())
 
     def meaning(self, error: OSError) -> PipelineError | None:
-        """Return what an error says about objects below the prefix; None if it is of others."""
+        """Return what an error means for objects below the prefix; None if it concerns others."""
         if not str(error.filename).startswith(str(self._output)):
             return None
         kind = StorageError if is_storage_fault(error) else UsageError
@@ -145,15 +145,15 @@ class ObjectStage:
 
 
 def _put_in_place(output: ObjectFolder, plan: dict[str, Any]) -> None:
-    """Put the outputs of a finished run in place; go on where a run was cut off doing so.
+    """Put the outputs of a finished run in place, or those that a run left.
 
-    Raises FileNotFoundError, with nothing changed, if the store has lost them.
+    Raises FileNotFoundError, with nothing changed, if the store no longer has them.
     """
     place = ObjectFolder(output.bucket, plan["place"])
     upload = Upload(output, COMBINED, plan["upload"])
     if not place.stat(REPORT) or not (_is_open(upload) or _is_complete(upload, plan)):
-        raise FileNotFoundError(errno.ENOENT, "the store has lost them", output.url(COMBINED))
-    # First the old report: without one, a mixture of old and new outputs is no complete run.
+        raise FileNotFoundError(errno.ENOENT, "the store no longer has them", output.url(COMBINED))
+    # The old report goes first: without a report, a mixture does not look like a complete run.
     output.delete([REPORT])
     try:
         upload.complete(upload.parts())
@@ -185,5 +185,5 @@ def _is_complete(upload: Upload, plan: dict[str, Any]) -> bool:
 
 def _seen(output: ObjectFolder, name: str) -> dict[str, Any]:
     found = output.stat(name)
-    assert found, "it was just put"
+    assert found, "this run has just put it"
     return {"etag": found.etag, "bytes": found.size}

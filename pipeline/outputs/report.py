@@ -75,8 +75,8 @@ class RunLog:
         self.progress.published = True
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage of the run."""
+    def timed(self, name: str) -> Iterator[None]:
+        """Time a part of the run."""
         begin = time.perf_counter()
         yield
         self.stages[name] = round(time.perf_counter() - begin, 3)

@@ -1,4 +1,4 @@
-"""Checks, before a run writes anything, that it would write over none of its own files."""
+"""Checks, before a run writes anything, that no output would overwrite a file of the run."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pipeline.storage.remote import is_remote
 
 
 def check_separate(settings: Settings, inputs: Inputs) -> None:
-    """Check that no output is an input, and that no two outputs are one; write nothing.
+    """Check that no output is an input, and that no two outputs are the same; write nothing.
 
     The outputs are all that a run writes, replaces or deletes in its output folder, and Dask's
-    performance report. Two local paths are one file if they have the same real path or the same
-    inode. Raises UsageError naming both.
+    performance report. Two local paths are the same file if they have the same real path or inode.
+    Raises a UsageError that names both.
     """
     folder, report = settings.output_dir, settings.performance_report
     output_at: Callable[[str], str | None]
     if is_object_url(folder):
         output_at = partial(_object_at, ObjectFolder.of(folder).url(""))
     else:
-        output_at = _OutputFiles(folder).at
+        output_at = _OutputFolder(folder).at
     for table, files in (("customers", inputs.customers), ("purchases", inputs.purchases)):
         for file in files:
             if output := output_at(file):
@@ -37,7 +37,7 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
                     f"{table}: the input '{shown(file)}' is '{shown(output)}', which a run "
                     "replaces or deletes; name another folder with --output-dir, or move the input"
                 )
-            if report and not is_remote(file) and _file(report) == _file(file):
+            if report and not is_remote(file) and _identity(report) == _identity(file):
                 raise UsageError(
                     f"--performance-report: '{report}' is the input '{shown(file)}' of {table}; "
                     "name another file"
@@ -51,36 +51,36 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
 
 
 def _check_next_run(settings: Settings) -> None:
-    """Raise UsageError if a folder or glob of inputs would take what a run writes."""
+    """Raise UsageError if a folder or glob of inputs would match what a run writes."""
     for table, paths in (("customers", settings.customers), ("purchases", settings.purchases)):
         for path in paths:
             for name in (COMBINED, SPENDING, REJECTED):
                 if would_find(path, f"{settings.output_dir.rstrip('/')}/{name}"):
                     raise UsageError(
-                        f"{table}: '{shown(path)}' would take '{name}' of the output folder "
-                        f"'{shown(settings.output_dir)}' in the next run; name another folder with "
-                        "--output-dir, or the files"
+                        f"{table}: in the next run, '{shown(path)}' would match '{name}' in the "
+                        f"output folder '{shown(settings.output_dir)}'; name another folder with "
+                        "--output-dir, or name the input files"
                     )
 
 
 def _object_at(begin: str, path: str) -> str | None:
-    """Return the URL of the output, below the prefix `begin`, that is at a path or URL."""
+    """Return the URL of the output at a path or URL; outputs are below the prefix `begin`."""
     return path if path.startswith(begin) and is_reserved(path.removeprefix(begin)) else None
 
 
-class _OutputFiles:
+class _OutputFolder:
     """What a run writes, replaces or deletes in its output folder."""
 
     def __init__(self, folder: str) -> None:
         self._path = os.path.abspath(folder)
-        self._folder = _file(folder)
+        self._folder = _identity(folder)
         names = filter(is_reserved, os.listdir(folder) if os.path.isdir(folder) else ())
         # These may be links to an input.
-        self._links = {_file(os.path.join(folder, name)): name for name in names}
+        self._links = {_identity(os.path.join(folder, name)): name for name in names}
         self._below = cache(self._find_below)
 
     def at(self, path: str) -> str | None:
-        """Return the path of the output that is at an absolute path or URL."""
+        """Return the path of the output at an absolute path or URL; None if there is none."""
         if is_remote(path):
             return None
         folder, name = os.path.split(path)
@@ -90,23 +90,23 @@ class _OutputFiles:
             for below, name in ((self._below(folder), name), (self._below(real_folder), real_name))
             if below is not None
         ]
-        candidates += filter(None, [self._links.get(_file(path))])
+        candidates += filter(None, [self._links.get(_identity(path))])
         found = next(filter(is_reserved, candidates), None)
         return found and os.path.join(self._path, found)
 
     def _find_below(self, folder: str) -> str | None:
-        """Return the way from the output folder to another one, "" or ending in "/", if any."""
+        """Return the path from the output folder to one in it, "" or ending in "/"; else None."""
         real = PurePath(os.path.realpath(folder))
         for above in (real, *real.parents):
-            if _file(str(above)) == self._folder:
+            if _identity(str(above)) == self._folder:
                 return "".join(f"{name}/" for name in real.relative_to(above).parts)
         return None
 
 
-def _file(path: str) -> Hashable:
-    """Return what identifies a file or folder by whatever path: its device and inode.
+def _identity(path: str) -> Hashable:
+    """Return what identifies a file or folder, whatever its path: its device and inode.
 
-    For one that does not exist, return its real path.
+    If it does not exist, return its real path.
     """
     try:
         found = os.stat(path)

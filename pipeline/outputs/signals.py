@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Defer SIGINT and SIGTERM to the end of the block, which takes only a moment.
 
-    If the block raises, they are dropped: its error ends the run.
+    If the block raises an error, the signals are dropped: the error ends the run.
     """
     if threading.current_thread() is not threading.main_thread():  # signals do not arrive here
         yield
@@ -21,7 +21,8 @@ def uninterrupted() -> Iterator[None]:
     handlers = {
         number: signal.signal(number, lambda number, _: arrived.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not None  # else not Python's, and it could not be restored
+        if signal.getsignal(number)
+        is not None  # else Python did not set it, and could not restore it
     }
     try:
         yield

@@ -1,4 +1,4 @@
-"""Stage the outputs of a run, and commit all of them or none: to a folder, or to a store."""
+"""Stages the outputs of a run, and commits all or none of them, to a folder or a store."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from pipeline.outputs.folder_stage import FolderStage
 from pipeline.outputs.names import COMBINED, OUTPUTS
 from pipeline.outputs.object_stage import ObjectStage
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.signals import uninterrupted
+from pipeline.outputs.signals import defer_interrupts
 from pipeline.storage.objects import is_object_url
 
 Stage: TypeAlias = FolderStage | ObjectStage
 
 
 @contextmanager
-def staged(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Stage]:
+def stage_outputs(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Stage]:
     """Yield the stage of a run whose outputs go to a folder or a prefix; commit on success.
 
-    If the block fails, or the commit to a folder, the outputs of the previous run stay or come
-    back. `failed_run.json` says why. Completes first what a run before was cut off in, and warns of
-    it. Raises UsageError if nothing can be written there or another run does, StorageError if the
-    file system or the store fails, for example when the disk is full.
+    First completes a commit that was cut off, with a warning. If the block fails, or the commit to
+    a folder does, the outputs of the previous run stay or come back, and `failed_run.json` says
+    why. Raises UsageError if nothing can be written there or another run is writing there,
+    StorageError if the file system or the store fails, for example when the disk is full.
     """
     is_object = is_object_url(output_dir)
     stage = ObjectStage(output_dir) if is_object else FolderStage(output_dir, fsync)
-    with _explained(stage), stage.locked(log.warn):
-        with _failure_reported(stage, log), _explained(stage):
+    with _explain_errors(stage), stage.lock(log.warn):
+        with _report_failure(stage, log), _explain_errors(stage):
             stage.recover(log.warn)
             yield stage
             stage.prepare()
-        with uninterrupted(), _failure_reported(stage, log), _explained(stage):
+        with defer_interrupts(), _report_failure(stage, log), _explain_errors(stage):
             stage.commit(log)
 
 
 @contextmanager
-def _explained(stage: Stage) -> Iterator[None]:
+def _explain_errors(stage: Stage) -> Iterator[None]:
     """Raise a UsageError or a StorageError for an OSError about the place of the outputs."""
     try:
         yield
@@ -49,12 +49,12 @@ def _explained(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def _failure_reported(stage: Stage, log: RunLog) -> Iterator[None]:
+def _report_failure(stage: Stage, log: RunLog) -> Iterator[None]:
     """Put `failed_run.json` beside the outputs if the block raises anything."""
     try:
         yield
     except BaseException as error:
-        # The next run clears what cannot be reached now, or belongs to that run already.
+        # If this fails, the place cannot be reached, or already belongs to the next run.
         with suppress(OSError, StorageError):
             stage.fail(log, error)
         raise
@@ -62,6 +62,6 @@ def _failure_reported(stage: Stage, log: RunLog) -> Iterator[None]:
 
 def output_paths(stage: Stage, output_dir: str) -> tuple[str, ...]:
     """Return where the outputs of a stage go, in commit order."""
-    # In a store, the combined table is no file of the stage.
+    # In a store, the combined table is not a file of the stage.
     names = [name for name in OUTPUTS if name == COMBINED or (stage / name).exists()]
     return tuple(f"{output_dir.rstrip('/')}/{name}" for name in names)

@@ -18,9 +18,9 @@ from pipeline.settings.paths import clean_inputs, clean_output, clean_path, clea
 UNKNOWN = "Unknown"
 MAX_AGE = 130
 
-# Those that a file may have unless one is set.
+# One of these is detected unless another is set.
 DELIMITERS = ",;\t|"
-NO_SIGN = "none"  # as options name it
+NO_SIGN = "none"  # for an option, no sign at all
 _NOT_IN_NUMBERS = '0123456789+-eE";|\t\r\n'
 
 _GIB = 1 << 30
@@ -29,15 +29,15 @@ _DASHBOARD = re.compile(r"[^\s:/,\[\]]*:(\d{1,5})")
 # A worker takes 180 MiB before it reads anything, and Dask pauses it at 80 % of its limit.
 _LEAST_MEMORY = 256 << 20
 _MOST_THREADS = 1024
-# Neither table is named: a run reads the sample.
+# If neither table is named, a run reads the sample.
 _NOT_NAMED = cast("tuple[str, ...]", None)
 
 
 @dataclass(frozen=True)
 class AgeGroups:
-    """The labels of the age groups, youngest first, and the age at which each begins.
+    """The labels of the age groups, youngest first, and the age at which each group begins.
 
-    `closed` says which group a boundary age belongs to, as in `pandas.Interval`:
+    `closed` says to which group a boundary age belongs, as in `pandas.Interval`:
     `left`: [18, 30), [30, 45), [45, …); `right`: [18, 30], (30, 45], (45, …).
     """
 
@@ -62,19 +62,19 @@ class AgeGroups:
             f"{label}={bound}" for label, bound in zip(self.labels, self.bounds, strict=True)
         )
         if self.closed not in ("left", "right"):
-            raise UsageError(f"closed is 'left' or 'right', not '{self.closed}'")
+            raise UsageError(f"closed must be 'left' or 'right', not '{self.closed}'")
         if not self.labels:
-            raise _bad_groups(text, "no group is named")
+            raise _bad_groups(text, "there is no group")
         if any(low >= high for low, high in zip(self.bounds, self.bounds[1:], strict=False)):
-            raise _bad_groups(text, "the ages do not rise from group to group")
+            raise _bad_groups(text, "the ages do not increase from group to group")
         if not 0 <= self.bounds[0] <= self.bounds[-1] <= MAX_AGE:
-            raise _bad_groups(text, f"an age lies outside 0 to {MAX_AGE}")
+            raise _bad_groups(text, f"an age is outside 0 to {MAX_AGE}")
         if any(bound != round(bound, 18) for bound in self.bounds):
             raise _bad_groups(text, "an age has more than 18 decimal places")
         taken = [*self.labels, UNKNOWN, self.under]
         if len(set(taken)) < len(taken):
             raise _bad_groups(
-                text, f"a label is used twice ('{UNKNOWN}' and '{self.under}' are taken)"
+                text, f"a label is used twice ('{UNKNOWN}' and '{self.under}' are reserved)"
             )
 
     @property
@@ -90,10 +90,10 @@ class AgeGroups:
 
 @dataclass(frozen=True)
 class Columns:
-    """The names, in the headers of both tables, of the five columns the job uses.
+    """The names of the five columns that the job uses, in the headers of both tables.
 
-    `id` is the customer's id in both tables, or in customers if `purchase_id` names that of
-    purchases.
+    `id` is the customer's id in both tables, or only in customers if `purchase_id` names another
+    column of purchases.
     """
 
     id: str = "customer_id"
@@ -105,7 +105,7 @@ class Columns:
 
     @property
     def id_of_purchases(self) -> str:
-        """The name of the customer's id in purchases."""
+        """The column of customers' ids in purchases."""
         return self.id if self.purchase_id is None else self.purchase_id
 
     @property
@@ -125,11 +125,11 @@ class Columns:
 
     def __post_init__(self) -> None:
         if option := {**self.of_customers, **self.of_purchases}.get(""):
-            raise UsageError(f"{option}: '' is no name of a column")
+            raise UsageError(f"{option}: the name of a column is empty")
         if len(self.of_customers) < 4 or len(self.of_purchases) < 2:
             raise UsageError(
-                "two of the columns have the same name; "
-                "id, first name, last name and age, and id and amount, must differ"
+                "two columns have the same name; id, first name, last name and age must differ, "
+                "and so must id and amount"
             )
 
 
@@ -137,11 +137,12 @@ class Columns:
 class Dialect:
     """The format of the input files.
 
-    `delimiter` is one of `DELIMITERS` if it is empty: that under which a file's header has the
-    columns. The header is behind `skip_lines` lines; `column_names` stand for one. `encoding` is
-    that of files without a byte order mark, `decimal` the decimal point of numbers, `thousands`
-    their other sign. Longer records than `max_record_size` bytes are rejected. `quote` is around
-    quoted fields, what follows `escape` is text, a field that is `null` is missing.
+    If `delimiter` is empty, a file has the one of `DELIMITERS` that its header suggests.
+    The header follows `skip_lines` other lines; `column_names` take its place in files without one.
+    `encoding` applies to files without a byte order mark. `decimal` is the decimal point of
+    numbers, `thousands` their thousands separator. Records longer than `max_record_size` bytes are
+    rejected. `quote` surrounds quoted fields, a character after `escape` is text, and a field that
+    equals `null` is missing.
     """
 
     delimiter: str = ""
@@ -163,52 +164,51 @@ class Dialect:
             bytes(range(256)).decode(encoding, "replace")  # fails for base64, which is not text
         except (LookupError, UnicodeError) as error:
             raise UsageError(
-                f"'{self.encoding}' is no encoding that Python knows; try utf-8, cp1252 or utf-16"
+                f"'{self.encoding}' is not a text encoding that Python knows; try utf-8, cp1252 or "
+                "utf-16"
             ) from error
         # Byte order marks are detected with any encoding.
         object.__setattr__(self, "encoding", encoding.removesuffix("-sig"))
         if self.skip_lines < 0:
-            raise UsageError(f"the lines to skip are 0 or more, not {self.skip_lines}")
+            raise UsageError(
+                f"the number of lines to skip must be 0 or more, not {self.skip_lines}"
+            )
         object.__setattr__(self, "column_names", tuple(self.column_names))
         if not 2 <= self.max_record_size <= _GIB // 4:
-            raise UsageError("the largest size of a record is at least 2 bytes, at most 256 MiB")
+            raise UsageError("the maximum record size must be from 2 bytes to 256 MiB")
 
     def _check_marks(self) -> None:
-        """Raise UsageError for what cannot be around, within or between fields."""
+        """Raise UsageError for characters that cannot be around, within or between fields."""
         between = self.delimiter or ","
-        for option, mark in (
-            ("--delimiter", self.delimiter),
-            ("--quote", self.quote),
-            ("--escape", self.escape),
-        ):
+        marks = {"--delimiter": self.delimiter, "--quote": self.quote, "--escape": self.escape}
+        for option, mark in marks.items():
             if mark and not re.fullmatch("[^\r\n\0\x80-\U0010ffff]", mark):
-                raise UsageError(f"{option}: '{mark}' is not one ASCII character")
+                raise UsageError(f"{option}: '{mark}' is not a single ASCII character")
             if mark and mark in between and option != "--delimiter":
                 raise UsageError(
-                    f"{option}: '{mark}' separates fields; if something else does, name it with "
-                    "--delimiter"
+                    f"{option}: '{mark}' is the delimiter; name another delimiter with --delimiter"
                 )
         if self.quote and self.quote == self.escape:
             raise UsageError(
-                f"--escape: '{self.escape}' is the --quote, which is doubled within a field; that "
-                "needs no option"
+                f"--escape: '{self.escape}' is the quote character; doubled quotes within a field "
+                "need no --escape"
             )
         if not self.null.isascii() or set(self.null) & {*between, *self.quote, *"\r\n\0"}:
             raise UsageError(
-                f"--null: '{self.null}' is not one text of ASCII without delimiters and quotes, "
-                r"such as NULL or '\N'"
+                f"--null: '{self.null}' is not ASCII text without delimiters, quotes or line ends; "
+                r"write NULL or '\N', for example"
             )
 
     def _check_signs(self) -> None:
-        """Raise UsageError for what cannot be within numbers."""
+        """Raise UsageError for characters that cannot be within numbers."""
         for option, sign in (("--decimal", self.decimal), ("--thousands", self.thousands)):
             if len(sign) > 1 or (option == "--decimal" and not sign):
-                raise UsageError(f"{option}: '{sign}' is not one character, such as ','")
+                raise UsageError(f"{option}: '{sign}' is not a single character, such as ','")
             if sign and sign in _NOT_IN_NUMBERS:
-                raise UsageError(f"{option}: '{sign}' cannot be a sign within numbers, as ',' can")
+                raise UsageError(f"{option}: '{sign}' cannot be within numbers, as ',' can")
         if self.decimal == self.thousands:
             raise UsageError(
-                f"--thousands: '{self.thousands}' is the decimal point; name that with --decimal"
+                f"--thousands: '{self.thousands}' is the decimal point; name another with --decimal"
             )
 
 
@@ -216,8 +216,8 @@ class Dialect:
 class Settings:
     """The settings of a run, except those of its cluster.
 
-    `customers` and `purchases` are both named, or neither: then a run reads the sample in `data/`.
-    A path may be any `os.PathLike`; one that begins with `~` lies in a home folder.
+    Name both `customers` and `purchases`, or neither to read the sample in `data/`. A path may be
+    any `os.PathLike`; one that begins with `~` is in a home folder.
     """
 
     customers: tuple[str, ...] = _NOT_NAMED
@@ -225,7 +225,7 @@ class Settings:
     output_dir: str = "outputs"
     columns: Columns = field(default_factory=Columns)
     dialect: Dialect = field(default_factory=Dialect)
-    purchases_dialect: Dialect | None = None  # if it is another one
+    purchases_dialect: Dialect | None = None  # None: that of customers
     age_groups: AgeGroups = field(default_factory=AgeGroups)
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
     block_size: int | None = None  # bytes; None: chosen by input size
@@ -253,27 +253,27 @@ class Settings:
         if self.verify and "://" in self.output_dir:
             raise UsageError(
                 "--verify reads the combined table before it is published, which an object store "
-                "does not allow: name a folder with --output-dir"
+                "does not allow; name a folder with --output-dir"
             )
         if self.verify and self.escape_formulas:
             raise UsageError(
-                "--verify compares the combined table with the input, from which --escape-formulas "
-                "makes it differ: give only one of them"
+                "--verify compares the combined table with the input, and --escape-formulas makes "
+                "them differ; give only one of them"
             )
         if self.join not in ("auto", "broadcast", "shuffle"):
-            raise UsageError(f"join is 'auto', 'broadcast' or 'shuffle', not '{self.join}'")
+            raise UsageError(f"join must be 'auto', 'broadcast' or 'shuffle', not '{self.join}'")
         # Arrow uses 32-bit sizes for the bytes it parses at once.
         if self.block_size is not None and not 1024 <= self.block_size <= _GIB:
             what = "least 1 KiB" if self.block_size < 1024 else "most 1 GiB"
-            raise UsageError(f"the block size is at {what}, not {self.block_size} bytes")
+            raise UsageError(f"the block size must be at {what}, not {self.block_size} bytes")
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """The cluster of a run: a local one that it starts, or an existing one.
+    """The cluster of a run: a local one that it starts, or one that exists.
 
-    `scheduler` is `local`, an address, or the path of a scheduler file. `wait_for_workers` is how
-    many seconds a run waits without any worker, at its start or later.
+    `scheduler` is `local`, an address, or the path of a scheduler file. A run waits for
+    `wait_for_workers` seconds while there is no worker, at its start or later.
     """
 
     scheduler: str = "local"
@@ -290,29 +290,31 @@ class ClusterSettings:
 
     def __post_init__(self) -> None:
         if self.workers < 1 or (self.threads_per_worker or 1) < 1:
-            raise UsageError("workers and threads per worker are at least 1")
+            raise UsageError("--workers and --threads-per-worker must be at least 1")
         if (threads := self.threads_per_worker or 1) > _MOST_THREADS:
-            most = f"{_MOST_THREADS:,} threads that a worker may have; leave it out: one a core"
-            raise UsageError(f"--threads-per-worker: '{threads}' is more than the {most}")
+            raise UsageError(
+                f"--threads-per-worker: '{threads}' is more than the limit of {_MOST_THREADS:,}; "
+                "leave it out to have one thread for each core"
+            )
         if self.memory_limit not in ("auto", "0"):  # 0: no limit
             size = parse_size(self.memory_limit, "--memory-limit")
             if size < _LEAST_MEMORY:
                 raise UsageError(
                     f"--memory-limit: '{self.memory_limit}' is less than the "
-                    f"{_LEAST_MEMORY >> 20} MiB that a worker needs; write it as 2GiB, or 0 for "
-                    "no limit"
+                    f"{_LEAST_MEMORY >> 20} MiB that a worker needs; write 2GiB, or 0 for no "
+                    "limit"
                 )
         port = _DASHBOARD.fullmatch(self.dashboard_address)
         if not port or int(port[1]) > 65535:
             raise UsageError(
                 f"--dashboard-address: '{self.dashboard_address}' is not HOST:PORT, with a name or "
-                "an IPv4 address and a port up to 65535; write it as 127.0.0.1:8787, or "
-                "127.0.0.1:0 for any free port"
+                "an IPv4 address and a port up to 65535; write 127.0.0.1:8787, or 127.0.0.1:0 for "
+                "any free port"
             )
         if self.scheduler != "local" and not self.is_address:
             object.__setattr__(self, "scheduler", clean_path(self.scheduler, "--scheduler"))
         if not 0 < self.wait_for_workers < float("inf"):
-            raise UsageError("--wait-for-workers is a number of seconds above 0")
+            raise UsageError("--wait-for-workers must be a number of seconds above 0")
 
 
 def parse_size(text: str, option: str) -> int:
@@ -341,5 +343,5 @@ def _age(text: str, bound: str) -> Decimal:
 
 def _bad_groups(text: str, why: str) -> UsageError:
     return UsageError(
-        f"age groups '{text}': {why}; write them youngest first, as Young=18,Middle-aged=30"
+        f"age groups '{text}': {why}; write them youngest first, such as Young=18,Middle-aged=30"
     )

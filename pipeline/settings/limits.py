@@ -14,10 +14,9 @@ TABLES = "customers", "purchases"
 
 @dataclass(frozen=True)
 class Limit:
-    """How many of some records may be bad: a number, or a share of all of them.
+    """How many records may be bad: a number, or a share of them.
 
-    Without either, any number but all of them: a result of nothing is only accepted where a limit
-    of 100% asks for it.
+    Without either, any number except all: a useless result is accepted only with a limit of 100%.
     """
 
     count: int | None = None
@@ -25,7 +24,7 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str, option: str) -> Limit:
-        """Parse `100` or `0.5%`; raise UsageError, which names the option, for anything else."""
+        """Parse `100` or `0.5%`; raise a UsageError that names the option for anything else."""
         number, percent = text.removesuffix("%").strip(), text.endswith("%")
         try:
             value = Decimal(number)
@@ -40,7 +39,7 @@ class Limit:
 
     @property
     def allows_all(self) -> bool:
-        """Whether even a result of nothing is accepted."""
+        """Whether even a useless result is accepted."""
         return self.share == 1
 
     def allows(self, bad: int, among: int) -> bool:
@@ -50,7 +49,7 @@ class Limit:
         return self.share is None or bad <= self.share * among
 
     def __str__(self) -> str:
-        """Return the limit as `parse` takes it."""
+        """Return the limit as text that `parse` takes."""
         if self.share is not None:
             return f"{(self.share * 100).normalize():f}%"
         return "" if self.count is None else str(self.count)
@@ -60,8 +59,8 @@ class Limit:
 class TableLimits:
     """How many records of one table may be bad.
 
-    `rejected`: records that cannot be read. `unusable`: ages or amounts that are neither empty nor
-    numbers. `unmatched`: purchases with an id that no customer has.
+    `rejected` records cannot be read. `unusable` ages and amounts are neither empty nor numbers.
+    `unmatched` purchases have an id that no customer has.
     """
 
     rejected: Limit = field(default_factory=Limit)
@@ -71,7 +70,7 @@ class TableLimits:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many records of each table may be bad. Of customers, none can be `unmatched`."""
+    """How many records of each table may be bad. Customers are never `unmatched`."""
 
     customers: TableLimits = field(default_factory=TableLimits)
     purchases: TableLimits = field(default_factory=TableLimits)
@@ -85,14 +84,11 @@ class Limits:
     ) -> Limits:
         """Parse limits, each `N` or `P%` for both tables, or `purchases=P%` for one.
 
-        A limit for one table goes before a limit for both. Raises UsageError if one is invalid.
+        A limit for one table overrides a limit for both. Raises UsageError if one is invalid.
         """
         found: dict[str, dict[str, Limit]] = {table: {} for table in TABLES}
-        for kind, texts in (
-            ("rejected", rejected),
-            ("unusable", unusable),
-            ("unmatched", unmatched),
-        ):
+        given = {"rejected": rejected, "unusable": unusable, "unmatched": unmatched}
+        for kind, texts in given.items():
             option = f"--max-{kind}"
             for table, text in by_table(texts, option).items():
                 if kind != "unmatched" or table == "purchases":
@@ -108,8 +104,8 @@ class Limits:
 def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
     """Return the value of an option for each table that has one.
 
-    Each text is a value for both tables, or for one: `purchases=VALUE`. Raises UsageError if two
-    are for the same, one is empty, or one looks as if the name of a table were misspelled.
+    Each text is a value for both tables, or `purchases=VALUE` for one. Raises UsageError if two
+    texts are for the same table, one is empty, or one seems to misspell the name of a table.
     """
     found: dict[str, str] = {}
     own: dict[str, str] = {}
@@ -117,11 +113,11 @@ def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         is_own = bool(equals) and name in TABLES
         if equals and not is_own and get_close_matches(name.casefold(), TABLES, cutoff=0.85):
-            raise UsageError(f"{option}: no table is '{name}'; they are {' and '.join(TABLES)}")
+            raise UsageError(f"{option}: there is no table '{name}', only {' and '.join(TABLES)}")
         if not (value if is_own else text):
             raise UsageError(
-                f"{option}: '{text}' has no value; signs that the shell would take need quotes, as "
-                f"in {option} 'purchases=;'"
+                f"{option}: '{text}' has no value; put characters that the shell interprets in "
+                f"quotes, such as {option} 'purchases=;'"
             )
         target = own if is_own else found
         for table in (name,) if is_own else TABLES:

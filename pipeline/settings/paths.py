@@ -1,4 +1,4 @@
-"""Paths as a user writes them: what can be meant, and what `~` stands for."""
+"""Paths as users write them: which are valid, and what `~` stands for."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _HALF_URL = re.compile(
 def clean_inputs(
     customers: Paths | None, purchases: Paths | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the paths of both tables as text (see `clean_path`); those of the sample for None.
+    """Return the paths of both tables as text (see `clean_path`); for None, those of the sample.
 
-    Raises UsageError where only one table is named or has no path, or the current folder is gone.
+    Raises UsageError if only one table is named, a table has no path, or the current folder has
+    been deleted.
     """
     _check_current_folder()
     given = {"customers": customers, "purchases": purchases}
@@ -34,28 +35,28 @@ def clean_inputs(
     if len(missing) == 1:
         (named,) = given.keys() - missing
         raise UsageError(
-            f"--{missing[0]} is missing: name it as well as --{named}, or name neither to read "
-            "the sample"
+            f"--{missing[0]} is missing; give it as well as --{named}, or neither to read the "
+            "sample"
         )
     found = []
     for name, sample in _SAMPLE.items():
         paths = sample if missing else given[name]
         if isinstance(paths, str | os.PathLike) or not paths:
-            raise UsageError(f"{name} is a list of one or more paths, not {paths!r}")
+            raise UsageError(f"{name} must be a list of one or more paths, not {paths!r}")
         found.append(tuple(clean_path(path, f"--{name}") for path in paths))
     return found[0], found[1]
 
 
 def clean_output(path: AnyPath) -> str:
-    """Return the path or URL of the outputs as text; raise UsageError where none can be."""
+    """Return the path or URL of the outputs as text; raise UsageError if none can go there."""
     output_dir = clean_path(path, "--output-dir")
     scheme, is_url, rest = output_dir.partition("://")
     if is_url and scheme != "s3":
         here = scheme in ("file", "local")
         folder = f"the folder as /{rest.lstrip('/')}" if here else "a folder"
         raise UsageError(
-            f"--output-dir: '{output_dir}' is no place for outputs; name {folder}, local or "
-            "shared by all machines, or s3://bucket/prefix"
+            f"--output-dir: outputs cannot go to '{output_dir}'; name {folder}, local or shared by "
+            "all machines, or s3://bucket/prefix"
         )
     return output_dir
 
@@ -73,11 +74,10 @@ def clean_report(path: AnyPath | None) -> str | None:
 
 
 def clean_path(path: AnyPath, option: str) -> str:
-    """Return a path or URL as text, with the home folder that `~` or `~user` means.
+    """Return a path or URL as text, with `~` or `~user` replaced by the home folder.
 
-    The scheme of a URL is in small letters.
-
-    Raises UsageError where it is empty, half a URL, or the home folder is unknown.
+    The scheme of a URL is in small letters. Raises UsageError if the path is empty or half a URL,
+    or the home folder is unknown.
     """
     text = _SCHEME.sub(lambda scheme: scheme[0].lower(), os.fspath(path))
     if not text.strip():
@@ -86,7 +86,7 @@ def clean_path(path: AnyPath, option: str) -> str:
         )
         raise UsageError(f"{option}: the path is empty; name {what}")
     if "\0" in text:
-        raise UsageError(f"{option}: {text!r} has a NUL, which no path may have")
+        raise UsageError(f"{option}: {text!r} contains a NUL, which no path can")
     if half := _HALF_URL.match(text):
         rest = text[half.end() :]
         url = f"{half[1].lower()}://{'/' if half[1].lower() in ('file', 'local') else ''}{rest}"
@@ -102,14 +102,14 @@ def clean_path(path: AnyPath, option: str) -> str:
     if expanded == text:
         home = text.partition("/")[0]
         raise UsageError(
-            f"{option}: '{text}': no home folder is known for '{home}'; write the path out, or as "
+            f"{option}: '{text}': the home folder '{home}' is unknown; write the full path, or "
             f"./{text} if that is its name"
         )
     return expanded
 
 
 def _check_current_folder() -> None:
-    """Raise UsageError where no path can be relative."""
+    """Raise UsageError if there is no current folder, to which paths are relative."""
     try:
         os.getcwd()
     except FileNotFoundError as error:

@@ -24,7 +24,7 @@ from pipeline.engine.partitions import from_blocks
 from pipeline.engine.prefix_sum import PrefixSum
 from pipeline.engine.shared import shared
 from pipeline.steps.write import Written, offsets
-from pipeline.storage.places import opened, write_at
+from pipeline.storage.places import open_file, write_at
 
 _RANGE = 1 << 26  # bytes of the file that one task fills: a multiple of any page size
 _CHUNK = 1 << 20
@@ -59,11 +59,11 @@ class CombinedFile:
     ) -> int | None:
         """Write a block to its place, or into a part file if its place is unknown here."""
         prefix = shared(self.path, lambda: PrefixSum(len(self.header), Path(self.path).parent))
-        place = prefix.place(block, size, following)
+        place = prefix.add(block, size, following)
         # Never create the combined file or its folder: a worker that outlives its run must leave
         # nothing behind. Never truncate a part file: it may be complete, and this worker late.
         path, new = (part_file(self.path, block), os.O_CREAT) if place is None else (self.path, 0)
-        with opened(path, os.O_WRONLY | new) as file:
+        with open_file(path, os.O_WRONLY | new) as file:
             offset = place or 0
             for text in texts:
                 write_at(file, text, offset)
@@ -100,7 +100,7 @@ def part_file(path: str, block: int) -> str:
 
 def _copy(pieces: list[Piece], path: str) -> pd.DataFrame:
     for piece in pieces:
-        with opened(piece.source, os.O_RDONLY) as source, opened(path, os.O_WRONLY) as target:
+        with open_file(piece.source, os.O_RDONLY) as source, open_file(path, os.O_WRONLY) as target:
             _copy_piece(piece, source, target)
     return entry_with()
 

@@ -1,4 +1,4 @@
-"""Folders and object stores: where data lies, versions of it, uploads, retries, errors.
+"""Folders and object stores: places for data, versions of files, uploads, retries, errors.
 
-Knows nothing of what is stored.
+Knows nothing about what is stored.
 """

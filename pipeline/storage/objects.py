@@ -1,9 +1,9 @@
 """Objects in a store that speaks S3, by botocore: put, get, list, and multipart uploads.
 
-Each process finds credentials and endpoint by the usual chain (environment, profile, role of the
-machine); what travels between processes holds neither. All errors are OSErrors that name the
-object (see `storage.remote_errors`). What may pass is tried again (see `storage.remote.again`):
-throttling, errors of the server and lost connections.
+Each process finds credentials and endpoint in the usual way (environment, profile, role of the
+machine); neither travels between processes. All errors are OSErrors that name the object (see
+`storage.remote_errors`). Failures that may pass are tried again (see `storage.remote.retry`):
+throttling, server errors and lost connections.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from typing import Any, ClassVar, NamedTuple
 from isal.isal_zlib import crc32
 
 from pipeline.errors import UsageError
-from pipeline.storage.remote import ANSWER, CONNECT, again
+from pipeline.storage.remote import configure_botocore, retry
 
 LEAST_PART = 5 << 20  # bytes; only the last part of an object may have fewer
 MOST_PARTS = 10_000
 LARGEST_PART = 5 << 30  # bytes
 
 _SCHEME = "s3://"
-_CONNECTIONS = 64
 _PAGE = 1000  # keys that one request deletes
 
 
 def is_object_url(path: str) -> bool:
-    """Tell whether a path names objects in a store, as `s3://bucket/prefix`."""
+    """Return whether a path names objects in a store, such as `s3://bucket/prefix`."""
     return path.startswith(_SCHEME)
 
 
@@ -50,7 +49,7 @@ class Stat(NamedTuple):
 class Part(NamedTuple):
     """A part of a multipart upload: its number from 1, its ETag, its size in bytes.
 
-    `crc` is the CRC-32 that the store has of it, in its spelling; None if it keeps none.
+    `crc` is its CRC-32 in the spelling of the store, or None if the store keeps none.
     """
 
     number: int
@@ -93,48 +92,47 @@ class ObjectFolder:
     ) -> str:
         """Put an object; return its ETag.
 
-        Raises FileExistsError if it exists and has to be `new`, or has another ETag than
+        Raises FileExistsError if it has to be `new` and exists, or if its ETag is not
         `instead_of`.
         """
         only = {"IfNoneMatch": "*"} if new else {"IfMatch": instead_of} if instead_of else {}
-        what = {**self._at(name), "Body": data, "ContentType": _media(name), **only}
-        return _etag(_ask(self.url(name), "put_object", what))
+        about = {**self._at(name), "ContentType": _media(name), **only}
+        return _etag(_send(self.url(name), "put_object", **about, Body=data))
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return bytes `start` to `stop` of an object, fewer at its end."""
+        """Return bytes `start` to `stop` of an object, or fewer at its end."""
         if stop is not None and stop <= start:
             return b""
         last = "" if stop is None else stop - 1
-        what = {**self._at(name), "Range": f"bytes={start}-{last}"}
-        return again(self.url(name), lambda: bytes(_client().get_object(**what)["Body"].read()))
+        part = {**self._at(name), "Range": f"bytes={start}-{last}"}
+        return retry(self.url(name), lambda: bytes(_client().get_object(**part)["Body"].read()))
 
     def stat(self, name: str) -> Stat | None:
-        """Return what the store knows of an object; None if there is none."""
+        """Return what the store knows about an object; None if it does not exist."""
         try:
-            found = _ask(self.url(name), "head_object", self._at(name))
+            found = _send(self.url(name), "head_object", **self._at(name))
         except FileNotFoundError:
             return None
         now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
         return Stat(_etag(found), found["ContentLength"], found["LastModified"], now)
 
-    def copy(self, name: str, target: ObjectFolder) -> str:
-        """Copy an object to the same name in another folder, within the store; return its ETag."""
-        what = {**target._at(name), "CopySource": self._at(name)}
-        return _etag(_ask(target.url(name), "copy_object", what)["CopyObjectResult"])
+    def copy(self, name: str, target: ObjectFolder) -> None:
+        """Copy an object to the same name in another folder, within the store."""
+        _send(target.url(name), "copy_object", **target._at(name), CopySource=self._at(name))
 
     def names(self) -> list[str]:
-        """Return the names of all objects in this folder, also of those in folders below."""
-        what = {"Bucket": self.bucket, "Prefix": self.prefix}
-        found = _list(str(self), "list_objects_v2", "Contents", what)
+        """Return the names of all objects in this folder, and in the folders below it."""
+        below = {"Bucket": self.bucket, "Prefix": self.prefix}
+        found = _list(str(self), "list_objects_v2", "Contents", **below)
         return [item["Key"].removeprefix(self.prefix) for item in found]
 
     def delete(self, names: Sequence[str]) -> None:
-        """Delete objects; one that does not exist is no error."""
+        """Delete objects; it is not an error if one does not exist."""
         for first in range(0, len(names), _PAGE):
             keys = [{"Key": self.prefix + name} for name in names[first : first + _PAGE]]
-            what = {"Bucket": self.bucket, "Delete": {"Objects": keys, "Quiet": True}}
-            answer = _ask(str(self), "delete_objects", what)
-            if failed := answer.get("Errors"):
+            which = {"Objects": keys, "Quiet": True}
+            response = _send(str(self), "delete_objects", Bucket=self.bucket, Delete=which)
+            if failed := response.get("Errors"):
                 raise OSError(errno.EACCES, f"cannot be deleted: {failed[0]['Code']}", str(self))
 
     def clear(self) -> None:
@@ -142,17 +140,17 @@ class ObjectFolder:
         self.delete(self.names())
 
     def start_upload(self, name: str) -> Upload:
-        """Start a multipart upload of an object, which is not changed before it is completed."""
-        what = {**self._at(name), "ContentType": _media(name), "ChecksumAlgorithm": "CRC32"}
-        answer = _ask(self.url(name), "create_multipart_upload", what)
-        return Upload(self, name, answer["UploadId"])
+        """Start a multipart upload of an object, which does not change until it is completed."""
+        about = {**self._at(name), "ContentType": _media(name), "ChecksumAlgorithm": "CRC32"}
+        response = _send(self.url(name), "create_multipart_upload", **about)
+        return Upload(self, name, response["UploadId"])
 
     def uploads(self, name: str) -> list[Upload]:
-        """Return the multipart uploads of an object that were neither completed nor aborted."""
-        what = {"Bucket": self.bucket, "Prefix": f"{self.prefix}{name}"}
-        found = _list(self.url(name), "list_multipart_uploads", "Uploads", what)
-        keys = [item["UploadId"] for item in found if item["Key"] == what["Prefix"]]
-        return [Upload(self, name, key) for key in keys]
+        """Return the multipart uploads of an object that are neither completed nor aborted."""
+        key = f"{self.prefix}{name}"
+        below = {"Bucket": self.bucket, "Prefix": key}
+        found = _list(self.url(name), "list_multipart_uploads", "Uploads", **below)
+        return [Upload(self, name, item["UploadId"]) for item in found if item["Key"] == key]
 
     def _at(self, name: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": f"{self.prefix}{name}"}
@@ -167,39 +165,39 @@ class Upload:
     id: str
 
     def put(self, number: int, data: bytes) -> str:
-        """Upload a part, in place of one of that number; return its ETag."""
-        # Stores that keep checksums refuse a part that has changed on the way.
+        """Upload a part, in place of any other with that number; return its ETag."""
+        # Stores that keep checksums refuse a part that was changed on the way.
         crc = b64encode(crc32(data).to_bytes(4, "big")).decode()
-        what = {**self._at(), "PartNumber": number, "Body": data, "ChecksumCRC32": crc}
-        return _etag(_ask(self._url, "upload_part", what))
+        part = {**self._at(), "PartNumber": number, "ChecksumCRC32": crc}
+        return _etag(_send(self._url, "upload_part", **part, Body=data))
 
     def copy(self, number: int, folder: ObjectFolder, name: str) -> str:
-        """Make an object of the same store a part, as `put` does."""
-        what = {**self._at(), "PartNumber": number, "CopySource": folder._at(name)}
-        return _etag(_ask(self._url, "upload_part_copy", what)["CopyPartResult"])
+        """Copy an object of the same store into a part; return its ETag."""
+        part = {**self._at(), "PartNumber": number, "CopySource": folder._at(name)}
+        return _etag(_send(self._url, "upload_part_copy", **part)["CopyPartResult"])
 
     def parts(self) -> list[Part]:
-        """Return the parts that the store has, by number."""
-        found = _list(self._url, "list_parts", "Parts", self._at())
+        """Return the parts that the store has, ordered by number."""
+        found = _list(self._url, "list_parts", "Parts", **self._at())
         return [
             Part(item["PartNumber"], _etag(item), item["Size"], item.get("ChecksumCRC32"))
             for item in found
         ]
 
     def complete(self, parts: Sequence[Part]) -> None:
-        """Make the object of all parts, which are given by number."""
+        """Put the parts together as the object; they are ordered by number."""
         named = [
             {"PartNumber": part.number, "ETag": part.etag}
             | ({"ChecksumCRC32": part.crc} if part.crc else {})
             for part in parts
         ]
-        what = {**self._at(), "MultipartUpload": {"Parts": named}}
-        _ask(self._url, "complete_multipart_upload", what)
+        whole = {"MultipartUpload": {"Parts": named}}
+        _send(self._url, "complete_multipart_upload", **self._at(), **whole)
 
     def abort(self) -> None:
-        """Drop all parts; an upload that is completed or aborted already stays so."""
+        """Drop all parts; do nothing if the upload is completed or aborted already."""
         with suppress(FileNotFoundError):
-            _ask(self._url, "abort_multipart_upload", self._at())
+            _send(self._url, "abort_multipart_upload", **self._at())
 
     def _at(self) -> dict[str, str]:
         return {**self.folder._at(self.name), "UploadId": self.id}
@@ -211,7 +209,7 @@ class Upload:
 
 @cache
 def _client() -> Any:
-    """Return this process's client; it may be used by all threads."""
+    """Return this process's client, which all threads may use."""
     try:
         from botocore.config import Config
         from botocore.session import get_session
@@ -220,35 +218,29 @@ def _client() -> Any:
             "s3:// needs packages that are not installed; "
             "pip install -c scripts/constraints.txt -e '.[s3]'"
         ) from error
-    config = Config(
-        connect_timeout=CONNECT,
-        read_timeout=ANSWER,
-        max_pool_connections=_CONNECTIONS,
-        retries={"total_max_attempts": 1},
-    )
-    return get_session().create_client("s3", config=config)
+    return get_session().create_client("s3", config=Config(**configure_botocore()))
 
 
-def _ask(where: str, operation: str, what: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer to a request about the object at the URL `where`."""
-    answer: dict[str, Any] = again(where, lambda: getattr(_client(), operation)(**what))
-    return answer
+def _send(url: str, operation: str, **request: Any) -> dict[str, Any]:
+    """Send a request about the object at a URL, and return the response."""
+    response: dict[str, Any] = retry(url, lambda: getattr(_client(), operation)(**request))
+    return response
 
 
-def _list(where: str, operation: str, kind: str, what: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return all items of one kind in the pages of an answer."""
+def _list(url: str, operation: str, kind: str, **request: Any) -> list[dict[str, Any]]:
+    """Send a request for a list, and return all items of one kind on its pages."""
 
     def pages() -> list[dict[str, Any]]:
-        found = _client().get_paginator(operation).paginate(**what)
+        found = _client().get_paginator(operation).paginate(**request)
         return [item for page in found for item in page.get(kind, ())]
 
-    return again(where, pages)
+    return retry(url, pages)
 
 
 def _media(name: str) -> str:
     return guess_type(name)[0] or "application/octet-stream"
 
 
-def _etag(answer: dict[str, Any]) -> str:
+def _etag(response: dict[str, Any]) -> str:
     # Without its quotes: some stores compare it with `If-Match` to the letter.
-    return str(answer["ETag"]).strip('"')
+    return str(response["ETag"]).strip('"')

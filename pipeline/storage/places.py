@@ -1,4 +1,4 @@
-"""Where the workers of a run keep temporary data: a shared folder, or see `storage.objects`."""
+"""Where the workers of a run keep temporary data: a shared folder; for stores, see `objects`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.storage.objects import ObjectFolder
 
 
-# A folder that all workers see, or one in a store; `hint` tells how to let all of them write there.
+# A folder that all workers see, or one in a store. `hint` says how to let them write there.
 Place: TypeAlias = "Folder | ObjectFolder"
 
 
@@ -23,8 +23,8 @@ class Folder:
 
     path: str
     hint: ClassVar[str] = (
-        "name a folder with --output-dir that all machines share at the same path, and let the "
-        "workers' user write there"
+        "with --output-dir, name a folder that all machines share at the same path and in which "
+        "the workers' user may write"
     )
 
     def __str__(self) -> str:
@@ -32,12 +32,12 @@ class Folder:
         return self.path
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a file; never create the folder: a worker that outlives its run leaves nothing."""
-        with opened(os.path.join(self.path, name), os.O_WRONLY | os.O_CREAT) as file:
+        """Write a file. Never creates the folder: a worker that outlives its run leaves nothing."""
+        with open_file(os.path.join(self.path, name), os.O_WRONLY | os.O_CREAT) as file:
             write_at(file, data, 0)
 
     def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return bytes `start` to `stop` of a file, fewer at its end."""
+        """Return bytes `start` to `stop` of a file, or fewer at its end."""
         with Path(self.path, name).open("rb") as file:
             file.seek(start)
             return file.read(-1 if stop is None else max(0, stop - start))
@@ -54,8 +54,8 @@ class Folder:
 
 
 @contextmanager
-def opened(path: str, flags: int) -> Iterator[int]:
-    """Open a file, and yield its descriptor; an OSError that names no file names this one."""
+def open_file(path: str, flags: int) -> Iterator[int]:
+    """Open a file and yield its descriptor; an OSError that names no file then names this one."""
     file = os.open(path, flags, 0o666)
     try:
         yield file
@@ -68,7 +68,7 @@ def opened(path: str, flags: int) -> Iterator[int]:
 
 
 def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
-    """Write data to a descriptor at an offset, as often as the system takes only a part of it."""
+    """Write data to a descriptor at an offset; go on while the system takes only a part of it."""
     left = memoryview(data)
     while left:
         size = os.pwrite(file, left, offset)

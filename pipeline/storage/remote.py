@@ -1,4 +1,4 @@
-"""Files at a URL, by fsspec: ranges of bytes, with retries, and streams that read ahead."""
+"""Files at URLs, by fsspec: ranges of bytes, with retries, and streams that read ahead."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ _WAITS = (1, 2, 4, 8, 16)  # seconds, at most, before a request is tried again
 _PASSING = errno.EIO, errno.ETIMEDOUT  # a quota does not pass
 _PATIENCE = 60  # seconds; a request that fails later is not tried again
 CONNECT, ANSWER = 10, 60  # seconds until a server that does not respond counts as lost
-_REPLACED = errno.EEXIST, errno.ESTALE  # as `remote_errors` says it
-_NO_RANGES = "the server sends no ranges of a file, so workers cannot share it; download it first"
-_AHEAD = 8 << 20  # bytes of a stream that are read at once
+_REPLACED = errno.EEXIST, errno.ESTALE  # see `remote_errors`
+_NO_RANGES = "the server sends only whole files, which workers cannot share; download it first"
+_AHEAD = 8 << 20  # bytes of a stream to read at once
 AT_ONCE = 32  # requests of one process
 _MANY = 2 * AT_ONCE  # files of a folder: to list it takes less time than to ask for each
 
 
 def is_remote(path: str) -> bool:
-    """Tell whether a path is a URL."""
+    """Return whether a path is a URL."""
     return "://" in path
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without the user, password or signature that it may have."""
+    """Return a URL without any user, password or signature."""
     scheme, _, rest = url.partition("://")
     host, slash, place = rest.partition("?")[0].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{place}"
 
 
 def is_web(path: str) -> bool:
-    """Tell whether a path is the URL of a web server."""
+    """Return whether a path is the URL of a web server."""
     return path.startswith(("http://", "https://"))
 
 
 def file_system(path: str) -> tuple[Any, str]:
     """Return the file system of a path or URL, and the path within it.
 
-    Raises UsageError if the package that it needs is missing, or nothing can open the URL.
+    Raises UsageError if a package that it needs is missing, or nothing can open the URL.
     """
     if not is_remote(path):
         return LocalFileSystem(), make_path_posix(path).rstrip("/") or "/"
     try:
         # Without a cache: a worker lives for many runs, and files change.
         system, inner = fsspec.url_to_fs(path, use_listings_cache=False, **_limits(path))
-        system.retries = 1  # of s3fs, which would try in vain what `again` tries
+        system.retries = 1  # for s3fs, which would only repeat what `retry` repeats
         return system, inner
     except (ImportError, ValueError, AttributeError, TypeError) as error:  # whatever fsspec raises
         scheme = path.partition("://")[0]
@@ -73,13 +73,9 @@ def file_system(path: str) -> tuple[Any, str]:
 
 
 def _limits(path: str) -> dict[str, Any]:
-    """Return how long a file system waits, and for how many requests at once.
-
-    It tries each once, and `again` repeats it.
-    """
+    """Return how long a file system waits for a server, and how many requests it sends at once."""
     if path.startswith("s3://"):
-        how = {"connect_timeout": CONNECT, "read_timeout": ANSWER, "max_pool_connections": AT_ONCE}
-        return {"config_kwargs": {**how, "retries": {"total_max_attempts": 1}}}
+        return {"config_kwargs": configure_botocore()}
     if is_web(path):
         from aiohttp import ClientTimeout
 
@@ -87,9 +83,15 @@ def _limits(path: str) -> dict[str, Any]:
     return {}
 
 
+def configure_botocore() -> dict[str, Any]:
+    """Return the configuration of botocore, which tries each request once; `retry` repeats it."""
+    limits = {"connect_timeout": CONNECT, "read_timeout": ANSWER, "max_pool_connections": AT_ONCE}
+    return {**limits, "retries": {"total_max_attempts": 1}}
+
+
 @contextmanager
-def explained(path: str) -> Iterator[None]:
-    """Raise what a server says as an OSError about the URL `path`."""
+def explain_errors(path: str) -> Iterator[None]:
+    """Raise the error of a server as an OSError about the URL `path`."""
     try:
         yield
     except Exception as error:
@@ -97,32 +99,34 @@ def explained(path: str) -> Iterator[None]:
             raise
         try:
             raise meant from None
-        finally:  # an answer may hold an access key, and cannot always be sent between processes
+        finally:  # a response may hold an access key, and cannot always be sent between processes
             meant.__context__ = None
 
 
-def again(path: str, action: Callable[[], T]) -> T:
-    """Return what a request about the URL `path` returns; try it again while the server fails.
+def retry(path: str, action: Callable[[], T]) -> T:
+    """Return what a request about the URL `path` returns; try it again if the server fails.
 
-    Six times, and not after a minute: a server that does not respond is asked once. Raises OSError.
+    Tries up to six times within a minute, so a server that does not respond is asked once. Raises
+    OSError.
     """
     end = time.monotonic() + _PATIENCE
-    for wait in (*_WAITS, None):
+    waits = iter(_WAITS)
+    while True:
         try:
-            with explained(path):
+            with explain_errors(path):
                 return action()
         except OSError as error:
+            wait = next(waits, None)
             if wait is None or time.monotonic() > end or error.errno not in _PASSING:
                 raise
         time.sleep(random.uniform(0, wait))
-    raise AssertionError("the last try returns or raises")
 
 
 def read_range(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
-    """Return bytes `start` to `stop` of the file at a URL; a store reads only that `version`.
+    """Return bytes `start` to `stop` of the file at a URL; in a store, of that `version` only.
 
-    Raises InputChangedError if the file has another version or ends earlier, OSError (see `again`)
-    if it cannot be read.
+    Raises InputChangedError if the file has a different version or ends early, OSError (see
+    `retry`) if it cannot be read.
     """
     system, inner = file_system(path)
 
@@ -134,18 +138,18 @@ def read_range(path: str, start: int, stop: int, version: Version | None = None)
         return bytes(system.cat_file(inner, start=start, end=stop))
 
     try:
-        data = read_on(start, stop, lambda *part: again(path, lambda: read(*part)))
+        data = read_on(start, stop, lambda *part: retry(path, lambda: read(*part)))
     except OSError as error:
         if error.errno not in _REPLACED:
             raise
-        raise changed(shown_url(path), "the store has another version of it") from error
+        raise changed(shown_url(path), "the store has a different version of it") from error
     if start + len(data) < stop:
         raise ends_early(shown_url(path), stop)
     return data
 
 
 def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
-    # Given a size, it is not asked for again. A server without ranges would send the whole file.
+    # The size spares a request. A server without ranges would send the whole file.
     with system.open(url, "rb", cache_type="none", size=stop) as file:
         try:
             file.seek(start)
@@ -157,18 +161,18 @@ def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
 def _from_store(system: Any, path: str, start: int, stop: int, etag: str) -> bytes:
     bucket, key, number = system.split_path(path)
     only = {"IfMatch": etag, **({"VersionId": number} if number else {})}
-    place = f"bytes={start}-{stop - 1}"
-    answer = system.call_s3("get_object", Bucket=bucket, Key=key, Range=place, **only)
+    part = f"bytes={start}-{stop - 1}"
+    response = system.call_s3("get_object", Bucket=bucket, Key=key, Range=part, **only)
     try:
-        return bytes(sync(system.loop, answer["Body"].read))
+        return bytes(sync(system.loop, response["Body"].read))
     finally:
-        answer["Body"].close()
+        response["Body"].close()
 
 
 def version_of_url(path: str) -> Version:
-    """Return the version of the file at a URL; raise OSError if it cannot be had."""
+    """Return the version of the file at a URL; raise OSError if the server does not give it."""
     system, inner = file_system(path)
-    return _version(path, system, inner, again(path, lambda: system.info(inner)))
+    return _version(path, system, inner, retry(path, lambda: system.info(inner)))
 
 
 def list_versions(paths: Iterable[str]) -> dict[str, Version]:
@@ -186,7 +190,7 @@ def list_versions(paths: Iterable[str]) -> dict[str, Version]:
             continue
         system, inner = file_system(folder)
         try:
-            listed = again(folder, partial(system.ls, inner, detail=True))
+            listed = retry(folder, partial(system.ls, inner, detail=True))
         except OSError:  # to ask for each file tells why
             continue
         entries = {entry["name"]: entry for entry in listed}
@@ -207,7 +211,7 @@ def _version(path: str, system: Any, inner: str, answer: dict[str, Any]) -> Vers
         raise OSError(errno.EINVAL, _NO_RANGES, path)
     etag = _etag(answer)
     stamp, modified = answer.get("Last-Modified"), answer.get("LastModified")
-    # Not every server knows the time, or spells it right.
+    # Not every server knows the time of a file, or spells it right.
     with suppress(NotImplementedError, OSError, ValueError):
         if stamp:
             modified = parsedate_to_datetime(stamp)
@@ -217,19 +221,19 @@ def _version(path: str, system: Any, inner: str, answer: dict[str, Any]) -> Vers
         modified = modified.isoformat()
     if not etag and not stamp:
         stamp = modified
-    return Version(int(answer["size"]), stamp, etag=etag, modified=modified)
+    return Version(int(info["size"]), stamp, etag=etag, modified=modified)
 
 
 class RemoteFile(io.RawIOBase):
-    """The file at a URL, of that `version`, or of its version now.
+    """The file at a URL, of that `version`, or of its current one.
 
-    Where it is read from the front, the next bytes are read meanwhile.
+    While it is read in order, the next bytes are read ahead.
     """
 
     def __init__(self, path: str, version: Version | None = None) -> None:
         self._path = path
         self.version = version or version_of_url(path)
-        self._size, self._place, self._end = self.version.size, 0, -1
+        self._size, self._offset, self._end = self.version.size, 0, -1
         if is_web(path) and not version:  # a server without ranges may still send the first one
             read_range(path, max(self._size - 1, 1), self._size)
         self._chunk, self._chunk_start = b"", 0
@@ -244,28 +248,24 @@ class RemoteFile(io.RawIOBase):
         """Return True."""
         return True
 
-    def tell(self) -> int:
-        """Return the place of the next byte to read."""
-        return self._place
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the place of the next byte to read."""
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = begin + offset
-        return self._place
+        """Set the offset of the next byte to read, and return it."""
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
+        self._offset = begin + offset
+        return self._offset
 
     def readinto(self, target: Any) -> int:
-        """Read the next bytes into `target`; return how many."""
-        size = min(len(target), self._size - self._place)
+        """Read the next bytes into `target`; return how many were read."""
+        size = min(len(target), self._size - self._offset)
         if size <= 0:
             return 0
-        inside = self._place - self._chunk_start
+        inside = self._offset - self._chunk_start
         if not 0 <= inside < len(self._chunk):
             self._read_chunk(size)
             inside = 0
         data = self._chunk[inside : inside + size]
         target[: len(data)] = data
-        self._place += len(data)
+        self._offset += len(data)
         return len(data)
 
     def close(self) -> None:
@@ -274,13 +274,13 @@ class RemoteFile(io.RawIOBase):
         super().close()
 
     def _read_chunk(self, size: int) -> None:
-        """Read at least `size` bytes from here on."""
-        goes_on = self._place == self._end
+        """Read at least the next `size` bytes."""
+        goes_on = self._offset == self._end
         if goes_on and self._next is not None:
             self._chunk = self._next.result()
         else:
-            self._chunk = self._read(self._place, max(size, _AHEAD) if goes_on else size)
-        self._chunk_start, self._end = self._place, self._place + len(self._chunk)
+            self._chunk = self._read(self._offset, max(size, _AHEAD) if goes_on else size)
+        self._chunk_start, self._end = self._offset, self._offset + len(self._chunk)
         self._next = None
         if goes_on and self._end < self._size:
             self._next = self._pool.submit(self._read, self._end, _AHEAD)

@@ -1,11 +1,11 @@
-"""What a failing object store or web server means: an OSError with a number and a hint."""
+"""Turns the errors of object stores and web servers into OSErrors with a number and a hint."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
 
-# By the code in a store's answer.
+# By the code in a store's response.
 _CODES = {
     "NoSuchBucket": (errno.ENOENT, "there is no such bucket"),
     "NoSuchKey": (errno.ENOENT, "there is no such object"),
@@ -20,11 +20,11 @@ _CODES = {
     "RequestExpired": (errno.EACCES, "the clock of this machine is wrong; set it"),
     "QuotaExceeded": (errno.EDQUOT, "the quota is used up"),
     "PreconditionFailed": (errno.EEXIST, "another run has changed it"),
-    "InvalidRange": (errno.ESTALE, "the object has become shorter; it changed while it was read"),
+    "InvalidRange": (errno.ESTALE, "the object is shorter now; it changed while it was read"),
     "PermanentRedirect": (errno.EINVAL, "the bucket is in another region; set AWS_REGION"),
-    "InvalidBucketName": (errno.EINVAL, "that is no name of a bucket"),
+    "InvalidBucketName": (errno.EINVAL, "that is not a valid bucket name"),
 }
-# By the status, where an answer has no code, as to a HEAD.
+# By the status, if a response has no code, as after a HEAD request.
 _STATUS = {
     301: "PermanentRedirect",
     403: "AccessDenied",
@@ -32,65 +32,70 @@ _STATUS = {
     412: "PreconditionFailed",
     416: "InvalidRange",
 }
-# By the class of the error, where no answer came.
+# By the class of the error, if there was no response.
 _CLASSES = {
     "NoCredentialsError": (
         errno.EACCES,
         "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role",
     ),
     "PartialCredentialsError": (errno.EACCES, "the credentials lack a part, such as the secret"),
-    "CredentialRetrievalError": (errno.EACCES, "the credentials cannot be had from their source"),
+    "CredentialRetrievalError": (errno.EACCES, "the source of the credentials failed"),
     "TokenRetrievalError": (errno.EACCES, "the credentials have expired; renew them"),
     "UnauthorizedSSOTokenError": (errno.EACCES, "the credentials have expired; renew them"),
-    "ProfileNotFound": (errno.EINVAL, "AWS_PROFILE names no profile"),
-    "ParamValidationError": (errno.EINVAL, "that is no name of a bucket"),
-    "InvalidEndpointConfigurationError": (errno.EINVAL, "AWS_ENDPOINT_URL is no address"),
+    "ProfileNotFound": (errno.EINVAL, "AWS_PROFILE names an unknown profile"),
+    "ParamValidationError": (errno.EINVAL, "that is not a valid bucket name"),
+    "InvalidEndpointConfigurationError": (errno.EINVAL, "AWS_ENDPOINT_URL is not an address"),
 }
 
-_SILENT_STORE = errno.ETIMEDOUT, "the store does not answer; is AWS_ENDPOINT_URL right?"
-# The status of a web server's answer; others below 500 are refusals.
+_SILENT_STORE = errno.ETIMEDOUT, "the store does not respond; is AWS_ENDPOINT_URL right?"
+# By the status of a web server's response; other statuses below 500 are refusals.
 _HTTP = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT, 410: errno.ENOENT}
 _PASSING = {408, 425, 429, *range(500, 600)}
 
 
 def remote_error(error: BaseException, where: str) -> OSError | None:
-    """Return an error of a store or a web server as an OSError; None for any other.
+    """Return an error of a store or a web server as an OSError; None for any other error.
 
-    Its number tells a wrong name or right (EACCES, ENOENT, EINVAL) from a failing server (EIO,
-    ETIMEDOUT). Its text quotes nothing of the answer, so it holds no part of the credentials.
+    The number tells a wrong name or missing permission (EACCES, ENOENT, EINVAL) from a failing
+    server (EIO, ETIMEDOUT). The text quotes nothing from the response, which may hold a part of
+    the credentials.
     """
     for cause in _chain(error):
         library = (type(cause).__module__ or "").split(".")[0]
         if library in ("botocore", "aiobotocore"):
             response = getattr(cause, "response", None)
             if isinstance(response, dict) and "Error" in response:
-                return _answered(response, getattr(cause, "operation_name", "it"), where)
+                return _error_in_response(response, getattr(cause, "operation_name", "it"), where)
             known = _CLASSES.get(type(cause).__name__, _SILENT_STORE)
             return OSError(known[0], known[1], where)
         if library == "aiohttp":
             status = getattr(cause, "status", 0)
             if not status:
-                return OSError(errno.ETIMEDOUT, "the server does not answer, or breaks off", where)
+                return OSError(
+                    errno.ETIMEDOUT, "the server does not respond, or closed the connection", where
+                )
             number = _HTTP.get(status, errno.EIO if status in _PASSING else errno.EINVAL)
-            return OSError(number, f"the server answers with status {status}", where)
+            return OSError(number, f"the server responds with status {status}", where)
     if isinstance(error, FileNotFoundError) and not error.errno:  # fsspec gives the URL alone
         return OSError(errno.ENOENT, "there is no such file", where)
     if isinstance(error, ConnectionError | TimeoutError):
-        return OSError(errno.ETIMEDOUT, "the server does not answer, or breaks off", where)
+        return OSError(
+            errno.ETIMEDOUT, "the server does not respond, or closed the connection", where
+        )
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
-        return OSError(errno.EINVAL, "AWS_ENDPOINT_URL is no address", where)
+        return OSError(errno.EINVAL, "AWS_ENDPOINT_URL is not an address", where)
     return None
 
 
-def _answered(response: dict, operation: str, where: str) -> OSError:
+def _error_in_response(response: dict, operation: str, where: str) -> OSError:
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = str(response["Error"].get("Code", status))
     known = _CODES.get(code) or _CODES.get(_STATUS.get(status, ""))
     if known:
         return OSError(known[0], known[1].format(operation=operation), where)
     if status and status < 500 and code not in ("SlowDown", "TooManyRequests", "RequestTimeout"):
-        return OSError(errno.EINVAL, f"the store refuses {operation}: {code}", where)
-    return OSError(errno.EIO, f"the store fails at {operation}: {code}", where)
+        return OSError(errno.EINVAL, f"the store refused {operation}: {code}", where)
+    return OSError(errno.EIO, f"the store failed at {operation}: {code}", where)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

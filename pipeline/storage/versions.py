@@ -1,4 +1,4 @@
-"""Versions of a file: whether it still is what it was when the run was planned."""
+"""Versions of a file: whether it is still as it was when the run was planned."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 from pipeline.errors import InputChangedError
 
-_RETRY = "nothing was published; run again when nobody writes to it"
+_RETRY = "nothing was published; run the job again when nobody writes to it"
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a file; two are equal if nobody has written to the file in between.
+    """One version of a file; two versions are equal if nobody wrote to the file in between.
 
-    `size` is in bytes. Of a local file, `stamp` is the time of the last change in ns, and `inode`
+    `size` is in bytes. For a local file, `stamp` is the time of the last change in ns, and `inode`
     is its inode. Elsewhere, `etag` is the ETag, if there is one, and `stamp` is the time, unless a
-    store's ETag says more. Not compared are `modified`, the time as ISO 8601, and `ends`, a
-    checksum of the first and last bytes. What is unknown is None.
+    store's ETag says more. Two fields are not compared: `modified`, the time as ISO 8601, and
+    `ends`, a checksum of the first and last bytes. None stands for unknown.
     """
 
     size: int
@@ -42,27 +42,27 @@ class Version:
         if now.size != self.size:
             return f"it had {self.size:,} bytes when the run began, and has {now.size:,}"
         if now.inode != self.inode:
-            return "another file of the same size has taken its place"
+            return "another file of the same size took its place"
         return "" if now == self else "it was written to"
 
 
 def changed(name: str, how: str) -> InputChangedError:
-    """Return the error of a file that is not the version that was planned."""
+    """Return the error for a file that is not the planned version."""
     return InputChangedError(f"{name}: changed while it was read: {how}; {_RETRY}")
 
 
 def ends_early(name: str, size: int) -> InputChangedError:
-    """Return the error of a file that ends before byte `size`, which was to be read."""
+    """Return the error for a file that ends before byte `size`, which was to be read."""
     return changed(name, f"it ends before byte {size:,}")
 
 
 def read_on(start: int, stop: int, read: Callable[[int, int], bytes]) -> bytes:
-    """Return bytes `start` to `stop` of a file, fewer only at its end.
+    """Return bytes `start` to `stop` of a file, or fewer at its end.
 
-    `read(start, stop)` may return fewer of them each time, none only at the end.
+    `read(start, stop)` may return fewer bytes each time, but returns none only at the end.
     """
-    parts, place = [], start
-    while place < stop and (part := read(place, stop)):
+    parts, offset = [], start
+    while offset < stop and (part := read(offset, stop)):
         parts.append(part)
-        place += len(part)
+        offset += len(part)
     return b"".join(parts)

@@ -11,16 +11,16 @@ from pathlib import Path
 
 PEERS = ("polars", "duckdb", "datafusion", "daft", "spark", "pandas", "dask")
 ENGINES = ("ours", *PEERS)
-# Only if asked for: it needs Java, and its package takes 500 MB.
+# Runs only on request: it needs Java, and its package takes 500 MB.
 _ON_REQUEST = "spark"
 BY_DEFAULT = tuple(engine for engine in ENGINES if engine != _ON_REQUEST)
 DISK = "dd"
-# The share of the memory limit that an engine is told: all use more than they account for.
+# The share of the memory limit that engines are told: all use more than they account for.
 _TOLD = 0.8
 
 
 def find_missing(engine: str) -> str:
-    """Return what an engine lacks and how to install it, in one line; empty if it lacks nothing."""
+    """Return what an engine lacks and how to install it, on one line; empty if it lacks nothing."""
     package = {"ours": "pipeline", "spark": "pyspark"}.get(engine, engine)
     if importlib.util.find_spec(package) is None:
         extra = "spark" if engine == "spark" else "compare"
@@ -35,10 +35,10 @@ def find_missing(engine: str) -> str:
 
 @dataclass(frozen=True)
 class Setup:
-    """The folders and limits shared by all runs; memory in bytes, time in seconds.
+    """The folders and limits shared by all runs; memory in bytes.
 
-    `touched` bytes of memory are written to and freed before each run: a virtual machine may have
-    given free memory back to its host, and the first to use it again waits for it.
+    Before each run, `touched` bytes of memory are written and freed: a virtual machine may have
+    returned free memory to its host, and whoever uses it first waits for it.
     """
 
     source: Path
@@ -46,7 +46,6 @@ class Setup:
     fsync: bool = False
     cores: int | None = None
     memory: int | None = None
-    time_limit: float | None = None
     extra: tuple[str, ...] = ()
     touched: int = 0
 
@@ -67,12 +66,12 @@ class Setup:
 
     @property
     def written(self) -> Path:
-        """A combined_data.csv of an earlier run, for dd to copy."""
+        """The combined_data.csv of an earlier run, for dd to copy."""
         return self.folder / "combined_data.csv"
 
     @property
     def pinned(self) -> list[int]:
-        """The cores that a run is pinned to."""
+        """The cores to which a run is pinned."""
         return sorted(os.sched_getaffinity(0))[: self.cores]
 
     def command(self, engine: str) -> list[str]:
@@ -97,7 +96,7 @@ class Setup:
 
     @property
     def _submit(self) -> list[str]:
-        """Start Spark's own command, which waits for Java, so that its CPU time counts."""
+        """The start of Spark's own command, which waits for Java, so that its CPU time counts."""
         command = Path(sys.executable).with_name("spark-submit")
         heap = 4 << 30 if self.memory is None else int(self.memory * _TOLD)
         return [

@@ -17,7 +17,7 @@ from bench.engines import DISK, Setup
 from bench.results import Results
 from bench.timing import Run, timed
 
-_MOST_WAITING = 60  # seconds to wait for the disk: if others use it too, it may never be idle
+_MOST_WAITING = 60  # seconds to wait for the disk, which may never be idle if others use it
 
 
 def measure(setup: Setup, engines: list[str], rounds: int) -> Results:
@@ -86,7 +86,7 @@ def _totals(target: Path) -> tuple[tuple[str, Decimal], ...]:
 
 
 def _records(path: Path) -> int:
-    """Count the lines below the headers: in generated data, each is one record."""
+    """Count the lines below the headers; in generated data, each line is one record."""
     return sum(map(_lines, _files(path))) - len(_files(path))
 
 
@@ -96,5 +96,5 @@ def _lines(path: Path) -> int:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files of a table: some engines write a folder, each of its files with a header."""
+    """Return the files of a table: some engines write a folder of files, each with a header."""
     return list(path.glob("*.csv")) if path.is_dir() else [path]

@@ -24,7 +24,7 @@ class Results:
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
     def title(self) -> str:
-        """Return the number of records, as in `1 million customers, 10 million purchases`."""
+        """Return the numbers of records, such as `1 million customers, 10 million purchases`."""
         return f"{_count(self.customers)} customers, {_count(self.purchases)} purchases"
 
     def sizes(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import select
@@ -15,8 +16,8 @@ import psutil
 from bench.engines import Setup
 
 _SAMPLE_EVERY = 0.02  # seconds
-# Finding children and shared pages takes milliseconds per gigabyte; this limits it to a fiftieth
-# of one core.
+# Finding children and shared pages takes milliseconds for each gigabyte; this limits it to a
+# fiftieth of one core.
 _REST = 50
 
 
@@ -31,7 +32,7 @@ class Run:
 
 
 def timed(command: list[str], setup: Setup) -> Run:
-    """Run a command, and kill it if it exceeds the memory or time limit.
+    """Run a command, and kill it if it exceeds the memory limit.
 
     With `fsync`, the time includes an fsync of all outputs, by the command or by this function.
     """
@@ -45,15 +46,9 @@ def timed(command: list[str], setup: Setup) -> Run:
     )
     ended = os.pidfd_open(process.pid)
     watch = _Watch(process)
-    failure = ""
     try:
         while process.poll() is None:
-            held = watch.sample()
-            if setup.memory is not None and held > setup.memory:
-                failure = "killed, out of memory"
-            elif setup.time_limit is not None and time.perf_counter() - begin > setup.time_limit:
-                failure = f"over {setup.time_limit:g} s"
-            if failure:
+            if watch.sample() > (setup.memory or math.inf):
                 break
             # Wakes up as soon as the process ends, so short runs are not rounded up to a sample.
             select.select([ended], [], [], _SAMPLE_EVERY)
@@ -64,13 +59,11 @@ def timed(command: list[str], setup: Setup) -> Run:
     if setup.fsync and not code:
         _wait_for_disk(setup.target)
     wall = time.perf_counter() - begin
-    if not failure:
-        failure = _failure(code)
-    return Run(wall, _cpu_of_children() - cpu_before, watch.peak, failure)
+    return Run(wall, _cpu_of_children() - cpu_before, watch.peak, _failure(code))
 
 
 def _failure(code: int) -> str:
-    if code == -signal.SIGKILL:  # by the kernel, when the machine or container is out of memory
+    if code == -signal.SIGKILL:  # by `timed`, or by the kernel of a machine without free memory
         return "killed, out of memory"
     return f"failed, exit code {code}" if code else ""
 
@@ -115,16 +108,15 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _proportional(process: psutil.Process) -> int:
-    """Return the proportional set size in bytes: shared pages are split among their processes."""
+    """Return the proportional set size in bytes, which splits shared pages among processes."""
     try:
-        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
+        return process.memory_full_info().pss
+    except psutil.NoSuchProcess:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def _kill(process: psutil.Process) -> None:
-    """Kill a process and its children if it is alive; parents first, as they start new ones."""
+    """Kill a process and its children, if any is alive; parents first, as they may start others."""
     try:
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:

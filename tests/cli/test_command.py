@@ -116,7 +116,7 @@ def earlier_outputs() -> dict[str, str]:
             ["--age-groups", "Young=x"],
             2,
             "age groups 'Young=x': 'x' is not an age; "
-            "write them youngest first, as Young=18,Middle-aged=30",
+            "write them youngest first, such as Young=18,Middle-aged=30",
         ),
         (["--customer", "x"], 2, "No such option '--customer'. Did you mean '--customers'?"),
         (
@@ -160,7 +160,7 @@ def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
 
     assert (ended.returncode, ended.stdout) == (3, "")
     (line,) = ended.stderr.splitlines()
-    assert line.startswith(f"error: no scheduler answers at '{nobody_there}' within ")
+    assert line.startswith(f"error: no scheduler answered at '{nobody_there}' within ")
     assert line.endswith("; is it running, can this machine reach it, and is it tcp:// or tls://?")
     assert "CancelledError" not in line  # a name from the inside, not a reason
     assert outputs(folder) == earlier_outputs()
@@ -342,17 +342,25 @@ def test_a_reader_that_leaves_neither_ends_nor_fails_the_job(folder: Path, unrea
         (
             "OSError(2, 'No such file or directory')",
             4,
-            "error: the system refused what the run needs: FileNotFoundError: [Errno 2] No such ",
+            "error: the system refused a resource: FileNotFoundError: [Errno 2] No such ",
         ),
         (
             'RuntimeError("can\'t start new thread")',
             4,
-            "error: the system refused what the run needs: can't start new thread; raise the limit",
+            "error: the system refused a resource: can't start new thread; raise the limit",
         ),
-        ("OSError(24, 'Too many open files')", 4, "error: the system refused what the run needs: "),
+        (
+            "OSError(24, 'Too many open files')",
+            4,
+            "error: the system refused a resource: ",
+        ),
         ("MemoryError()", 4, "error: out of memory: an allocation failed; leave it more memory "),
-        ("RuntimeError('odd')", 70, "error: unexpected: RuntimeError: odd; "),
-        ("ZeroDivisionError('by zero')", 70, "error: unexpected: ZeroDivisionError: by zero; "),
+        ("RuntimeError('odd')", 70, "error: unexpected error: RuntimeError: odd; "),
+        (
+            "ZeroDivisionError('by zero')",
+            70,
+            "error: unexpected error: ZeroDivisionError: by zero; ",
+        ),
         ("StorageError('no room')", 4, "error: no room"),
     ],
 )

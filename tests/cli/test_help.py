@@ -97,12 +97,12 @@ def test_version() -> None:
         (
             ["--age-groups", "Young"],
             "age groups 'Young': 'Young' is not LABEL=AGE; "
-            "write them youngest first, as Young=18,Middle-aged=30",
+            "write them youngest first, such as Young=18,Middle-aged=30",
         ),
         (
             ["--age-groups", "Old=45,Young=18"],
-            "age groups 'Old=45,Young=18': the ages do not rise from group to group; "
-            "write them youngest first, as Young=18,Middle-aged=30",
+            "age groups 'Old=45,Young=18': the ages do not increase from group to group; "
+            "write them youngest first, such as Young=18,Middle-aged=30",
         ),
         (
             ["--block-size", "much"],
@@ -112,12 +112,12 @@ def test_version() -> None:
             ["--memory-limit", "much"],
             "--memory-limit: 'much' is not a size; write it as 8MiB, 500MB or 2GiB",
         ),
-        (["--block-size", "1kB"], "the block size is at least 1 KiB, not 1000 bytes"),
-        (["--workers", "0"], "workers and threads per worker are at least 1"),
+        (["--block-size", "1kB"], "the block size must be at least 1 KiB, not 1000 bytes"),
+        (["--workers", "0"], "--workers and --threads-per-worker must be at least 1"),
         (
             ["--age-column", "customer_id"],
-            "two of the columns have the same name; "
-            "id, first name, last name and age, and id and amount, must differ",
+            "two columns have the same name; id, first name, last name and age must differ, "
+            "and so must id and amount",
         ),
     ],
 )

@@ -10,9 +10,9 @@ from support.processes import INTERRUPTIBLE, UNINTERRUPTIBLE
 
 SCRIPT = """
 import signal, sys, threading
-from pipeline.cli.interrupts import interruptible
+from pipeline.cli.interrupts import accept_interrupts
 
-interruptible()
+accept_interrupts()
 
 class Future:
     def __del__(self):
@@ -46,9 +46,9 @@ def test_an_interrupt_at_the_very_end_changes_no_exit_code(sent: str) -> None:
     """Once Python has begun to end, a signal would kill; and threads would be waited for."""
     script = f"""
 import atexit, signal, sys, threading
-from pipeline.cli.interrupts import interruptible, leave
+from pipeline.cli.interrupts import accept_interrupts, leave
 
-interruptible()
+accept_interrupts()
 atexit.register(signal.raise_signal, signal.{sent})
 threading.Thread(target=threading.Event().wait).start()
 sys.stdout.write("said")

@@ -111,7 +111,7 @@ def succeeded(folder: Path, ended: subprocess.CompletedProcess[str]) -> None:
         (
             ("--dashboard-address", "99.1.2.3:8787"),
             "this machine cannot listen at '99.1.2.3:8787': Cannot assign requested address; "
-            "write it as 127.0.0.1:8787, or 127.0.0.1:0 for any free port",
+            "write 127.0.0.1:8787, or 127.0.0.1:0 for any free port",
         ),
         (
             ("--dashboard-address", "host.invalid:8787"),
@@ -122,18 +122,18 @@ def succeeded(folder: Path, ended: subprocess.CompletedProcess[str]) -> None:
         (("--customers", ""), "the path is empty; name a file or folder"),
         (("--output-dir", ""), "the path is empty; name a file or folder"),
         (("--performance-report", ""), "the path is empty; name a file"),
-        (("--threads-per-worker", "100000"), "'100000' is more than the 1,024 threads that"),
-        (("--output-dir", "FILE:///tmp/x"), "'file:///tmp/x' is no place for outputs; name the"),
+        (("--threads-per-worker", "100000"), "'100000' is more than the limit of 1,024; leave"),
+        (("--output-dir", "FILE:///tmp/x"), "outputs cannot go to 'file:///tmp/x'; name the"),
         (
             ("--output-dir", "s3:/b"),
             "'s3:/b' is neither a path nor a URL; write it as s3://b, or as ./s3:/b if it is a",
         ),
         (("--purchases", "s3:/b/c.csv"), "'s3:/b/c.csv' is neither a path nor a URL; write it as"),
         (("--output-dir", "s3://"), "'s3://' names no bucket; write it as s3://bucket/prefix"),
-        (("--output-dir", "file:///tmp/x"), "'file:///tmp/x' is no place for outputs; name the"),
-        (("--output-dir", "~no-such-user/x"), "no home folder is known for '~no-such-user'; write"),
+        (("--output-dir", "file:///tmp/x"), "outputs cannot go to 'file:///tmp/x'; name the"),
+        (("--output-dir", "~no-such-user/x"), "the home folder '~no-such-user' is unknown; write"),
         (("--performance-report", "s3://b/c"), "'s3://b/c' is not a local file; name one, such as"),
-        (("--scheduler", "~/none.json"), "/none.json' is no address"),
+        (("--scheduler", "~/none.json"), "/none.json' is neither an address"),
     ],
 )
 def test_options_that_cannot_be_meant_here(
@@ -161,7 +161,7 @@ def test_one_table_is_not_joined_with_the_sample(folder: Path, one: str, other: 
     ended = run_command(REPOSITORY, f"--{one}", f"{folder}/{one}.csv", "--dry-run")
 
     assert error(ended, 2) == (
-        f"--{other} is missing: name it as well as --{one}, or name neither to read the sample"
+        f"--{other} is missing; give it as well as --{one}, or neither to read the sample"
     )
 
 
@@ -202,28 +202,28 @@ def test_a_current_folder_that_was_deleted(folder: Path, workers: str) -> None:
 def test_no_thread_is_left(folder: Path, nobody: tuple[str, ...], limit: int) -> None:
     line = error(run(folder, before=f"ulimit -u {limit}", user=nobody), 4)
 
-    assert line.startswith("the system refused what the run needs: ")
+    assert line.startswith("the system refused a resource: ")
     assert "raise the limit on processes (ulimit -u, " in line
 
 
 def test_too_little_memory_to_start(folder: Path) -> None:
     line = error(run(folder, before="ulimit -v 200000"), 4)
 
-    assert line.startswith(("the system refused what the run needs: ", "out of memory: "))
+    assert line.startswith(("the system refused a resource: ", "out of memory: "))
 
 
 def test_no_temporary_folder(folder: Path) -> None:
     line = error(run(folder, before="ulimit -f 0"), 4)  # no file may have a byte
 
     assert "No usable temporary directory found in " in line
-    assert line.endswith("; name a folder that can be written with TMPDIR")
+    assert line.endswith("; set TMPDIR to a folder that can be written")
 
 
 @pytest.mark.parametrize("place", [pytest.param("customers.csv/x", marks=SLOW), "/proc/none"])
 def test_a_temporary_folder_of_dask_that_cannot_be_made(folder: Path, place: str) -> None:
     line = error(run(folder, DASK_TEMPORARY_DIRECTORY=place), 4)
 
-    assert f"{place}: the workers' temporary folder cannot be made: " in line
+    assert f"{place}: the workers' temporary folder cannot be created: " in line
     assert line.endswith("; name another one with DASK_TEMPORARY_DIRECTORY or TMPDIR")
 
 

@@ -280,7 +280,7 @@ def test_everything_over_tls(
 
         # In the same network, a job without a certificate, and one that speaks in clear.
         for url, code, what in (
-            ("tls://scheduler:8786", 2, "wants certificates; name them with "),
+            ("tls://scheduler:8786", 2, "needs certificates; name them with "),
             ("tcp://scheduler:8786", 3, "is it tcp:// or tls://?"),
         ):
             short = "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT=3s"

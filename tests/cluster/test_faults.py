@@ -204,7 +204,7 @@ def test_a_full_disk_ends_a_shuffle(cluster: Stack, large: None) -> None:
         assert "the disk that workers shuffle on: No space left on device (on a worker); " in error
     else:
         assert done.returncode == 3
-        assert "or the disk that they shuffle on is full: " in error
+        assert "or because their disk is full: " in error
     assert cluster.bytes() == before
 
 
@@ -323,7 +323,7 @@ def check_whole_or_refused(
         return
     assert job.returncode == 3, errors
     assert one_error(errors).startswith(
-        ("error: all workers have paused for 20 s", "error: Dask's shuffle failed")
+        ("error: all workers were paused for 20 s", "error: Dask's shuffle failed")
     )
     assert stack.bytes() == before
 

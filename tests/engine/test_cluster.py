@@ -135,7 +135,7 @@ def test_a_scheduler_that_does_not_run_is_named() -> None:
     message = refusal(ClusterError, address)
     # Dask tries again until its time is up, which may be during an attempt.
     why = r"(\[Errno 111\] Connection refused|Timed out trying to connect to \S+ after 1 s)"
-    assert re.match(f"no scheduler answers at '{address}' within 1 s: {why}; is it ", message)
+    assert re.match(f"no scheduler answered at '{address}' within 1 s: {why}; is it ", message)
 
 
 def test_a_server_that_keeps_silent_is_left_in_time() -> None:
@@ -152,8 +152,8 @@ def test_a_server_that_keeps_silent_is_left_in_time() -> None:
     [
         ("foo://127.0.0.1:8786", "unknown address scheme 'foo'"),
         ("tcp://127.0.0.1", "missing port number"),
-        ("tls://127.0.0.1:8786", "wants certificates; name them with distributed.comm.tls"),
-        ("nowhere.json", "no scheduler file: No such file or directory"),
+        ("tls://127.0.0.1:8786", "needs certificates; name them with distributed.comm.tls"),
+        ("nowhere.json", "nor a scheduler file: No such file or directory"),
     ],
 )
 def test_what_is_no_address_is_a_wrong_option(scheduler: str, what: str) -> None:
@@ -166,7 +166,7 @@ def test_what_is_no_address_is_a_wrong_option(scheduler: str, what: str) -> None
 def test_a_file_that_is_no_scheduler_file_is_named(text: str, tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"
     file.write_text(text)
-    assert refusal(UsageError, str(file)).startswith(f"--scheduler '{file}': not a file that")
+    assert refusal(UsageError, str(file)).startswith(f"--scheduler '{file}' is not a file that")
 
 
 @pytest.mark.cluster
@@ -206,7 +206,7 @@ def test_tls_lets_in_none_but_those_with_a_certificate(
                 message = refusal(ClusterError, address)
             assert "do not trust each other's certificates" in message
             assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in message
-        assert "wants certificates" in refusal(UsageError, address)
+        assert "needs certificates" in refusal(UsageError, address)
         message = refusal(ClusterError, address.replace("tls://", "tcp://"))
         assert "is it tcp:// or tls://?" in message
 
@@ -226,7 +226,9 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for file, what in (("missing.pem", "No such file or directory"), ("bad.pem", "")):
         with certificates_of(tmp_path / "client", tmp_path / file):
             message = refusal(UsageError, "tls://127.0.0.1:8786")
-        assert message.startswith(f"no certificates in {tmp_path / file}, {tmp_path}/client.pem, ")
+        assert message.startswith(
+            f"there are no certificates in {tmp_path / file}, {tmp_path}/client.pem, "
+        )
         assert what in message
         assert "; name them with distributed.comm.tls.ca-file, " in message
         assert message.endswith("COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY")
@@ -336,7 +338,7 @@ def test_workers_that_pause_for_good_end_the_job(
             )
         pauser.join()
     assert str(caught.value) == (
-        "all workers have paused for 2 s, short of memory; raise the memory limit of the workers, "
+        "all workers were paused for 2 s, short of memory; raise the memory limit of the workers, "
         "or lower --block-size or the threads of a worker; --join shuffle needs less than a "
         "broadcast"
     )

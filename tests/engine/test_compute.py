@@ -222,7 +222,7 @@ def test_what_the_scheduler_gives_up_is_told(one_thread: Client) -> None:
     def give_up(_: Entry) -> None:
         one_thread.cancel(kept, force=True)
 
-    with pytest.raises(ClusterError, match=r"^the scheduler at '.*' has given up tasks.*; run the"):
+    with pytest.raises(ClusterError, match=r"^the scheduler at '.*' cancelled tasks.*; run the"):
         compute_entries(one_thread, [in_blocks(NUMBERS, 50)], give_up, kept=kept)
 
 

@@ -11,7 +11,7 @@ from distributed import Reschedule
 
 from pipeline.csv_text.headers import open_source
 from pipeline.engine import shared
-from pipeline.engine.fitness import Fitness, installed, other_versions
+from pipeline.engine.fitness import Fitness, describe_installation, version_fault
 from pipeline.engine.package import source_digest
 from pipeline.engine.portable import open_task
 from pipeline.settings import Dialect
@@ -52,11 +52,11 @@ def test_inputs_are_compared_by_size(tmp_path: Path, stage: Path) -> None:
         return found and found.text
 
     file.write_text("id,price\n1,2\n3,4\n")
-    assert fault() == f"sees another file at {file}: of 17 bytes, not 13"
-    assert fault({str(file): 16}) == f"sees another file at {file}: of 17 bytes, not 13"
+    assert fault() == f"sees a different file at {file}: 17 bytes, not 13"
+    assert fault({str(file): 16}) == f"sees a different file at {file}: 17 bytes, not 13"
     assert fault({str(file): 17}) is None  # it has grown since then
     file.write_text("id")
-    assert fault({str(file): 17}) == f"sees another file at {file}: of 2 bytes, not 13"
+    assert fault({str(file): 17}) == f"sees a different file at {file}: 2 bytes, not 13"
     file.unlink()
     assert fault() == f"cannot read {file}: No such file or directory"
 
@@ -85,19 +85,21 @@ def test_the_output_folder_must_be_the_same(tmp_path: Path, stage: Path) -> None
     assert text(tmp_path / "none") == "out: does not see this folder"
     (tmp_path / "other").mkdir()
     required(tmp_path, tmp_path / "other")
-    assert text(tmp_path / "other") == "out: sees another place of that name"
+    assert text(tmp_path / "other") == "out: sees another folder of that name"
 
 
 def test_versions_and_source_are_compared() -> None:
-    here = installed()
-    assert other_versions(here) is None
+    here = describe_installation()
+    assert version_fault(here) is None
     older = {**here, "versions": {**here["versions"], "numpy": "1.0", "pyarrow": "2.0"}}
-    fault = other_versions(older)
+    fault = version_fault(older)
     assert fault is not None
-    assert fault.text.startswith(f"has pyarrow {here['versions']['pyarrow']} for 2.0, numpy ")
-    fault = other_versions({**here, "source": "0" * 64})
+    assert fault.text.startswith(
+        f"has pyarrow {here['versions']['pyarrow']} instead of 2.0, numpy "
+    )
+    fault = version_fault({**here, "source": "0" * 64})
     assert fault is not None
-    assert fault.text == f"has another source ({here['source'][:8]})"
+    assert fault.text == f"has a different source ({here['source'][:8]})"
 
 
 def test_a_task_is_done_only_by_a_process_that_is_fit(tmp_path: Path, stage: Path) -> None:

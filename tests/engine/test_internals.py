@@ -20,11 +20,11 @@ from support.paths import REPOSITORY
 
 from pipeline.engine.cluster import connect, dashboard_link
 from pipeline.engine.internals import (
-    packed,
+    is_working,
+    make_task,
+    pack_tasks,
     spill_folder,
-    task_of,
     worker_states,
-    works,
 )
 from pipeline.settings import ClusterSettings
 from pipeline.steps.matched import united
@@ -42,7 +42,7 @@ def fresh() -> Iterator[Client]:
 def test_a_packed_task_does_what_it_did(client: Client) -> None:
     """With results of other tasks; it names the package within bytes only."""
     first, second = client.map(np.array, [[1, 2], [4, 1]], pure=False)
-    graph = packed({"union": task_of("union", united, [first, second])}, None)
+    graph = pack_tasks({"union": make_task("union", united, [first, second])}, None)
 
     assert b"pipeline" in graph["union"].args[0].args[1]
     assert graph["union"].dependencies == {first.key, second.key}
@@ -51,22 +51,22 @@ def test_a_packed_task_does_what_it_did(client: Client) -> None:
 
 
 def test_what_names_nothing_of_the_package_is_not_packed() -> None:
-    task = task_of("negative", abs, -1)
+    task = make_task("negative", abs, -1)
 
-    assert packed({"negative": task}, None) == {"negative": task}
+    assert pack_tasks({"negative": task}, None) == {"negative": task}
 
 
 def test_workers_are_known_to_work(client: Client) -> None:
-    assert [works(worker) for worker in client.sync(worker_states, client)] == [True]
+    assert [is_working(worker) for worker in client.sync(worker_states, client)] == [True]
 
 
 def test_a_worker_that_has_paused_works_only_while_it_executes() -> None:
     paused = {"status": "paused", "metrics": {"task_counts": {"executing": 0}}}
 
-    assert not works(paused)
-    assert works({**paused, "metrics": {"task_counts": {"executing": 1}}})
-    assert not works({**paused, "metrics": {}})
-    assert works({**paused, "status": "running"})
+    assert not is_working(paused)
+    assert is_working({**paused, "metrics": {"task_counts": {"executing": 1}}})
+    assert not is_working({**paused, "metrics": {}})
+    assert is_working({**paused, "status": "running"})
 
 
 def test_a_folder_to_spill_to_is_there_only_while_it_is_used(fresh: Client) -> None:
@@ -132,7 +132,7 @@ def test_a_run_that_nobody_watches_does_not_import_it(workers: int, tmp_path: Pa
 import sys
 from pipeline import Settings, run
 from pipeline.engine.cluster import connect
-from pipeline.engine.internals import works, worker_states
+from pipeline.engine.internals import is_working, worker_states
 from pipeline.settings import ClusterSettings
 from pipeline.steps.matched import united
 

@@ -18,7 +18,7 @@ from pipeline.engine.prefix_sum import PrefixSum
 def test_blocks_in_order_lie_one_behind_the_other(tmp_path: Path) -> None:
     places = PrefixSum(10, tmp_path)
 
-    assert [places.place(block, size, block + 1) for block, size in enumerate([5, 0, 7, 1])] == [
+    assert [places.add(block, size, block + 1) for block, size in enumerate([5, 0, 7, 1])] == [
         10,
         15,
         15,
@@ -29,16 +29,16 @@ def test_blocks_in_order_lie_one_behind_the_other(tmp_path: Path) -> None:
 def test_a_block_whose_predecessor_is_elsewhere_has_no_place(tmp_path: Path) -> None:
     places = PrefixSum(0, tmp_path)
 
-    assert places.place(0, 5, 1) == 0
-    assert places.place(2, 5, 3) is None
-    assert places.place(1, 3, 2) == 5
-    assert places.place(3, 1, 4) == 13
+    assert places.add(0, 5, 1) == 0
+    assert places.add(2, 5, 3) is None
+    assert places.add(1, 3, 2) == 5
+    assert places.add(3, 1, 4) == 13
 
 
 def test_processes_of_a_machine_know_of_each_other(tmp_path: Path) -> None:
     one, other = PrefixSum(0, tmp_path), PrefixSum(0, tmp_path)
 
-    assert [one.place(0, 5, 1), other.place(1, 0, 2), one.place(2, 7, 4), other.place(4, 1, 5)] == [
+    assert [one.add(0, 5, 1), other.add(1, 0, 2), one.add(2, 7, 4), other.add(4, 1, 5)] == [
         0,
         5,
         5,
@@ -51,27 +51,27 @@ def test_machines_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "boot_id").write_text("another machine\n")
     monkeypatch.setattr(prefix_sum, "_BOOT_ID", tmp_path / "boot_id")
 
-    assert one.place(0, 5, 1) == 0
-    assert PrefixSum(0, tmp_path).place(1, 5, 2) is None
+    assert one.add(0, 5, 1) == 0
+    assert PrefixSum(0, tmp_path).add(1, 5, 2) is None
 
 
 def test_a_run_that_has_ended_is_not_revived(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="gone"):
-        PrefixSum(0, tmp_path / "gone").place(0, 5, 1)
+        PrefixSum(0, tmp_path / "gone").add(0, 5, 1)
 
 
 def test_a_retry_has_the_same_place(tmp_path: Path) -> None:
     places = PrefixSum(0, tmp_path)
-    first = [places.place(block, 4, block + 1) for block in range(3)]
+    first = [places.add(block, 4, block + 1) for block in range(3)]
 
-    assert [places.place(block, 4, block + 1) for block in (2, 0, 1, 3)] == [8, 0, 4, 12]
+    assert [places.add(block, 4, block + 1) for block in (2, 0, 1, 3)] == [8, 0, 4, 12]
     assert first == [0, 4, 8]
 
 
 def test_a_block_far_behind_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefix_sum, "_PATIENCE", 3600)
 
-    assert PrefixSum(0, tmp_path).place(CPU_COUNT + 10, 1, CPU_COUNT + 11) is None
+    assert PrefixSum(0, tmp_path).add(CPU_COUNT + 10, 1, CPU_COUNT + 11) is None
 
 
 def test_threads_beside_each_other_wait_for_the_one_before(
@@ -82,7 +82,7 @@ def test_threads_beside_each_other_wait_for_the_one_before(
 
     def place(block: int) -> int | None:
         together.wait()
-        return places.place(block, 10, block + 1)
+        return places.add(block, 10, block + 1)
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(place, [1, 0])) == [10, 0]
@@ -100,4 +100,4 @@ def test_a_place_is_right_or_unknown_in_any_order(
             told.add(block)
             known = told.issuperset(range(block))
             expected = 3 + sum(sizes[:block]) if known else None
-            assert places.place(block, sizes[block], block + 1) == expected
+            assert places.add(block, sizes[block], block + 1) == expected

@@ -85,7 +85,7 @@ def test_without_a_worker_it_ends_in_the_time_that_was_set(
     begin = time.monotonic()
     message = refusal(processes, settings, wait_for_workers=1)
     assert time.monotonic() - begin < 15
-    assert f"the scheduler at '{processes.address}' has no worker after 1 s" in message
+    assert f"the scheduler at '{processes.address}' still had no worker after 1 s" in message
     assert "--wait-for-workers" in message
 
 
@@ -99,7 +99,10 @@ def test_a_worker_that_is_short_of_memory_does_not_count(
     with processes.client() as client:
         wait_until(lambda: statuses(client) == ["paused"])
     message = refusal(processes, settings, wait_for_workers=1)
-    assert "has no worker after 1 s but 1 short of memory, which have paused;" in message
+    assert (
+        "still had no running worker after 1 s; its workers (1) are paused, short of memory;"
+        in message
+    )
     assert "raise their memory limit" in message
 
 
@@ -119,8 +122,8 @@ def test_a_worker_with_another_version_is_named(
     processes.start_worker()
     processes.start_worker(pythonpath=str(other))
     message = refusal(processes, settings)
-    assert message.startswith("other versions than this client's: worker tcp://127.0.0.1:")
-    assert f"has pandas 2.0.0 for {__import__('pandas').__version__};" in message
+    assert message.startswith("versions differ from this client's: worker tcp://127.0.0.1:")
+    assert f"has pandas 2.0.0 instead of {__import__('pandas').__version__};" in message
     assert "scripts/constraints.txt" in message
 
 
@@ -136,9 +139,9 @@ def test_where_the_package_is_missing_is_named(
 
     message = refusal(processes, settings)
 
-    assert message.startswith("not this package everywhere (source ")
+    assert message.startswith("this package is not the same everywhere (source ")
     assert f"): {lacking}" in message
-    assert " lacks it; install the same everywhere" in message
+    assert " lacks this package; install the same everywhere" in message
 
 
 def test_another_source_of_the_package_is_refused(
@@ -154,7 +157,7 @@ def test_another_source_of_the_package_is_refused(
     message = refusal(processes, settings)
 
     assert "): worker tcp://127.0.0.1:" in message
-    assert " has another source (" in message
+    assert " has a different source (" in message
     assert "docker compose build" in message
 
 

@@ -29,7 +29,7 @@ from pipeline.storage import remote
 
 DATA = REPOSITORY / "data"
 BLOCK = 65_536
-AGAIN = "nothing was published; run again when nobody writes to it"
+AGAIN = "nothing was published; run the job again when nobody writes to it"
 
 # The command, with a change made when the first block of purchases is done.
 COMMAND = """
@@ -378,7 +378,7 @@ def test_a_web_server_that_refuses_only_the_workers(
         server.faults.extend([str(status)] * 1000)  # not to the client's HEAD
 
     with pytest.raises(
-        StorageError, match=rf"^{server.url}: .*the server answers with status {status}"
+        StorageError, match=rf"^{server.url}: .*the server responds with status {status}"
     ):
         run(settings(inputs, server.url), client, Changing("customers", refuse))
 

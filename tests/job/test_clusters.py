@@ -114,21 +114,21 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pandas\nVersion: 2.0.0\n")
     return {
-        "lacks it": {"python": bare},
-        "has another source (": {"python": bare, "pythonpath": str(folder / "source")},
-        "has pandas 2.0.0 for ": {"pythonpath": str(folder / "versions")},
+        "lacks this package": {"python": bare},
+        "has a different source (": {"python": bare, "pythonpath": str(folder / "source")},
+        "has pandas 2.0.0 instead of ": {"pythonpath": str(folder / "versions")},
     }
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        "lacks it",
+        "lacks this package",
         *(
             pytest.param(fault, marks=pytest.mark.slow("odd clusters"))
             for fault in (
-                "has another source (",
-                "has pandas 2.0.0 for ",
+                "has a different source (",
+                "has pandas 2.0.0 instead of ",
                 "does not see this fold",
             )
         ),
@@ -166,7 +166,7 @@ def test_a_late_worker_that_cannot_do_the_job_gives_its_tasks_back(
 
 
 @pytest.mark.slow("odd clusters")
-@pytest.mark.parametrize("fault", ["lacks it", "has another source ("])
+@pytest.mark.parametrize("fault", ["lacks this package", "has a different source ("])
 def test_the_only_fit_worker_may_be_lost_where_another_one_cannot_do_the_job(
     tmp_path: Path, others: dict[str, dict[str, str]], fault: str
 ) -> None:
@@ -198,13 +198,13 @@ def test_where_only_workers_are_left_that_cannot_do_the_job_it_ends(
         fit = processes.start_worker()
 
         def replace_worker() -> None:
-            processes.start_worker(**others["lacks it"])
+            processes.start_worker(**others["lacks this package"])
             fit.kill()
 
         cluster = ClusterSettings(processes.address, wait_for_workers=2)
         with (
             connect(cluster) as client,
-            pytest.raises(ClusterError, match=r"^for 2 s, no worker but such as cannot .* lacks"),
+            pytest.raises(ClusterError, match=r"^for 2 s, no worker could do the job: .* lacks"),
         ):
             run(sample(tmp_path / "out"), client, Acting(5, replace_worker))
 

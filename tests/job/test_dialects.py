@@ -76,7 +76,7 @@ def test_a_misspelled_table_is_no_value(tmp_path: Path, option: str, name: str) 
 
     assert (ended.returncode, ended.stderr) == (
         2,
-        f"error: {option}: no table is '{name}'; they are customers and purchases\n",
+        f"error: {option}: there is no table '{name}', only customers and purchases\n",
     )
 
 
@@ -90,8 +90,8 @@ def test_an_option_without_a_value_is_refused(tmp_path: Path, given: str) -> Non
 
     assert (ended.returncode, ended.stderr) == (
         2,
-        f"error: {option}: '{value}' has no value; signs that the shell would take need quotes, as "
-        f"in {option} 'purchases=;'\n",
+        f"error: {option}: '{value}' has no value; put characters that the shell interprets in "
+        f"quotes, such as {option} 'purchases=;'\n",
     )
 
 
@@ -360,4 +360,4 @@ def test_a_glob_that_the_shell_has_spread_is_recognized(tmp_path: Path) -> None:
     ended = run(tmp_path, "q.csv")
 
     assert ended.returncode == 2
-    assert ended.stderr.endswith("is it from a glob? write that in quotes: 'part-*.csv'\n")
+    assert ended.stderr.endswith("if it comes from a glob, quote the glob: 'part-*.csv'\n")

@@ -335,7 +335,7 @@ def test_a_second_run_into_the_same_folder_is_refused(
 
     assert (second.returncode, out) == (2, "")
     assert messages == (
-        f"error: {folder}: another run writes its outputs here; wait for it, or name another "
+        f"error: {folder}: another run is writing its outputs here; wait for it, or name another "
         "folder with --output-dir\n"
     )
     assert first.returncode == 0

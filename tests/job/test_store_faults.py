@@ -27,7 +27,7 @@ from pipeline.outputs import object_lock
 from pipeline.outputs.names import CHART, COMBINED, FAILED, REPORT, SPENDING
 from pipeline.outputs.object_stage import ObjectStage
 from pipeline.outputs.report import RunLog
-from pipeline.outputs.staging import staged
+from pipeline.outputs.staging import stage_outputs
 from pipeline.settings import Settings
 from pipeline.storage import objects, remote
 
@@ -80,7 +80,7 @@ def before_request(number: int, act: Callable[[], object]) -> Callable[[], int]:
 def publish(
     url: str, word: str, before_commit: Callable[[], object], log: RunLog | None = None
 ) -> None:
-    with staged(url, fsync=True, log=log or RunLog(Settings())) as stage:
+    with stage_outputs(url, fsync=True, log=log or RunLog(Settings())) as stage:
         assert isinstance(stage, ObjectStage)
         stage.combined(b"", 0)
         stage.upload.put(1, f"{word} {COMBINED}".encode())
@@ -96,7 +96,7 @@ def next_run(prefix: Prefix) -> tuple[str, str]:
     Nothing but outputs is left then.
     """
     log = RunLog(Settings())
-    with pytest.raises(RuntimeError), staged(prefix.url, fsync=True, log=log):
+    with pytest.raises(RuntimeError), stage_outputs(prefix.url, fsync=True, log=log):
         raise RuntimeError
     assert prefix.names() == {*COMPLETE, FAILED}
     assert prefix.uploads() == 0
@@ -192,13 +192,16 @@ def test_a_store_that_is_lost_in_the_commit_leaves_it_to_the_next_run(
         word, warning = next_run(prefix)
         if requests <= number:
             break
-        if "the outputs cannot be put in place: the store does not answer" in message:
-            assert f"; the next run into {prefix.url} does so first if '.finished' has" in message
+        if "the outputs cannot be put in place: the store does not respond" in message:
+            assert (
+                f"; if '.finished' reached the store, the next run into {prefix.url} does"
+                in message
+            )
             # A store that was lost before the commit reached it has none.
             assert (word, COMPLETED in warning) in [("old", False), ("new", True)]
             seen.append(word)
         elif message:
-            assert "outputs cannot be written here: the store does not answer" in message
+            assert "outputs cannot be written here: the store does not respond" in message
             assert (left, word, warning) == ("old", "old", "")
             assert not seen
         else:
@@ -248,7 +251,7 @@ def test_a_commit_that_the_store_has_dropped_changes_nothing(prefix: Prefix) -> 
     word, warning = next_run(prefix)
 
     assert word == "old"
-    assert "has deleted them since; run that job again" in warning
+    assert "no longer has them; run that job again" in warning
 
 
 def test_an_interrupt_in_the_commit_waits_for_its_end(prefix: Prefix) -> None:
@@ -316,8 +319,8 @@ def test_a_second_run_is_refused_while_the_first_one_lives(prefix: Prefix) -> No
 
     assert code == 2
     assert message == (
-        f"error: {prefix.url}: another run writes its outputs here; wait for it, or name another "
-        "prefix with --output-dir\n"
+        f"error: {prefix.url}: another run is writing its outputs here; wait for it, or name "
+        "another prefix with --output-dir\n"
     )
     assert end(first) == (0, "")
 
@@ -371,7 +374,7 @@ def test_a_store_that_is_lost_ends_the_run_in_one_line(prefix: Prefix) -> None:
         server.lose()
         code, message = end(process)
     assert code == 4
-    assert "the store does not answer; is AWS_ENDPOINT_URL right?" in message
+    assert "the store does not respond; is AWS_ENDPOINT_URL right?" in message
     assert not COMPLETE & prefix.names()
 
     assert run(prefix) == (0, "")
@@ -384,10 +387,10 @@ def test_a_store_that_is_lost_ends_the_run_in_one_line(prefix: Prefix) -> None:
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "the secret key is wrong"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "the store does not know this access key"),
-        ({"AWS_ENDPOINT_URL": "nothing"}, "AWS_ENDPOINT_URL is no address"),
+        ({"AWS_ENDPOINT_URL": "nothing"}, "AWS_ENDPOINT_URL is not an address"),
         (
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
-            "the store does not answer; is AWS_ENDPOINT_URL right?",
+            "the store does not respond; is AWS_ENDPOINT_URL right?",
         ),
         (
             {
@@ -398,7 +401,7 @@ def test_a_store_that_is_lost_ends_the_run_in_one_line(prefix: Prefix) -> None:
             },
             "no credentials; set AWS_ACCESS_KEY_ID",
         ),
-        ({"AWS_PROFILE": "nobody"}, "AWS_PROFILE names no profile"),
+        ({"AWS_PROFILE": "nobody"}, "AWS_PROFILE names an unknown profile"),
     ],
 )
 def test_what_is_set_wrong_is_told_in_one_line(
@@ -406,7 +409,7 @@ def test_what_is_set_wrong_is_told_in_one_line(
 ) -> None:
     code, line = run(prefix, **environment)
 
-    assert code == (4 if "does not answer" in message else 2)
+    assert code == (4 if "does not respond" in message else 2)
     assert line.startswith(f"error: {prefix.url}")
     assert message in line
     assert "wrong-secret" not in line

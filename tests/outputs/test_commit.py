@@ -133,8 +133,8 @@ def test_a_disk_that_fails_for_good_in_a_commit_leaves_what_the_message_says(fol
             assert (left, word, warning) == ("new", "new", "")
             kind = "done"
         else:
-            ending = "; check the disk, then run the job again: first, it moves the new outputs "
-            assert message.endswith(f"{ending}into place")
+            ending = "then run the job again: it begins by moving the new outputs into place"
+            assert message.endswith(f"; check the disk, {ending}")
             assert f"; {folder / '.finished'} has the new outputs that are not in place" in message
             assert word == "new"
             assert COMPLETED in warning
@@ -160,7 +160,7 @@ def test_if_undoing_fails_too_the_next_run_completes_the_commit(folder: Path) ->
             seen.add("undone")
         else:
             assert f"{folder / '.finished'} has the new outputs" in str(error)
-            assert str(error).endswith("first, it moves the new outputs into place")
+            assert str(error).endswith("it begins by moving the new outputs into place")
             assert word == "new"
             assert COMPLETED in warning
             seen.add("to be completed")

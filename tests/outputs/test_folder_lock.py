@@ -18,7 +18,7 @@ from support.paths import TESTS_PATH
 from support.staging import contents, fail, publish, staged
 
 from pipeline.errors import UsageError
-from pipeline.outputs.folder_lock import locked
+from pipeline.outputs.folder_lock import lock_folder
 from pipeline.outputs.names import FAILED, LOCK
 
 # Prints its warning as it holds the lock, and goes on at a line of input.
@@ -26,9 +26,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from pipeline.errors import UsageError
-from pipeline.outputs.folder_lock import locked
+from pipeline.outputs.folder_lock import lock_folder
 try:
-    with locked(Path(sys.argv[1]), lambda warning: print(warning, flush=True)):
+    with lock_folder(Path(sys.argv[1]), lambda warning: print(warning, flush=True)):
         sys.stdin.readline()
 except UsageError as error:
     print(error)
@@ -74,14 +74,14 @@ def test_a_file_keeps_runs_apart_where_there_are_no_locks(tmp_path: Path, error:
         path = tmp_path / LOCK
         assert first_line(first) == (
             f"{tmp_path}: this file system has no locks ({reason}); the file {path} keeps other "
-            "runs out, and stays if this run is killed\n"
+            "runs out, and remains if this run is killed\n"
         )
         holder = path.read_text()
 
         with run_without_locks(tmp_path, error) as second:
             assert first_line(second) == (
-                f"{tmp_path}: another run writes its outputs here (on this host); wait for it, or "
-                f"name another folder with --output-dir; if that run is dead, delete {path}\n"
+                f"{tmp_path}: another run is writing its outputs here (on this host); wait for it, "
+                f"or name another folder with --output-dir; if that run is dead, delete {path}\n"
             )
             assert end(second) == 2
         assert path.read_text() == holder
@@ -115,7 +115,7 @@ def test_a_lock_file_that_may_be_of_a_living_run_is_named(
         message = first_line(first)
         assert end(first) == 2
 
-    assert f"another run writes its outputs here (on {who}); " in message
+    assert f"another run is writing its outputs here (on {who}); " in message
     assert message.endswith(f"; if that run is dead, delete {path}\n")
     path.unlink()
     with run_without_locks(tmp_path) as second:
@@ -132,7 +132,7 @@ def test_only_one_of_many_takes_a_lock_file_over(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", no_flock)
-    with locked(tmp_path, lambda _: None):
+    with lock_folder(tmp_path, lambda _: None):
         dead = (tmp_path / LOCK).read_text()
     barrier = Barrier(8)
     inside = tmp_path / "inside"
@@ -140,7 +140,7 @@ def test_only_one_of_many_takes_a_lock_file_over(
     def take() -> int:
         barrier.wait()
         try:
-            with locked(tmp_path, lambda _: None):
+            with lock_folder(tmp_path, lambda _: None):
                 inside.mkdir()  # fails if another one is there
                 inside.rmdir()
                 return 1
@@ -166,7 +166,7 @@ def test_a_lock_file_that_cannot_be_written_does_not_stay(
     monkeypatch.setattr(fcntl, "flock", fail_with(errno.ENOLCK))
     monkeypatch.setattr(os, "write", fail_with(errno.ENOSPC))
 
-    with pytest.raises(OSError, match="No space left"), locked(tmp_path, lambda _: None):
+    with pytest.raises(OSError, match="No space left"), lock_folder(tmp_path, lambda _: None):
         pytest.fail("it was locked")
 
     assert list(tmp_path.iterdir()) == []
@@ -194,9 +194,9 @@ def test_a_lock_that_was_removed_meanwhile_is_none(
 
 
 def test_the_lock_of_another_run_is_not_removed(tmp_path: Path) -> None:
-    with locked(tmp_path, lambda _: None):
+    with lock_folder(tmp_path, lambda _: None):
         (tmp_path / LOCK).unlink()  # by a user who took this run for dead
-        with locked(tmp_path, lambda _: None):
+        with lock_folder(tmp_path, lambda _: None):
             pass
         (tmp_path / LOCK).write_text("of another run")
     assert (tmp_path / LOCK).read_text() == "of another run"

@@ -33,7 +33,7 @@ def test_a_run_that_has_succeeded(tmp_path: Path) -> None:
     summary = summarize([{"Old": (Decimal("0.0000001"), 3)}], [{"Old": 2}], GROUPS)
     log = RunLog(Settings(customers=("a.csv",), purchases=("b.csv",), age_groups=GROUPS))
 
-    with log.stage("prepare"):
+    with log.timed("prepare"):
         log.note_plan(PLAN)
     log.write_complete(path, PLAN, TOTALS, CHECKS, summary)
 

@@ -167,7 +167,7 @@ def test_outputs_that_the_next_run_would_read_are_refused_in_the_first(
 
     refused = Settings(("customers.txt",), (purchases,), output_dir=output_dir)
 
-    assert f"'{purchases}' would take '{COMBINED}' of the output folder" in (
+    assert f"in the next run, '{purchases}' would match '{COMBINED}' in the output folder" in (
         refusal(folder, client, refused)
     )
 

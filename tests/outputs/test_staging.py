@@ -75,7 +75,7 @@ def test_a_file_where_a_run_puts_a_folder_is_named(tmp_path: Path, is_link: bool
     planted = tmp_path / name
     planted.symlink_to(tmp_path) if is_link else planted.write_text("mine")
 
-    with pytest.raises(UsageError, match=f"{name}: is no folder, .*; delete it, or name another"):
+    with pytest.raises(UsageError, match=f"{name} is not a folder, .*; delete it, or name another"):
         publish(tmp_path, "new")
 
     assert {path.name for path in tmp_path.iterdir()} == {*OUTPUTS, FAILED, name}
@@ -127,7 +127,7 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
         (stage / COMBINED).write_text("first")
 
         with (
-            pytest.raises(UsageError, match=r"another run writes.* --output-dir"),
+            pytest.raises(UsageError, match=r"another run is writing.* --output-dir"),
             staged(tmp_path),
         ):
             pytest.fail("the second run got in")
@@ -240,7 +240,7 @@ def test_a_folder_in_the_place_of_an_output_is_found_before_the_work(
     (tmp_path / name / "inside").mkdir(parents=True)
 
     with (
-        pytest.raises(UsageError, match=f"{name}: is a folder"),
+        pytest.raises(UsageError, match=f"{name} is a folder"),
         staged(tmp_path),
     ):
         pytest.fail("the run began")

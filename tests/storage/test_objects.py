@@ -35,7 +35,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Refusing]:
         (400, "InvalidToken", errno.EACCES, "the session token is wrong"),
         (403, "RequestTimeTooSkewed", errno.EACCES, "the clock of this machine is wrong; set it"),
         (403, "QuotaExceeded", errno.EDQUOT, "the quota is used up"),
-        (400, "Unheard", errno.EINVAL, "the store refuses PutObject: Unheard"),
+        (400, "Unheard", errno.EINVAL, "the store refused PutObject: Unheard"),
     ],
 )
 def test_a_refusal_says_what_to_do(
@@ -61,11 +61,11 @@ def test_throttling_is_waited_for(refusing: Refusing) -> None:
 def test_a_store_that_keeps_silent_is_asked_once(
     refusing: Refusing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "ANSWER", 0.2)
+    monkeypatch.setattr(remote, "ANSWER", 0.2)
     monkeypatch.setattr(remote, "_PATIENCE", 0.2)
     refusing.answers = [(0, ""), (200, "")]
 
-    with pytest.raises(OSError, match="the store does not answer"):
+    with pytest.raises(OSError, match="the store does not respond"):
         ObjectFolder("bucket", "").put("name", b"data")
 
     assert refusing.asked == 1

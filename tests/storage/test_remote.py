@@ -54,7 +54,7 @@ def test_a_server_that_keeps_silent_is_asked_once(
     monkeypatch.setattr(remote, "_PATIENCE", 0.2)
     server.faults.extend(["silence"] * 2)
 
-    with pytest.raises(OSError, match="does not answer, or breaks off"):
+    with pytest.raises(OSError, match="does not respond, or closed the connection"):
         read_range(server.url, 1000, 70_000)
 
     assert len(server.faults) == 1
@@ -63,7 +63,10 @@ def test_a_server_that_keeps_silent_is_asked_once(
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("faults", "message"),
-    [(["500"] * 3, "answers with status 500"), (["drop"] * 3, "does not answer, or breaks off")],
+    [
+        (["500"] * 3, "responds with status 500"),
+        (["drop"] * 3, "does not respond, or closed the connection"),
+    ],
 )
 def test_a_server_that_goes_on_failing_is_a_storage_fault(
     server: WebServer, client: Client, tmp_path: Path, faults: list[str], message: str
@@ -96,7 +99,9 @@ def test_a_server_without_ranges_is_refused_and_not_read(client: Client, tmp_pat
             run(Settings((str(DATA / "customers.csv"),), (server.url,), str(tmp_path)), client)
         assert server.sent < len(data)
 
-    assert str(caught.value).startswith(f"{server.url}: cannot be read: the server sends no ranges")
+    assert str(caught.value).startswith(
+        f"{server.url}: cannot be read: the server sends only whole"
+    )
     assert str(caught.value).count("\n") == 0
 
 

@@ -35,7 +35,7 @@ def replaced(path: Path) -> None:
     ("change", "difference"),
     [
         (later, "it was written to"),
-        (replaced, "another file of the same size has taken its place"),
+        (replaced, "another file of the same size took its place"),
         (lambda path: os.truncate(path, 5), "it had 8 bytes when the run began, and has 5"),
     ],
 )

@@ -198,8 +198,8 @@ def digits_exchanged(text: bytes) -> bytes:
 
 def in_places(change: Callable[[int | None], int | None]) -> Plant:
     """Change where blocks are put."""
-    place = PrefixSum.place
-    return lambda patch: patch.setattr(PrefixSum, "place", lambda *args: change(place(*args)))
+    add = PrefixSum.add
+    return lambda patch: patch.setattr(PrefixSum, "add", lambda *args: change(add(*args)))
 
 
 def moved(place: int | None) -> int | None:

@@ -15,7 +15,7 @@ from pipeline.settings import Settings
 @contextmanager
 def staged(folder: Path, fsync: bool = False, log: RunLog | None = None) -> Iterator[Path]:
     """Stage outputs into a folder; yield where they are written."""
-    with staging.staged(str(folder), fsync, log or RunLog(Settings())) as stage:
+    with staging.stage_outputs(str(folder), fsync, log or RunLog(Settings())) as stage:
         yield stage.folder
 
 
