@@ -221,7 +221,7 @@ def _version(path: str, system: Any, inner: str, answer: dict[str, Any]) -> Vers
         modified = modified.isoformat()
     if not etag and not stamp:
         stamp = modified
-    return Version(int(info["size"]), stamp, etag=etag, modified=modified)
+    return Version(int(answer["size"]), stamp, etag=etag, modified=modified)
 
 
 class RemoteFile(io.RawIOBase):
