@@ -161,7 +161,9 @@ def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
     assert (ended.returncode, ended.stdout) == (3, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: no scheduler answered at '{nobody_there}' within ")
-    assert line.endswith("; is it running, can this machine reach it, and is it tcp:// or tls://?")
+    assert line.endswith(
+        "; is it running, can this machine reach it, and should it be tcp:// or tls://?"
+    )
     assert "CancelledError" not in line  # a name from the inside, not a reason
     assert outputs(folder) == earlier_outputs()
 

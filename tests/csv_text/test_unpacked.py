@@ -7,6 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,6 @@ from pipeline.csv_text.sources import Block, UnpackedBlock
 from pipeline.csv_text.unpacked import BlockStream
 from pipeline.errors import InputChangedError, StorageError, UsageError
 from pipeline.settings import Dialect
-from pipeline.storage.versions import Version
 
 HEADER = b"id,n\n"
 
@@ -75,9 +75,9 @@ def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     openings: list[str] = []
 
     class Counted(TextFile):
-        def __init__(self, path: str, dialect: Dialect, version: Version, stored: None) -> None:
+        def __init__(self, path: str, dialect: Dialect, **how: Any) -> None:
             openings.append(path)
-            super().__init__(path, dialect, version=version, stored=stored)
+            super().__init__(path, dialect, **how)
 
     monkeypatch.setattr("pipeline.csv_text.unpacked.TextFile", Counted)
     stream = BlockStream(whole, 100)
