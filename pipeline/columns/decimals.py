@@ -115,6 +115,7 @@ def suggest_signs(
     with `any_point`, or if that of usable values may as well be their other sign: `1.234`.
     """
     text, numeric, best, most = pa.array(values, TEXT), pa.array(usable, TEXT), "", 0
+    of_best = dialect
     any_point |= any(dialect.decimal in value for value in usable)
     for point, comma in _SIGNS:
         if point == dialect.decimal or any_point:
@@ -129,8 +130,15 @@ def suggest_signs(
                     for name, sign in signs.items()
                     if sign != now[name]
                 ]
-                best, most = " ".join(options), found
-    return f"{most:,} of {len(text):,} that were tried would be numbers with {best}" if most else ""
+                best, most, of_best = " ".join(options), found, tried
+    if not most:
+        return ""
+    if dialect.decimal != "," and of_best == replace(dialect, thousands=","):
+        tried = replace(dialect, decimal=",", thousands="")
+        counts = [len(each) - parse_numbers(each, tried).null_count for each in (text, numeric)]
+        if counts == [most, len(numeric)]:  # such as 1,459
+            best += f" (or, if they are fractions, --decimal {quote(f'{table}=,')})"
+    return f"{most:,} of {len(text):,} that were tried would be numbers with {best}"
 
 
 def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:

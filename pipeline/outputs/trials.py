@@ -143,7 +143,11 @@ def _ways(table: str, file: SourceFile, none_left: bool) -> Iterator[_Way]:
         more = f"column_{len(file.columns) + 1}"
         for columns in ((*file.columns, more), (more, *file.columns)):
             lines = 0 if dialect.column_names else file.header_lines
-            yield _Way(name_columns(table, columns, lines), replace(file, columns=columns))
+            named = _Way(name_columns(table, columns, lines), replace(file, columns=columns))
+            yield named
+            if not dialect.escape:  # as R writes quotes within text
+                escaped = replace(dialect, escape="\\")
+                yield _Way(f"{named.options} {escape}", replace(named.file, dialect=escaped))
 
 
 def _is_usable(fields: Fields, way: SourceFile, file: SourceFile) -> bool:

@@ -51,6 +51,11 @@ def test_decimal_places_behind_a_comma(thousands: str) -> None:
         (["12,50", "8,25", "x"], ["7", "9.90"], "", True, ""),
         (["1,234.50", "$5"], ["9.90"], "", False,
          "1 of 2 that were tried would be numbers with --thousands p=,"),
+        (["1,459", "2,019"], ["7"], "", False,
+         "2 of 2 that were tried would be numbers with --thousands p=, (or, if they are "
+         "fractions, --decimal p=,)"),
+        (["1,459", "1,000,000"], [], "", False,
+         "2 of 2 that were tried would be numbers with --thousands p=,"),
         (["1'234.50"], [], "", False,
          "1 of 1 that were tried would be numbers with --thousands 'p='\"'\"''"),
         # What another sign has made usable, the next hint does not give up.

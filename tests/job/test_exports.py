@@ -57,6 +57,17 @@ EXPORTS = [
         *("1237.50", 2, 1),
     ),
     Export(
+        "Excel, German, without cents",
+        {"p.csv": cp1252("Kundennr;Betrag\n" + "".join(f"1;1.{n}\n" for n in range(100, 112)))},
+        *("13266", 12, 2),
+        {"--id-column": "purchases=Kundennr", "--amount-column": "Betrag"},
+    ),
+    Export(
+        "Excel, US, with its own names",
+        {"p.csv": cp1252('Customer ID,Product,Price\n1,Lamp,"1,234.50"\n2,C,3\n')},
+        *("1237.50", 2, 2),
+    ),
+    Export(
         "Excel for Excel",
         {"p.csv": cp1252("sep=;\ncustomer_id;product;price\n1;Lamp;2.5\n2;a, b;3\n")},
         *("5.5", 2, 0),
@@ -141,6 +152,16 @@ EXPORTS = [
             "p.csv": cp1252(
                 '"Kontoauszug";"DE00"\n"Zeitraum";"2024"\n\n'
                 '"Buchung";"customer_id";"price"\n"01.02.2024";"1";"-1.234,50"\n"x";"2";"3,00"\n'
+            )
+        },
+        *("-1231.50", 2, 2),
+    ),
+    Export(
+        "a bank, with its own names",
+        {
+            "p.csv": cp1252(
+                "Kontoauszug;DE00\n\nBuchung;Customer-ID;Zweck;Price\n"
+                "01.02.2024;1;Miete März;-1.234,50\n02.02.2024;2;x;3,00\n"
             )
         },
         *("-1231.50", 2, 2),

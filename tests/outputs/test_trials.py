@@ -45,6 +45,11 @@ def run(folder: Path, purchases: str | bytes, *options: str) -> CompletedProcess
             'customer_id;price\n"1";1001;1\n"2";1001;2\n',
             "--skip-lines purchases=1 --column-names purchases=column_3,customer_id,price",
         ),
+        (
+            'customer_id\tnote\tprice\n"1"\t1001\t"x"\t1\n"2"\t1001\t"a \\"b\\""\t2\n',
+            "--skip-lines purchases=1 --column-names purchases=column_4,customer_id,note,price "
+            r"--escape 'purchases=\'",
+        ),
         ("customer_id,Größe,price\n1001,1,1\n".encode() + b"1001,\xfc,2\n", None),
     ],
 )
