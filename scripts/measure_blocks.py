@@ -6,18 +6,14 @@ work on its bytes.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import click
 import psutil
+from bench.cluster import cluster, cost
 from distributed import Client
 
 from pipeline import Settings, run
@@ -27,13 +23,6 @@ _LINE = "{},A lamp with a long name,{}.25\n"
 _CUSTOMERS = 1000
 
 
-class Cost(NamedTuple):
-    """What a process took so far: seconds of CPU, and the peak of its memory in bytes."""
-
-    seconds: float
-    memory: int
-
-
 @click.command(help=__doc__)
 @click.option("--blocks", default=100_000, show_default=True, help="How many blocks to run.")
 @click.option("--to", type=click.Path(path_type=Path), help="Where to put data, instead of /tmp.")
@@ -41,7 +30,8 @@ def main(blocks: int, to: Path | None) -> None:
     """Print a table: what each block costs each process."""
     with TemporaryDirectory(dir=to) as name:
         settings = write_tables(Path(name), blocks)
-        with processes(Path(name)) as every, Client(scheduler_file=f"{name}/scheduler.json") as at:
+        with cluster(Path(name)) as others, Client(scheduler_file=f"{name}/scheduler.json") as at:
+            every = {"client": psutil.Process(), **others}
             at.wait_for_workers(1)
             run(replace(settings, block_size=None), at, draw=no_chart)  # imports, and one block
             before = {who: cost(process) for who, process in every.items()}
@@ -80,34 +70,6 @@ def write_tables(folder: Path, blocks: int) -> Settings:
         block_size=_BLOCK,
         fsync=False,
     )
-
-
-@contextmanager
-def processes(folder: Path) -> Iterator[dict[str, psutil.Process]]:
-    """Start a scheduler and a worker with one thread; yield them and this process by name."""
-    file = ["--scheduler-file", str(folder / "scheduler.json")]
-    commands = {
-        "scheduler": ["scheduler", *file, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
-        "worker": ["worker", *file, "--no-nanny", "--no-dashboard", "--nthreads", "1"],
-    }
-    started = {
-        who: subprocess.Popen([sys.executable, "-m", "dask", *command], stderr=subprocess.DEVNULL)
-        for who, command in commands.items()
-    }
-    try:
-        found = {who: psutil.Process(process.pid) for who, process in started.items()}
-        yield {"client": psutil.Process(), **found}
-    finally:
-        for process in started.values():
-            process.terminate()
-            process.wait()
-
-
-def cost(process: psutil.Process) -> Cost:
-    """Return what a process took so far."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return Cost(sum(process.cpu_times()[:2]), int(peak) * 1024)
 
 
 def no_chart(*_: object) -> None:

@@ -85,7 +85,9 @@ NO_ENTRIES = as_entry(pd.DataFrame()).iloc[:0]
 
 def entries_in(rows: pd.DataFrame) -> list[Entry]:
     """Return the entries in a frame that `as_entry` returned."""
-    return rows[_KEY].tolist()
+    # By name, it takes twice as long.
+    found: list[Entry] = rows.to_numpy()[:, 0].tolist()
+    return found
 
 
 @dataclass

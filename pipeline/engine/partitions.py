@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
 import dask
+import dask.base
 import dask.dataframe as dd
 import pandas as pd
 from dask.dataframe.utils import make_meta
 
+from pipeline.csv_text.sources import Block
+
 _configuring = Lock()
+# Dask names tasks after their arguments. Its own way to name a block takes ten times as long.
+dask.base.normalize_token.register(Block, pickle.dumps)
 
 
 def from_blocks(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import pickle
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from inspect import getsource
 from typing import Any
 
@@ -96,10 +96,19 @@ def open_task(data: bytes, fitness: bytes, source: str) -> Any:
     raise Reschedule
 
 
+@cache
+def function_of(source: str, name: str) -> Any:
+    """Return the function of that name, made from its source; the source is a global of its own."""
+    names = {"source": source}
+    exec(source, names)
+    return names[name]
+
+
 class _AsSource:
     """A function that travels as its source, and needs only what it imports itself.
 
-    Bytecode would not do: another version of Python may crash on it.
+    Bytecode would not do: another version of Python may crash on it. A process that has this module
+    compiles each source once: that takes longer than all else that opens an object.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -107,9 +116,14 @@ class _AsSource:
         self.name = function.__name__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        names = {"source": self.source, "names": {"source": self.source}}
-        return eval, (f"exec(source, names) or names[{self.name!r}]", names)
+        names = {"source": self.source, "name": self.name, "names": {"source": self.source}}
+        return eval, (_FUNCTION, names)
 
 
+_FUNCTION = f"""getattr(
+    __import__("sys").modules.get("{__name__}"),
+    "{function_of.__name__}",
+    lambda *_: exec(source, names) or names[name],
+)(source, name)"""
 _OPEN_OBJECT = _AsSource(open_object)
 OPEN_TASK = pickle.dumps(_AsSource(open_task))

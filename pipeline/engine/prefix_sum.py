@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from threading import Lock
 
-from dask.system import CPU_COUNT
-
 from pipeline.storage.places import open_file
 
 # Waiting longer for another thread costs more than writing a part file and copying it later.
 _PATIENCE = 0.05  # seconds
 _LOOK_EVERY = 0.001  # seconds
+# How many blocks this machine may be working on: each process may be kept to one of its cores.
+_AT_WORK = os.cpu_count() or 1
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # The slot of a block: its size + 1 (0: unknown yet), and the number of the following block.
 _SLOT = struct.Struct("<QQ")
@@ -49,7 +49,7 @@ class PrefixSum:
             deadline = time.monotonic() + _PATIENCE
             while self._look(file, block) is None:
                 # If the predecessor is far away, no other thread or process is working on it.
-                if block - self._next >= CPU_COUNT or time.monotonic() >= deadline:
+                if block - self._next >= _AT_WORK or time.monotonic() >= deadline:
                     break
                 time.sleep(_LOOK_EVERY)
         return self._starts.get(block)

@@ -55,6 +55,10 @@ def test_an_object_is_passed_on_where_its_class_is_missing() -> None:
     assert (numbers.array.tolist(), kept) == ([0, 1, 2], "kept")
 
 
+def test_a_process_compiles_the_source_once() -> None:
+    assert pickle.loads(OPEN_TASK) is pickle.loads(OPEN_TASK)
+
+
 def test_a_task_is_given_back_only_where_the_source_is_another(tmp_path: Path) -> None:
     open_task = pickle.loads(OPEN_TASK)
     unknown = pickle.dumps(Numbers).replace(b"Numbers", b"Nothing")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 import pytest
-from dask.system import CPU_COUNT
 from hypothesis import given
 from hypothesis import strategies as st
+from support.processes import wait_until
 
 from pipeline.engine import prefix_sum
 from pipeline.engine.prefix_sum import PrefixSum
@@ -71,7 +74,7 @@ def test_a_retry_has_the_same_place(tmp_path: Path) -> None:
 def test_a_block_far_behind_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefix_sum, "_PATIENCE", 3600)
 
-    assert PrefixSum(0, tmp_path).add(CPU_COUNT + 10, 1, CPU_COUNT + 11) is None
+    assert PrefixSum(0, tmp_path).add(1000, 1, 1001) is None
 
 
 def test_threads_beside_each_other_wait_for_the_one_before(
@@ -86,6 +89,24 @@ def test_threads_beside_each_other_wait_for_the_one_before(
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(place, [1, 0])) == [10, 0]
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="there is one core")
+def test_a_process_kept_to_one_core_waits_for_another_process(tmp_path: Path) -> None:
+    script = f"""
+import os
+os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
+from pathlib import Path
+from pipeline.engine import prefix_sum
+prefix_sum._PATIENCE = 60
+print(prefix_sum.PrefixSum(0, Path({str(tmp_path)!r})).add(1, 5, 2))
+"""
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    # It has recorded its block, and looks for the one before.
+    wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob("sizes-*")), other)
+
+    assert PrefixSum(0, tmp_path).add(0, 10, 1) == 0
+    assert other.communicate()[0] == "10\n"
 
 
 @given(st.permutations(range(8)), st.lists(st.integers(0, 9), min_size=8, max_size=8))
