@@ -176,9 +176,9 @@ def version_of_url(path: str) -> Version:
 
 
 def list_versions(paths: Iterable[str]) -> dict[str, Version]:
-    """Return the versions of files in a store, by path, as far as it lists them with ETags.
+    """Return the versions of files in a store, by path, if the store lists them with ETags.
 
-    A folder is listed if there are many files of it: that is one request for a thousand.
+    A folder is listed only if it has many of the files: one request lists a thousand.
     """
     folders: dict[str, list[str]] = {}
     for path in paths:
@@ -191,7 +191,7 @@ def list_versions(paths: Iterable[str]) -> dict[str, Version]:
         system, inner = file_system(folder)
         try:
             listed = retry(folder, partial(system.ls, inner, detail=True))
-        except OSError:  # to ask for each file tells why
+        except OSError:  # the request for each file will say why
             continue
         entries = {entry["name"]: entry for entry in listed}
         for path in files:
@@ -201,16 +201,16 @@ def list_versions(paths: Iterable[str]) -> dict[str, Version]:
     return found
 
 
-def _etag(answer: dict[str, Any]) -> str | None:
-    return answer.get("ETag") or answer.get("etag")
+def _etag(info: dict[str, Any]) -> str | None:
+    return info.get("ETag") or info.get("etag")
 
 
-def _version(path: str, system: Any, inner: str, answer: dict[str, Any]) -> Version:
-    """Return the version that the answer of a server tells of."""
-    if answer["size"] is None:
+def _version(path: str, system: Any, inner: str, info: dict[str, Any]) -> Version:
+    """Return the version of a file, given what the server says about it."""
+    if info["size"] is None:
         raise OSError(errno.EINVAL, _NO_RANGES, path)
-    etag = _etag(answer)
-    stamp, modified = answer.get("Last-Modified"), answer.get("LastModified")
+    etag = _etag(info)
+    stamp, modified = info.get("Last-Modified"), info.get("LastModified")
     # Not every server knows the time of a file, or spells it right.
     with suppress(NotImplementedError, OSError, ValueError):
         if stamp:
@@ -221,7 +221,7 @@ def _version(path: str, system: Any, inner: str, answer: dict[str, Any]) -> Vers
         modified = modified.isoformat()
     if not etag and not stamp:
         stamp = modified
-    return Version(int(answer["size"]), stamp, etag=etag, modified=modified)
+    return Version(int(info["size"]), stamp, etag=etag, modified=modified)
 
 
 class RemoteFile(io.RawIOBase):
