@@ -318,3 +318,8 @@ COMPRESSIONS = {
     ),
     ".zip": Compression("zip", "archive", re.compile(rb"PK(?:\x03\x04|\x05\x06)"), _ZipArchive),
 }
+
+
+def compression_of(begins: bytes) -> Compression | None:
+    """Return the compression of a file with these first 16 bytes; None if it is not compressed."""
+    return next((kind for kind in COMPRESSIONS.values() if kind.magic.match(begins)), None)

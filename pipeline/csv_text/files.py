@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream
+from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream, compression_of
 from pipeline.csv_text.formats import BEGINS, refuse_other_formats
 from pipeline.csv_text.names import printable
 from pipeline.errors import StorageError, UsageError, is_storage_fault
@@ -56,57 +56,27 @@ def shown(path: str) -> str:
     return printable(path.removeprefix(f"{os.getcwd()}/"))
 
 
-class _LocalFile(io.RawIOBase):
-    """A local file, of that `version`, or of its version now; it ends where the version does."""
+class _LocalFile(io.FileIO):
+    """A local file, of that `version`, or of its version now; it ends where the version does.
+
+    To be read through a buffer. If it ends earlier, that raises InputChangedError.
+    """
 
     def __init__(self, path: str, version: Version | None = None) -> None:
-        self._path = path
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  # until this one is closed
-        self.version = version or Version.of_open(self._file)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._file.tell()
+        super().__init__(path)
+        self.version = version or Version.of_open(self)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END:
-            return self._file.seek(self.version.size + offset)
-        return self._file.seek(offset, whence)
+            return super().seek(self.version.size + offset)
+        return super().seek(offset, whence)
 
     def readinto(self, target: Any) -> int:
-        place, size = self.tell(), self.version.size
-        wanted = min(len(target), max(size - place, 0))
-        read = self._file.readinto(memoryview(target)[:wanted]) or 0
+        wanted = min(len(target), max(self.version.size - self.tell(), 0))
+        read = super().readinto(memoryview(target)[:wanted]) or 0
         if wanted and not read:
-            raise ends_early(shown(self._path), size)
+            raise ends_early(shown(str(self.name)), self.version.size)
         return read
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-
-class _StoredFile(io.BytesIO):
-    """A file whose bytes are here already, of that `version`."""
-
-    def __init__(self, stored: bytes, version: Version | None) -> None:
-        super().__init__(stored)
-        self.version = version
-
-
-def open_binary(path: str, version: Version | None = None) -> Any:
-    """Open a local path or an fsspec URL for reading the bytes of a version, or of the current one.
-
-    The file has that `version`. A file that has grown ends where the version does; to read one that
-    ends earlier raises InputChangedError.
-    """
-    return (RemoteFile if is_remote(path) else _LocalFile)(path, version)
 
 
 def version_of(path: str) -> Version:
@@ -170,17 +140,22 @@ class TextFile:
         stored: bytes | None = None,
         was_read: bool = False,
     ) -> None:
-        """Open a file and read `ahead` bytes of it at a time (see `open_binary`)."""
+        """Open a file, in that `version` if one is given; read `ahead` bytes of it at a time."""
         self._path, self._was_read = path, was_read
         with ExitStack() as opened, self._told():
-            raw = open_binary(path, version) if stored is None else _StoredFile(stored, version)
+            make: Any = RemoteFile if is_remote(path) else _LocalFile
+            raw: Any = make(path, version) if stored is None else io.BytesIO(stored)
             self._raw = opened.enter_context(raw)
-            self.version: Version = self._raw.version
+            self.version: Version = getattr(self._raw, "version", version)
             file = io.BufferedReader(self._raw, ahead)
             self._unpacked = self._unpack(opened.enter_context(file), ahead)
             self._stream = io.BufferedReader(self._unpacked, _CHUNK) if self._unpacked else file
             begins = opened.enter_context(self._stream).peek(BEGINS)[:BEGINS]
-            self._refuse_packed_twice(begins)
+            if self._unpacked and (again := compression_of(begins)):
+                raise UsageError(
+                    f"{shown(path)}: unpacks to {again.name} data; unpack it once, and name the "
+                    "unpacked file"
+                )
             refuse_other_formats(shown(path), begins)
             self._opened = opened.pop_all()
         marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if begins.startswith(mark))
@@ -210,24 +185,12 @@ class TextFile:
     def _unpack(self, file: io.BufferedReader, ahead: int) -> UnpackedStream | None:
         """Return the plain bytes of a compressed file, None if it is not compressed."""
         begins, name = file.peek(16), shown(self._path)
-        for kind in COMPRESSIONS.values():
-            if kind.magic.match(begins):
-                return UnpackedStream(name, file, kind, ahead)
+        if kind := compression_of(begins):
+            return UnpackedStream(name, file, kind, ahead)
         claimed = COMPRESSIONS.get(suffix := Path(self._path).suffix.lower())
         if claimed and begins:
             raise UsageError(f"{name}: ends in {suffix}, but is not {claimed.name} data")
         return None
-
-    def _refuse_packed_twice(self, begins: bytes) -> None:
-        """Raise UsageError if what was unpacked is compressed, too."""
-        if self._unpacked is None:
-            return
-        for ending, kind in COMPRESSIONS.items():
-            if kind.magic.match(begins):
-                raise UsageError(
-                    f"{shown(self._path)}: what is unpacked of it is {kind.name} data again; "
-                    f"unpack it once, into a file that ends in {ending}, and name that"
-                )
 
     @contextmanager
     def _told(self) -> Iterator[None]:
