@@ -94,29 +94,23 @@ def parse(
 
     Raises DataError if it is longer than 2 GiB, which no block is, unless one line of it is.
     """
-    scanned = _scan(text, columns, encoding, dialect, header)
-    return _parsed(scanned, np.zeros(1, np.int64), (scanned,), columns, encoding, dialect)
+    how = columns, encoding, dialect
+    return _together([_scan(text, *how, header)], *how)
 
 
 def parse_texts(texts: Sequence[FileText]) -> Parsed:
     """Return the records of texts of files that are alike, each read by itself (see `parse`)."""
     file = texts[0].file
     how = file.columns, file.encoding, file.dialect
-    scanned = [_scan(one.text, *how, one.file.header) for one in texts]
-    whole, starts = scanned[0], np.zeros(1, np.int64)
-    if len(texts) > 1:
-        whole, starts = _Scanned.back_to_back(scanned)
-    return _parsed(whole, starts, scanned, *how)
+    return _together([_scan(one.text, *how, one.file.header) for one in texts], *how)
 
 
-def _parsed(
-    whole: _Scanned,
-    starts: np.ndarray,
-    texts: Sequence[_Scanned],
-    columns: tuple[str, ...],
-    encoding: str,
-    dialect: Dialect,
+def _together(
+    texts: Sequence[_Scanned], columns: tuple[str, ...], encoding: str, dialect: Dialect
 ) -> Parsed:
+    whole, starts = texts[0], np.zeros(1, np.int64)
+    if len(texts) > 1:
+        whole, starts = _Scanned.back_to_back(texts)
     edges = whole.edges.ravel()
     return Parsed(
         Fields(columns, whole.marks, edges, len(whole.edges), encoding, dialect.null),
