@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import fsspec
@@ -187,18 +188,13 @@ def _refuse_pipe(table: str, path: str, inner: str) -> None:
 
 
 def _check_readable(inner: str) -> None:
-    """Raise PermissionError where nobody can tell whether a file is there."""
-    fixed = _count_fixed(inner)
-    parts = inner.split("/")
-    try:
+    """Raise OSError where nobody can tell whether a file is there."""
+    parts, fixed = inner.split("/"), _count_fixed(inner)
+    with suppress(FileNotFoundError, NotADirectoryError):
         if fixed < len(parts):
             os.listdir("/".join(parts[:fixed]) or "/")
         else:
             os.stat(inner)
-    except PermissionError:
-        raise
-    except OSError:
-        return
 
 
 def _refuse_two_forms(found: Iterable[str], path: str, above: str) -> None:
