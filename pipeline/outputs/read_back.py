@@ -98,9 +98,9 @@ class Recount:
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
             ),
-        ).combine_chunks()
+        )
         ids, groups, amounts = (
-            self._column(table, place) for place in (0, self.group, self.amount)
+            table.column(place).combine_chunks() for place in (0, self.group, self.amount)
         )
         numbers = parse_numbers(amounts, self.dialect)
         sums = {
@@ -108,11 +108,6 @@ class Recount:
             for label in groups.unique().to_pylist()
         }
         return Counts(len(table), total_of(key_hashes(ids)), sums)
-
-    @staticmethod
-    def _column(table: pa.Table, place: int) -> pa.Array:
-        chunks = table.column(place).chunks
-        return chunks[0] if chunks else pa.array([], TEXT)
 
 
 def read_back(
@@ -142,11 +137,10 @@ def _read_back(blocks: list[_Range], path: str, recount: Recount | None) -> pd.D
     counts = []
     with open(path, "rb", buffering=0) as file:
         for block in blocks:
-            checksum = Checksum()
-            data = bytearray() if recount else None
+            checksum, data = Checksum(), bytearray()
             for part in _parts(file.fileno(), block):
                 checksum += Checksum.of(part)
-                if data is not None:
+                if recount:
                     data += part
             found[block.block] = checksum
             if recount and data:
