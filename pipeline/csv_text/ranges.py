@@ -9,6 +9,7 @@ range is cut again from that end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +20,7 @@ from pipeline.csv_text.marks import first_ends, next_record
 from pipeline.csv_text.sources import Block, FileText, Source, SourceFile, UnpackedBlock
 from pipeline.errors import DataError
 
+_LINE_END = re.compile(rb"\r\n?|\n")
 _AHEAD = 1 << 12  # bytes read past a range, for the end of its last record
 _MOST_FILES = 256  # of one block: to open one takes time, too
 # Numbers of blocks: of a table, and for one file whose number of blocks is unknown.
@@ -61,9 +63,14 @@ def cut_into_ranges(source: Source, size: int) -> Source:
         if file.is_plain:
             bounds = [*range(file.start, file.size, size), file.size]
         for start, stop in pairwise(bounds):
-            is_whole = len(bounds) == 2
-            blocks.append(Block(file, start, stop, number, is_whole, following, tuple(more)))
-            number = blocks[-1].next_number
+            block = Block(
+                *(file, start, stop, number),
+                exact=len(bounds) == 2,
+                following=following,
+                more=tuple(more),
+            )
+            blocks.append(block)
+            number = block.next_number
     if not blocks:  # headers only: a table without records still has one partition
         first = source.files[0]
         blocks = [Block(first, first.start, first.start, 0)]
@@ -102,12 +109,15 @@ def find_records(block: Block) -> Found:
     text = _Text(file, start - before, stop + _AHEAD)
     if first:
         return text.between(_cut(block, start, text))
-    if text.is_plain(start, stop) and _is_outside_quotes(block):
+    # A quote opened earlier would have to be closed within the maximum record size, or the file.
+    size = file.dialect.max_record_size
+    is_outside = not file.dialect.quote or stop - start >= size or stop == file.size
+    if is_outside and text.is_plain(start, stop):
         begin = text.first_line(start, stop)
         if begin is None:
             return Found((FileText(file, stop, b""),))
         return text.between(_cut(block, begin, text, text.last_line(begin, stop)))
-    begins = text.first_ends(start - 1, start + file.dialect.max_record_size)
+    begins = text.first_ends(start - 1, start + size)
     cuts = [_cut(block, begin, text) for begin in begins if begin and begin < stop]
     return Found((FileText(file, stop, b""),), tuple(cuts))
 
@@ -115,21 +125,6 @@ def find_records(block: Block) -> Found:
 def _read_part(part: tuple[SourceFile, int, int]) -> FileText:
     file, start, stop = part
     return FileText(file, start, read_bytes(file.path, start, stop, file.version))
-
-
-def _is_outside_quotes(block: Block) -> bool:
-    """Tell whether a range without a quote is surely outside quotes.
-
-    A quote opened earlier must be closed within the maximum record size. Otherwise it is malformed
-    and does not count.
-    """
-    file, start, stop = block.file, block.start, block.stop
-    dialect = file.dialect
-    if not dialect.quote or stop - start >= dialect.max_record_size or stop == file.size:
-        return True
-    first = max(file.start, start - dialect.max_record_size)
-    before = read_bytes(file.path, first, start, file.version)
-    return dialect.quote.encode() not in before
 
 
 def cut_again(block: Block, start: int) -> Cut:
@@ -217,12 +212,9 @@ class _Text:
 
     def first_line(self, start: int, stop: int) -> int | None:
         """Return where the first line in `start` to `stop` begins; None if none does."""
-        first, last = start - self._start - 1, stop - self._start
-        ends = (self._bytes.find(mark, first, last) for mark in (b"\n", b"\r"))
-        end = min((end for end in ends if end >= 0), default=last) + 1
-        if self._bytes[end - 1 : end + 1] == b"\r\n":
-            end += 1
-        return self._start + end if end < last else None
+        end = _LINE_END.search(self._bytes, start - self._start - 1)
+        begin = self._start + end.end() if end else stop
+        return begin if begin < stop else None
 
     def last_line(self, start: int, stop: int) -> int:
         """Return where the last line before `stop` begins, if lines from `start` on are whole."""
