@@ -1,4 +1,4 @@
-"""The fields of some records, column by column."""
+"""The fields of records, column by column."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _COMMA, _QUOTE = 0x2C, 0x22
 
 
 class Fields:
-    """The fields of some records: a row per record, a column per name.
+    """The fields of records: a row per record, a column per name.
 
-    They are parts of the text; a column is extracted from it on demand.
+    They stay in the text; a column is extracted on demand.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Fields:
         encoding: str,
         null: str = "",
     ) -> None:
-        """Take what `scan.scan_records` has found in a text; a field that is `null` is missing."""
+        """Take what `scan.scan_records` found in a text; a field that is `null` is missing."""
         self.columns = columns
         self._marks, self._edges, self._rows = marks, edges, rows
         self._encoding = encoding
@@ -65,7 +65,7 @@ class Fields:
     def lines(self, names: Sequence[str], escape: bool) -> pa.Array:
         """Return some columns as CSV text, one string per record, with its line end.
 
-        `escape`: see `csv_text.quote`.
+        For `escape`, see `quoting.quote`.
         """
         if escape:
             columns = (self.column(name) for name in names)
@@ -100,16 +100,16 @@ class Fields:
 
     @property
     def _is_as_meant(self) -> bool:
-        """Whether the text of every field is what it means."""
+        """Whether every field means exactly its text."""
         marks = self._marks
         return marks.quote_used == marks.escape_used == NONE and not len(self._null)
 
     def _texts(
         self, fill: Callable[[np.ndarray, np.ndarray], None], size: int
     ) -> tuple[pa.Buffer, np.ndarray]:
-        """Return texts as UTF-8, back to back, and where they begin and the last ends (int64).
+        """Return texts as UTF-8, back to back, and their bounds (int64).
 
-        `fill` puts them there, at most `size` bytes.
+        `fill` writes the texts, at most `size` bytes, and their bounds into two arrays.
         """
         data, bounds = np.empty(size + ROOM, np.uint8), np.empty(self._rows + 1, np.int64)
         fill(data, bounds)
@@ -119,7 +119,7 @@ class Fields:
         return pa.py_buffer(data), bounds
 
     def _ranges(self, places: Sequence[int]) -> list[tuple[int, int]]:
-        """Return places of columns as ranges of neighbours, if these can be copied at once."""
+        """Return the places of columns as ranges of neighbours that can be copied at once."""
         ranges: list[tuple[int, int]] = []
         for place in places:
             if ranges and ranges[-1][1] + 1 == place and self._marks.delimiter == _COMMA:

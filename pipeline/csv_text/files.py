@@ -42,14 +42,14 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
 }
 _ASCII = bytes(range(128)).decode("ascii")
-# In these, a byte below 0x80 may be part of another character, even that of a quote or comma.
+# In these, a byte below 0x80, even a quote or a comma, may be part of another character.
 _SHIFTING = re.compile(r"iso2022_.*|hz|utf-7")
 
 
 def shown(path: str) -> str:
-    """Return a path or URL as messages show it: relative if it is below the current folder.
+    """Return a path or URL as messages show it: relative if it is in the current folder.
 
-    A URL is shown without the user, password or signature that it may have (see also `names`).
+    A URL is shown without its user, password or signature (see also `names`).
     """
     if is_remote(path):
         return printable(shown_url(path))
@@ -57,9 +57,9 @@ def shown(path: str) -> str:
 
 
 class _LocalFile(io.FileIO):
-    """A local file, of that `version`, or of its version now; it ends where the version does.
+    """A local file in a given or in its current version; it ends where that version ends.
 
-    To be read through a buffer. If it ends earlier, that raises InputChangedError.
+    Read it through a buffer. Raises InputChangedError if the file ends earlier.
     """
 
     def __init__(self, path: str, version: Version | None = None) -> None:
@@ -88,7 +88,7 @@ def version_of(path: str) -> Version:
 
 
 def read_bytes(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
-    """Return bytes `start` to `stop` of a file, in a store of that version; read nothing else.
+    """Return bytes `start` to `stop` of a file; a store sends only those of that `version`.
 
     Raises InputChangedError if the file has another version or ends earlier.
     """
@@ -104,7 +104,7 @@ def read_bytes(path: str, start: int, stop: int, version: Version | None = None)
 
 
 def at_once(function: Callable[[T], U], files: Sequence[T]) -> Iterator[U]:
-    """Yield what a function returns for each of some files, in order; many wait at once."""
+    """Yield the result of a function for each file, in order; call it for many files at once."""
     if len(files) == 1:
         yield function(files[0])
         return
@@ -124,11 +124,11 @@ def checksum_of_ends(path: str, size: int) -> int:
 class TextFile:
     """An open input file: its decompressed bytes, and their encoding.
 
-    The encoding is the dialect's, or that of a byte order mark. Text that cannot be cut at the
-    bytes of delimiters is converted to UTF-8. `is_plain`: the bytes are the file's own, so any part
-    of it can be read by itself. `stored` are its bytes, if they are here already. Raises UsageError
-    if the file cannot be read or has another format, StorageError if its file system fails, or if
-    it `was_read` before.
+    A byte order mark decides the encoding; without one, the dialect does. Text that cannot be cut
+    at the bytes of delimiters is converted to UTF-8. If `is_plain`, the bytes are the file's own,
+    so any part of the file can be read by itself. `stored` holds the file's bytes if they have been
+    fetched already. Raises UsageError if the file cannot be read or has another format,
+    StorageError if its file system fails, or if it `was_read` before.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class TextFile:
     ) -> None:
         """Open a file, in that `version` if one is given; read `ahead` bytes of it at a time."""
         self._path, self._was_read = path, was_read
-        with ExitStack() as opened, self._told():
+        with ExitStack() as opened, self._explained():
             make: Any = RemoteFile if is_remote(path) else _LocalFile
             raw: Any = make(path, version) if stored is None else io.BytesIO(stored)
             self._raw = opened.enter_context(raw)
@@ -174,7 +174,7 @@ class TextFile:
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end."""
-        with self._told():
+        with self._explained():
             return self._stream.read(size)
 
     @property
@@ -193,7 +193,7 @@ class TextFile:
         return None
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError) as error:
@@ -203,7 +203,7 @@ class TextFile:
             was_readable = self._was_read and isinstance(error, OSError) and error.errno
             if is_storage_fault(error) or was_readable:
                 raise StorageError(
-                    f"{why}; see to its disk or file server, then run again"
+                    f"{why}; check its disk or file server, then run again"
                 ) from error
             raise UsageError(why) from error
 
@@ -238,7 +238,7 @@ class _ToUtf8(io.RawIOBase):
 def cuts_at_bytes(encoding: str, mark: str) -> bool:
     """Tell whether text in `encoding` can be cut at the bytes of line ends and of `mark`.
 
-    It can if these bytes are never part of another character and no other bytes encode them.
+    That is so if these bytes are never part of another character, and no other bytes mean the same.
     """
     if encoding == "utf-8":
         return True

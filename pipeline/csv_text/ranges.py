@@ -22,8 +22,8 @@ from pipeline.errors import DataError
 
 _LINE_END = re.compile(rb"\r\n?|\n")
 _AHEAD = 1 << 12  # bytes read past a range, for the end of its last record
-_MOST_FILES = 256  # of one block: to open one takes time, too
-# Numbers of blocks: of a table, and for one file whose number of blocks is unknown.
+_MOST_FILES = 256  # of one block: opening a file takes time
+# How many block numbers a table has, and how many are reserved for a file to unpack.
 _NUMBERS, _KEPT = 1 << 32, 1 << 20
 
 
@@ -38,10 +38,10 @@ class Cut(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The text of a block's records, file by file; of at least one file.
+    """The text of a block's records, file by file, for at least one file.
 
-    If the range alone does not determine it, the text is empty, and `undecided` holds the possible
-    cuts, at most two.
+    If the range alone does not determine its records, the text is empty, and `undecided` holds the
+    possible cuts, at most two.
     """
 
     texts: tuple[FileText, ...]
@@ -51,8 +51,8 @@ class Found(NamedTuple):
 def cut_into_ranges(source: Source, size: int) -> Source:
     """Return a table with blocks of `size` bytes, which may begin and end within a record.
 
-    Small files share a block. Files that can only be read from the start are one block, which
-    reserves numbers for all the blocks that they may become.
+    Small files share a block. A file that can only be read from the start is one block, which
+    reserves numbers for the blocks that it may become.
     """
     blocks: list[Block] = []
     number = 0
@@ -78,7 +78,7 @@ def cut_into_ranges(source: Source, size: int) -> Source:
 
 
 def _together(files: Iterable[SourceFile], size: int) -> Iterator[list[SourceFile]]:
-    """Yield the files that share a block of `size` bytes: small neighbours that are alike."""
+    """Yield the files that share a block of `size` bytes: small neighbours of the same form."""
     some: list[SourceFile] = []
     left = 0
     for file in files:
@@ -96,7 +96,7 @@ def _together(files: Iterable[SourceFile], size: int) -> Iterator[list[SourceFil
 
 
 def find_records(block: Block) -> Found:
-    """Read the records that begin in a block; read every byte once."""
+    """Read the records that begin in a block, each byte once."""
     if isinstance(block, UnpackedBlock):
         return Found(block.texts)
     file, start, stop = block.file, block.start, block.stop
@@ -104,7 +104,7 @@ def find_records(block: Block) -> Found:
         parts = (file, start, stop), *((other, other.start, other.size) for other in block.more)
         return Found(tuple(at_once(_read_part, parts)))
     first = start == file.start
-    # Include the byte before, which may be a line end, and those that may escape it.
+    # Include the previous byte, which may be a line end, and those that may escape it.
     before = 0 if first else min(start - file.start, 3 if file.dialect.escape else 1)
     text = _Text(file, start - before, stop + _AHEAD)
     if first:
@@ -137,10 +137,10 @@ def decide(
     found: Mapping[int, Cut | Sequence[Cut]],
     again: Callable[[Block, int], Cut],
 ) -> Iterator[Block]:
-    """Yield the blocks of a table with their exact bytes, except blocks without a record.
+    """Yield the blocks of a table with their exact bytes; leave out blocks without a record.
 
-    `found` maps the number of each block that is not exact to its cut, or to the possible cuts.
-    `again` is `cut_again` of a block and a byte. Raises DataError if two blocks do not meet.
+    `found` maps the number of each inexact block to its cut, or to its possible cuts. `again` calls
+    `cut_again` with a block and a byte. Raises DataError if two blocks do not meet.
     """
     file, place = None, 0
     for block in source.blocks:
@@ -151,7 +151,7 @@ def decide(
             file, place = block.file, block.file.start
         cut = found[block.number]
         if not isinstance(cut, Cut):
-            if place >= block.stop:  # a record is longer than this range
+            if place >= block.stop:  # one record is longer than this range
                 continue
             held = (possible for possible in cut if possible.start == place)
             cut = next(held, None) or again(block, place)
@@ -159,8 +159,8 @@ def decide(
             continue
         if cut.start != place:
             raise DataError(
-                f"{block.file.name}: a block begins at byte {cut.start}, the one before it ends at "
-                f"byte {place}; this is a fault of the program: please report it"
+                f"{block.file.name}: a block begins at byte {cut.start}, but the previous one ends "
+                f"at byte {place}; this is a bug: please report it"
             )
         yield replace(block, start=cut.start, stop=cut.stop, exact=True)
         place = cut.stop
@@ -193,7 +193,7 @@ class _Text:
         return Found((FileText(self._file, cut.start, self._bytes[first:last]),))
 
     def is_plain(self, start: int, stop: int) -> bool:
-        """Tell whether each line end from `start - 1` to `stop` is one, if they are not quoted."""
+        """Tell whether every line end in `start - 1` to `stop` ends a record if none is quoted."""
         first, last = start - self._start, stop - self._start
         dialect = self._file.dialect
         marks = (dialect.quote, first), (dialect.escape, 0)
@@ -202,7 +202,7 @@ class _Text:
         )
 
     def first_ends(self, start: int, stop: int) -> tuple[int | None, int | None]:
-        """Like `marks.first_ends`, but as bytes of the file; looks from `start` to `stop`."""
+        """Do what `marks.first_ends` does, from byte `start` to `stop` of the file."""
         text = self._bytes[start - self._start : stop - self._start]
         outside, inside = first_ends(text, self._file.dialect)
         return (
@@ -217,7 +217,7 @@ class _Text:
         return begin if begin < stop else None
 
     def last_line(self, start: int, stop: int) -> int:
-        """Return where the last line before `stop` begins, if lines from `start` on are whole."""
+        """Return where the last line before `stop` begins; `start` is where one begins."""
         first, last = start - self._start, stop - self._start
         lf = self._bytes.rfind(b"\n", first, last - 1)
         cr = self._bytes.rfind(b"\r", max(lf, first), last - 1)
@@ -228,7 +228,7 @@ class _Text:
 
 
 def _cut(block: Block, start: int, text: _Text, known: int | None = None) -> Cut:
-    """Cut a range whose first record begins at `start`; another one may begin at `known`."""
+    """Cut a range whose first record begins at `start`; if given, one also begins at `known`."""
     if block.stop == block.file.size:
         return Cut(start, block.stop)
     begin = start if known is None else known
@@ -237,6 +237,6 @@ def _cut(block: Block, start: int, text: _Text, known: int | None = None) -> Cut
         found = next_record(text.behind(begin), block.stop - begin, text.at_end, dialect)
         if found is not None:
             return Cut(start, begin + found)
-        # Not far past the end of a long record.
+        # A little more each time, so as not to read far past a long record.
         ahead = min(4 * ahead, max(_AHEAD, text.size // 4))
         text.read_on(ahead)
