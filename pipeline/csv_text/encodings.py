@@ -25,7 +25,7 @@ _LINE_END = re.compile(rb"[\r\n]")
 _found = local()  # `places`: where this thread has found invalid bytes
 
 
-def undecodable(marks: Marks, encoding: str) -> np.ndarray:
+def find_undecodable(marks: Marks, encoding: str) -> np.ndarray:
     """Return where the first byte is in each line that is invalid in an encoding (int64)."""
     if not marks.counts[HIGH]:
         return _NONE
@@ -42,7 +42,7 @@ def undecodable(marks: Marks, encoding: str) -> np.ndarray:
         del _found.places
 
 
-def recoded(data: np.ndarray, bounds: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
+def recode(data: np.ndarray, bounds: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
     """Return texts in an encoding as UTF-8, back to back (uint8), and their `bounds` (int64).
 
     Text `i` is from `bounds[i]` to `bounds[i + 1]`, and has no NUL.

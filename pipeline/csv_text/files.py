@@ -103,7 +103,7 @@ def read_bytes(path: str, start: int, stop: int, version: Version | None = None)
     return data
 
 
-def at_once(function: Callable[[T], U], files: Sequence[T]) -> Iterator[U]:
+def call_at_once(function: Callable[[T], U], files: Sequence[T]) -> Iterator[U]:
     """Yield the result of a function for each file, in order; call it for many files at once."""
     if len(files) == 1:
         yield function(files[0])

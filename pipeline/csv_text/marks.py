@@ -96,7 +96,7 @@ def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> i
     return None if found == NONE else found
 
 
-def first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | None]:
+def find_first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | None]:
     """Return the positions after the first line end outside quotes and the first one inside.
 
     This assumes that `text` begins outside quotes; otherwise, the two swap. A quote at the first

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.columns.totals import range_total
-from pipeline.csv_text.encodings import undecodable
+from pipeline.csv_text.encodings import find_undecodable
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.marks import Marks
 from pipeline.csv_text.rejects import REPEATED, make_table
@@ -112,8 +112,8 @@ def _together(
         whole, starts = _Scanned.back_to_back(texts)
     edges = whole.edges.ravel()
     return Parsed(
-        Fields(columns, whole.marks, edges, len(whole.edges), encoding, dialect.null),
-        make_table(
+        fields=Fields(columns, whole.marks, edges, encoding=encoding, null=dialect.null),
+        rejected=make_table(
             whole.marks.text,
             whole.faults,
             starts,
@@ -121,10 +121,10 @@ def _together(
             encoding=encoding,
             max_size=dialect.max_record_size,
         ),
-        tuple(int(text.marks.counts[LINE_ENDS]) for text in texts),
-        whole.marks,
-        edges,
-        starts,
+        lines=tuple(int(text.marks.counts[LINE_ENDS]) for text in texts),
+        _marks=whole.marks,
+        _edges=edges,
+        _starts=starts,
     )
 
 
@@ -140,7 +140,7 @@ def _scan(
     rows = scan_records(
         *(marks.text, marks.stops, marks.lines, marks.quotes, marks.delimiter, marks.quote_used),
         *(marks.escape_used, len(columns), dialect.max_record_size, marks.nuls()),
-        undecodable(marks, encoding),
+        find_undecodable(marks, encoding),
         *(edges, faults),
     )
     good = edges.reshape(-1, width)[:rows]

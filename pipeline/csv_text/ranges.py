@@ -15,8 +15,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.csv_text.files import at_once, read_bytes
-from pipeline.csv_text.marks import first_ends, next_record
+from pipeline.csv_text.files import call_at_once, read_bytes
+from pipeline.csv_text.marks import find_first_ends, next_record
 from pipeline.csv_text.sources import Block, FileText, Source, SourceFile, UnpackedBlock
 from pipeline.errors import DataError
 
@@ -102,7 +102,7 @@ def find_records(block: Block) -> Found:
     file, start, stop = block.file, block.start, block.stop
     if block.exact or start >= stop:
         parts = (file, start, stop), *((other, other.start, other.size) for other in block.more)
-        return Found(tuple(at_once(_read_part, parts)))
+        return Found(tuple(call_at_once(_read_part, parts)))
     first = start == file.start
     # Include the previous byte, which may be a line end, and those that may escape it.
     before = 0 if first else min(start - file.start, 3 if file.dialect.escape else 1)
@@ -117,7 +117,7 @@ def find_records(block: Block) -> Found:
         if begin is None:
             return Found((FileText(file, stop, b""),))
         return text.between(_cut(block, begin, text, text.last_line(begin, stop)))
-    begins = text.first_ends(start - 1, start + size)
+    begins = text.find_first_ends(start - 1, start + size)
     cuts = [_cut(block, begin, text) for begin in begins if begin and begin < stop]
     return Found((FileText(file, stop, b""),), tuple(cuts))
 
@@ -132,7 +132,7 @@ def cut_again(block: Block, start: int) -> Cut:
     return _cut(block, start, _Text(block.file, start, block.stop + _AHEAD))
 
 
-def decide(
+def decide_blocks(
     source: Source,
     found: Mapping[int, Cut | Sequence[Cut]],
     again: Callable[[Block, int], Cut],
@@ -201,10 +201,10 @@ class _Text:
             mark and self._bytes.find(mark.encode(), place, last) >= 0 for mark, place in marks
         )
 
-    def first_ends(self, start: int, stop: int) -> tuple[int | None, int | None]:
-        """Do what `marks.first_ends` does, from byte `start` to `stop` of the file."""
+    def find_first_ends(self, start: int, stop: int) -> tuple[int | None, int | None]:
+        """Do what `marks.find_first_ends` does, from byte `start` to `stop` of the file."""
         text = self._bytes[start - self._start : stop - self._start]
-        outside, inside = first_ends(text, self._file.dialect)
+        outside, inside = find_first_ends(text, self._file.dialect)
         return (
             None if outside is None else start + outside,
             None if inside is None else start + inside,

@@ -156,7 +156,7 @@ class Source:
         """The number after those of all blocks."""
         return int(self.blocks[-1].next_number)
 
-    def copies(self) -> Iterator[str]:
+    def describe_copies(self) -> Iterator[str]:
         """Say which files seem to be copies of others, judging by their sizes and checksums."""
         first: dict[Any, SourceFile] = {}
         pairs = []

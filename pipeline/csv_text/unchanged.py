@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from pipeline.csv_text.files import at_once, checksum_of_ends, read_bytes, version_of
+from pipeline.csv_text.files import call_at_once, checksum_of_ends, read_bytes, version_of
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.errors import InputChangedError
 from pipeline.storage.remote import list_versions
@@ -36,7 +36,7 @@ class Inputs:
     def compare(self) -> list[int]:
         """Return by how many bytes each file has grown; raise InputChangedError (see `check`)."""
         listed = list_versions(file.path for file in self._files)
-        return list(at_once(partial(_growth, listed), self._files))
+        return list(call_at_once(partial(_growth, listed), self._files))
 
 
 @contextmanager

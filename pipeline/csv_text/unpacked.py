@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 from threading import Lock
 
-from pipeline.csv_text.files import TextFile, at_once, read_bytes
+from pipeline.csv_text.files import TextFile, call_at_once, read_bytes
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.sources import Block, FileText, SourceFile, UnpackedBlock
 from pipeline.settings import Dialect
@@ -79,7 +79,7 @@ def nth_block(whole: Block, index: int, size: int) -> UnpackedBlock:
 
 def _cut(files: Sequence[SourceFile], size: int) -> Iterator[UnpackedBlock]:
     # Several files in a store are fetched at the same time.
-    fetched = at_once(_fetch, files) if len(files) > 1 else repeat(None)
+    fetched = call_at_once(_fetch, files) if len(files) > 1 else repeat(None)
     texts: list[FileText] = []
     number = consumed = unpacked = 0
     for file in files:

@@ -159,8 +159,8 @@ def test_a_copy_under_another_name_is_told(tmp_path: Path, monkeypatch: pytest.M
     }.items():
         (tmp_path / name).write_bytes(data)
 
-    assert list(opened(tmp_path).copies()) == [
+    assert list(opened(tmp_path).describe_copies()) == [
         "sales: 'a (1).csv' and 'a.csv' have the same size and checksum (as in 1 other "
         "pair); if one is a copy of the other, its records count twice"
     ]
-    assert list(opened("a.csv", "b.csv", "c.csv.gz").copies()) == []
+    assert list(opened("a.csv", "b.csv", "c.csv.gz").describe_copies()) == []
