@@ -20,8 +20,8 @@ from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.storage.remote import explain_errors, file_system, is_remote, is_web
 
 _PACKED = f"(?:{'|'.join(map(re.escape, COMPRESSIONS))})"
-_TABLE = re.compile(rf"(?P<form>\.[ct]sv{_PACKED}?)$", re.IGNORECASE)
-_FORM = re.compile(rf"(?P<form>\.[ct]sv{_PACKED}?|{_PACKED})$", re.IGNORECASE)
+_TABLE = re.compile(rf"\.[ct]sv{_PACKED}?$", re.IGNORECASE)
+_ENDING = re.compile(rf"(?:\.[ct]sv)?{_PACKED}?$", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -200,16 +200,13 @@ def _check_readable(inner: str) -> None:
 
 def _refuse_two_forms(found: Iterable[str], path: str, above: str) -> None:
     """Raise UsageError if a folder or glob has a file in two forms, which would count twice."""
-    forms: dict[str, str] = {}
+    forms: dict[tuple[str, bool], tuple[str, str]] = {}
     for file in sorted(found):
-        form = _FORM.search(file)
-        ending = form["form"] if form else ""
-        is_table = _TABLE.search(file) is not None
-        stem = file.removesuffix(ending) + (".csv" if is_table else "")
-        other = forms.setdefault(stem, file)
+        ending = next(_ENDING.finditer(file))[0]
+        stem = file.removesuffix(ending), _TABLE.search(file) is not None
+        other, first = forms.setdefault(stem, (file, ending))
         if other != file:
             one, two = (shown(each.rpartition("/")[2]) for each in (other, file))
-            first = other.removeprefix(stem.removesuffix(".csv") if is_table else stem)
             glob = shown(f"{above}/*{first}" if above else f"*{first}")
             raise UsageError(
                 f"'{shown(path)}' has both '{one}' and '{two}', whose records would count twice; "
