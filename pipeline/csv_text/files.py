@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream, compression_of
 from pipeline.csv_text.formats import BEGINS, refuse_other_formats
@@ -146,7 +146,7 @@ class TextFile:
             make: Any = RemoteFile if is_remote(path) else _LocalFile
             raw: Any = make(path, version) if stored is None else io.BytesIO(stored)
             self._raw = opened.enter_context(raw)
-            self.version: Version = getattr(self._raw, "version", version)
+            self.version = cast(Version, getattr(self._raw, "version", version))
             file = io.BufferedReader(self._raw, ahead)
             self._unpacked = self._unpack(opened.enter_context(file), ahead)
             self._stream = io.BufferedReader(self._unpacked, _CHUNK) if self._unpacked else file
