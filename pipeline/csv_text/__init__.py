@@ -1,4 +1,4 @@
 """CSV as text: files, the blocks they are cut into, records, fields, quoting.
 
-Knows nothing of customers, purchases or Dask.
+Knows nothing about customers, purchases or Dask.
 """

@@ -1,9 +1,9 @@
 """Compressed files as one stream of plain bytes, read up to the last byte of the file.
 
-A gzip file is a sequence of members, an xz or bzip2 file of streams, a zstd file of frames, and a
-zip file one archive; here each of these is a unit. Python's `BZ2File` and `LZMAFile` end without an
-error where a later unit is damaged (python/cpython#88300), so this module reads unit by unit, and
-accounts for every byte in between.
+A gzip file is a sequence of members, an xz or bzip2 file one of streams, a zstd file one of frames;
+a zip file is one archive. Each of these is called a unit here. Python's `BZ2File` and `LZMAFile`
+end without an error where a later unit is damaged (python/cpython#88300). So this module reads one
+unit after the other, and accounts for every byte between them.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from isal import igzip_lib
 from pipeline.csv_text.formats import open_zip
 
 _FEED = 1 << 16  # bytes that a decompressor gets at a time
-_CHUNK = 1 << 20  # and bytes that it gives, at most
+_CHUNK = 1 << 20  # bytes that it returns at a time, at most
 
 
 class DamageError(ValueError):
-    """A compressed file is cut off or damaged, or holds other data too; the message says where."""
+    """A compressed file is truncated, damaged, or holds other data; the message says where."""
 
 
-# What decompressors raise: zipfile says NotImplementedError of methods that it does not know. An
-# OSError that has a number comes from the file system.
+# What decompressors raise; zipfile raises NotImplementedError for methods that it does not know. An
+# OSError with a number comes from the file system.
 _DAMAGE: tuple[Any, ...] = (
     *(igzip_lib.IsalError, lzma.LZMAError, OSError, ValueError),
     *(zlib.error, zipfile.BadZipFile, NotImplementedError),
 )
 
 
-# What zstd says of frames that are whole, but that this reader cannot decompress.
+# What zstd says of intact frames that this reader cannot decompress.
 _REFUSED = {
     "too much memory": (
         "has a window of more than 128 MiB",
@@ -52,9 +52,9 @@ _REFUSED = {
 
 class _Unit(Protocol):
     def read(self, size: int) -> bytes:
-        """Return up to `size` of the next plain bytes, none at the end of the unit.
+        """Return up to `size` of the next plain bytes; none at the end of the unit.
 
-        Raises EOFError if the file ends before the unit, one of `_DAMAGE` if the unit is damaged.
+        Raises EOFError if the file ends within the unit, one of `_DAMAGE` if the unit is damaged.
         """
 
 
@@ -63,7 +63,7 @@ class Compression:
     """A format of compressed files.
 
     `magic` matches the first bytes of each unit. Zero bytes in multiples of `padding` may follow
-    the last unit, and others too if it is `padded_between`.
+    the last unit; if `padded_between`, they may follow any unit.
     """
 
     name: str
@@ -78,7 +78,7 @@ class UnpackedStream(io.RawIOBase):
     """The plain bytes of a compressed file; reading them raises DamageError or OSError."""
 
     def __init__(self, name: str, stream: Any, compression: Compression, feed: int = _FEED) -> None:
-        """Read the stream of a file called `name` from its front, up to `feed` bytes at a time."""
+        """Read the stream of a file called `name` from the start, up to `feed` bytes at a time."""
         self._stored = _Stored(name, stream, min(feed, _FEED))
         self._compression = compression
         self._unit: _Unit | None = None
@@ -90,14 +90,14 @@ class UnpackedStream(io.RawIOBase):
 
     @property
     def position(self) -> int:
-        """How many bytes, as stored, were used for what has been read so far."""
+        """How many stored bytes have been used for what has been read so far."""
         return self._stored.place
 
     def readinto(self, target: Any) -> int:
         """Read the next plain bytes into `target`; return how many, 0 only at the end."""
         while self._unit is not None or self._begin_unit():
             assert self._unit is not None
-            with self._place_named():
+            with self._locating_damage():
                 # Some decompressors take memory for all that they are asked for.
                 data = self._unit.read(min(len(target), _CHUNK))
             if data:
@@ -122,12 +122,12 @@ class UnpackedStream(io.RawIOBase):
                 "or copy the file again"
             )
         self._start = stored.place
-        with self._place_named():
+        with self._locating_damage():
             self._unit = kind.begin(stored)
         return True
 
     @contextmanager
-    def _place_named(self) -> Iterator[None]:
+    def _locating_damage(self) -> Iterator[None]:
         kind = self._compression
         unit = f"the {kind.name} {kind.unit} that begins at byte {self._start:,}"
         try:
@@ -171,13 +171,13 @@ class _Stored:
         return data
 
     def read_some(self) -> bytes:
-        """Return as many of the next bytes as a decompressor gets."""
+        """Return the next bytes, as many as a decompressor gets at a time."""
         if data := self.stream.read1(self._feed):
             return data
         raise EOFError
 
     def give_back(self, size: int) -> None:
-        """Go back: the last `size` bytes that were read are the next ones again."""
+        """Go back by `size` bytes, which are then read again."""
         self.stream.seek(-size, io.SEEK_CUR)
 
     def skip(self, size: int) -> None:
@@ -186,13 +186,13 @@ class _Stored:
             size -= len(self.read(min(size, self._feed)))
 
     def skip_text(self) -> None:
-        """Skip bytes up to a zero byte, and that one."""
+        """Skip bytes up to and including a zero byte."""
         while (zero := (data := self.read_some()).find(0)) < 0:
             pass
         self.give_back(len(data) - zero - 1)
 
     def skip_zeros(self) -> int:
-        """Skip zero bytes; return how many, also at the end."""
+        """Skip zero bytes, if there are any; return how many."""
         start = self.place
         while data := self.stream.read1(self._feed):
             if rest := data.lstrip(b"\0"):
@@ -202,7 +202,7 @@ class _Stored:
 
 
 class _Decompressed:
-    """A unit that one decompressor of Python's kind reads."""
+    """A unit that is read with a decompressor like those of Python's `bz2` and `lzma`."""
 
     def __init__(self, stored: _Stored, decompressor: Any) -> None:
         self._stored, self._decompressor = stored, decompressor
@@ -220,7 +220,7 @@ class _Decompressed:
 
 
 def _gzip_member(stored: _Stored) -> _Unit:
-    # Parsed here: igzip_lib takes some headers for damaged that come in two pieces.
+    # Parsed here, because igzip_lib mistakes some headers that come in two pieces for damaged.
     flags = stored.read(10)[3]
     if flags & 0xE0:
         raise ValueError(f"unknown flags 0x{flags:02x} in its header")
@@ -276,7 +276,7 @@ def _sizes_of_parts(stored: _Stored) -> Iterator[int]:
     while not is_last:
         header = int.from_bytes(stored.read(3), "little")
         stored.give_back(3)
-        is_last, is_repeated = header & 1, header >> 1 & 3 == 1  # one byte, so many times
+        is_last, is_repeated = header & 1, header >> 1 & 3 == 1  # one byte, repeated
         yield 3 + (1 if is_repeated else header >> 3)
     if has_checksum:
         yield 4
@@ -318,3 +318,8 @@ COMPRESSIONS = {
     ),
     ".zip": Compression("zip", "archive", re.compile(rb"PK(?:\x03\x04|\x05\x06)"), _ZipArchive),
 }
+
+
+def compression_of(begins: bytes) -> Compression | None:
+    """Return the compression of a file with these first 16 bytes; None if it is not compressed."""
+    return next((kind for kind in COMPRESSIONS.values() if kind.magic.match(begins)), None)

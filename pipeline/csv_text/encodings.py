@@ -1,4 +1,4 @@
-"""Text in encodings that extend ASCII: what cannot be decoded, and columns as UTF-8."""
+"""Text in encodings that extend ASCII: finds invalid bytes, and turns columns into UTF-8."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pipeline.kernels.marks import HIGH, LINE_ENDS
 _NONE = np.empty(0, np.int64)
 _COLLECT = "pipeline-collect"
 _LINE_END = re.compile(rb"[\r\n]")
-_found = local()  # `places`: where this thread has come upon bytes that cannot be decoded
+_found = local()  # `places`: where this thread has found invalid bytes
 
 
-def undecodable(marks: Marks, encoding: str) -> np.ndarray:
-    """Return where the first byte of each line is that is invalid in an encoding (int64)."""
+def find_undecodable(marks: Marks, encoding: str) -> np.ndarray:
+    """Return where the first byte is in each line that is invalid in an encoding (int64)."""
     if not marks.counts[HIGH]:
         return _NONE
     places = np.empty(int(marks.counts[LINE_ENDS]) + 1, np.int64)
@@ -42,7 +42,7 @@ def undecodable(marks: Marks, encoding: str) -> np.ndarray:
         del _found.places
 
 
-def recoded(data: np.ndarray, bounds: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
+def recode(data: np.ndarray, bounds: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
     """Return texts in an encoding as UTF-8, back to back (uint8), and their `bounds` (int64).
 
     Text `i` is from `bounds[i]` to `bounds[i + 1]`, and has no NUL.
@@ -62,13 +62,13 @@ def recoded(data: np.ndarray, bounds: np.ndarray, encoding: str) -> tuple[np.nda
 
 @cache
 def _is_one_byte(encoding: str) -> bool:
-    """Tell whether each character of an encoding is one byte."""
+    """Tell whether every character of an encoding is one byte."""
     return len(bytes(range(256)).decode(encoding, "replace")) == 256
 
 
 @cache
 def _undefined(encoding: str) -> np.ndarray:
-    """Return which bytes are no character (uint8)."""
+    """Return which bytes are not a character (uint8)."""
     characters = bytes(range(256)).decode(encoding, "replace")
     return np.array([one == "\ufffd" for one in characters], np.uint8)
 

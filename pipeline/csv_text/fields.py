@@ -1,4 +1,4 @@
-"""The fields of some records, column by column."""
+"""The fields of records, column by column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.columns.arrow import TEXT, text_bytes
 from pipeline.columns.totals import text_total
 from pipeline.csv_text import quoting
-from pipeline.csv_text.encodings import recoded
+from pipeline.csv_text.encodings import recode
 from pipeline.csv_text.marks import Marks
 from pipeline.kernels.gather import ROOM, gather_fields, join_fields, measure_columns
 from pipeline.kernels.marks import HIGH, NEEDS, NONE
@@ -19,9 +19,9 @@ _COMMA, _QUOTE = 0x2C, 0x22
 
 
 class Fields:
-    """The fields of some records: a row per record, a column per name.
+    """The fields of records: a row per record, a column per name.
 
-    They are parts of the text; a column is extracted from it on demand.
+    They stay in the text; a column is extracted on demand.
     """
 
     def __init__(
@@ -29,18 +29,18 @@ class Fields:
         columns: tuple[str, ...],
         marks: Marks,
         edges: np.ndarray,
-        rows: int,
+        *,
         encoding: str,
         null: str = "",
     ) -> None:
-        """Take what `scan.scan_records` has found in a text; a field that is `null` is missing."""
+        """Take what `scan.scan_records` found in a text; a field that is `null` is missing."""
         self.columns = columns
-        self._marks, self._edges, self._rows = marks, edges, rows
+        self._marks, self._edges, self._rows = marks, edges, len(edges) // (len(columns) + 1)
         self._encoding = encoding
         self._null = np.frombuffer(null.encode(), np.uint8)
         self._is_utf8 = encoding == "utf-8" or not marks.counts[HIGH]
         self._sizes = np.zeros(len(columns), np.int64)
-        measure_columns(edges, rows, len(columns), self._sizes)
+        measure_columns(edges, self._rows, len(columns), self._sizes)
 
     def __len__(self) -> int:
         return self._rows
@@ -65,14 +65,15 @@ class Fields:
     def lines(self, names: Sequence[str], escape: bool) -> pa.Array:
         """Return some columns as CSV text, one string per record, with its line end.
 
-        `escape`: see `csv_text.quote`.
+        For `escape`, see `quoting.quote`.
         """
         if escape:
             columns = (self.column(name) for name in names)
             return quoting.end_lines(quoting.join_fields(columns, escape))
         marks, rows = self._marks, self._rows
         ranges = self._ranges([self.columns.index(name) for name in names])
-        is_plain = marks.delimiter == _COMMA and marks.quote == _QUOTE and self._is_as_meant
+        means_text = marks.quote_used == marks.escape_used == NONE and not len(self._null)
+        is_plain = marks.delimiter == _COMMA and marks.quote == _QUOTE and means_text
         firsts, lasts = np.array(ranges, np.int64).reshape(-1, 2).T.copy()
 
         def fill(data: np.ndarray, bounds: np.ndarray) -> None:
@@ -98,28 +99,22 @@ class Fields:
         delimiter = text_total(np.array([marks.delimiter], np.uint8))
         return text_total(marks.text) - rejected - self._rows * (width - 1) * delimiter
 
-    @property
-    def _is_as_meant(self) -> bool:
-        """Whether the text of every field is what it means."""
-        marks = self._marks
-        return marks.quote_used == marks.escape_used == NONE and not len(self._null)
-
     def _texts(
         self, fill: Callable[[np.ndarray, np.ndarray], None], size: int
     ) -> tuple[pa.Buffer, np.ndarray]:
-        """Return texts as UTF-8, back to back, and where they begin and the last ends (int64).
+        """Return texts as UTF-8, back to back, and their bounds (int64).
 
-        `fill` puts them there, at most `size` bytes.
+        `fill` writes the texts, at most `size` bytes, and their bounds into two arrays.
         """
         data, bounds = np.empty(size + ROOM, np.uint8), np.empty(self._rows + 1, np.int64)
         fill(data, bounds)
         data = data[: bounds[-1]]
         if not self._is_utf8 and len(data) and data.max() >= 0x80:
-            data, bounds = recoded(data, bounds, self._encoding)
+            data, bounds = recode(data, bounds, self._encoding)
         return pa.py_buffer(data), bounds
 
     def _ranges(self, places: Sequence[int]) -> list[tuple[int, int]]:
-        """Return places of columns as ranges of neighbours, if these can be copied at once."""
+        """Return the places of columns as ranges of neighbours that can be copied at once."""
         ranges: list[tuple[int, int]] = []
         for place in places:
             if ranges and ranges[-1][1] + 1 == place and self._marks.delimiter == _COMMA:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream
+from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream, compression_of
 from pipeline.csv_text.formats import BEGINS, refuse_other_formats
 from pipeline.csv_text.names import printable
 from pipeline.errors import StorageError, UsageError, is_storage_fault
@@ -42,71 +42,41 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
 }
 _ASCII = bytes(range(128)).decode("ascii")
-# In these, a byte below 0x80 may be part of another character, even that of a quote or comma.
+# In these, a byte below 0x80, even a quote or a comma, may be part of another character.
 _SHIFTING = re.compile(r"iso2022_.*|hz|utf-7")
 
 
 def shown(path: str) -> str:
-    """Return a path or URL as messages show it: relative if it is below the current folder.
+    """Return a path or URL as messages show it: relative if it is in the current folder.
 
-    A URL is shown without the user, password or signature that it may have (see also `names`).
+    A URL is shown without its user, password or signature (see also `names`).
     """
     if is_remote(path):
         return printable(shown_url(path))
     return printable(path.removeprefix(f"{os.getcwd()}/"))
 
 
-class _LocalFile(io.RawIOBase):
-    """A local file, of that `version`, or of its version now; it ends where the version does."""
+class _LocalFile(io.FileIO):
+    """A local file in a given or in its current version; it ends where that version ends.
+
+    Read it through a buffer. Raises InputChangedError if the file ends earlier.
+    """
 
     def __init__(self, path: str, version: Version | None = None) -> None:
-        self._path = path
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  # until this one is closed
-        self.version = version or Version.of_open(self._file)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._file.tell()
+        super().__init__(path)
+        self.version = version or Version.of_open(self)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END:
-            return self._file.seek(self.version.size + offset)
-        return self._file.seek(offset, whence)
+            return super().seek(self.version.size + offset)
+        return super().seek(offset, whence)
 
     def readinto(self, target: Any) -> int:
-        place, size = self.tell(), self.version.size
-        wanted = min(len(target), max(size - place, 0))
-        read = self._file.readinto(memoryview(target)[:wanted]) or 0
+        wanted = min(len(target), max(self.version.size - self.tell(), 0))
+        read = super().readinto(memoryview(target)[:wanted]) or 0
         if wanted and not read:
-            raise ends_early(shown(self._path), size)
+            raise ends_early(shown(str(self.name)), self.version.size)
         return read
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-
-class _StoredFile(io.BytesIO):
-    """A file whose bytes are here already, of that `version`."""
-
-    def __init__(self, stored: bytes, version: Version | None) -> None:
-        super().__init__(stored)
-        self.version = version
-
-
-def open_binary(path: str, version: Version | None = None) -> Any:
-    """Open a local path or an fsspec URL for reading the bytes of a version, or of the current one.
-
-    The file has that `version`. A file that has grown ends where the version does; to read one that
-    ends earlier raises InputChangedError.
-    """
-    return (RemoteFile if is_remote(path) else _LocalFile)(path, version)
 
 
 def version_of(path: str) -> Version:
@@ -118,7 +88,7 @@ def version_of(path: str) -> Version:
 
 
 def read_bytes(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
-    """Return bytes `start` to `stop` of a file, in a store of that version; read nothing else.
+    """Return bytes `start` to `stop` of a file; a store sends only those of that `version`.
 
     Raises InputChangedError if the file has another version or ends earlier.
     """
@@ -133,8 +103,8 @@ def read_bytes(path: str, start: int, stop: int, version: Version | None = None)
     return data
 
 
-def at_once(function: Callable[[T], U], files: Sequence[T]) -> Iterator[U]:
-    """Yield what a function returns for each of some files, in order; many wait at once."""
+def call_at_once(function: Callable[[T], U], files: Sequence[T]) -> Iterator[U]:
+    """Yield the result of a function for each file, in order; call it for many files at once."""
     if len(files) == 1:
         yield function(files[0])
         return
@@ -154,11 +124,11 @@ def checksum_of_ends(path: str, size: int) -> int:
 class TextFile:
     """An open input file: its decompressed bytes, and their encoding.
 
-    The encoding is the dialect's, or that of a byte order mark. Text that cannot be cut at the
-    bytes of delimiters is converted to UTF-8. `is_plain`: the bytes are the file's own, so any part
-    of it can be read by itself. `stored` are its bytes, if they are here already. Raises UsageError
-    if the file cannot be read or has another format, StorageError if its file system fails, or if
-    it `was_read` before.
+    A byte order mark decides the encoding; without one, the dialect does. Text that cannot be cut
+    at the bytes of delimiters is converted to UTF-8. If `is_plain`, the bytes are the file's own,
+    so any part of the file can be read by itself. `stored` holds the file's bytes if they have been
+    fetched already. Raises UsageError if the file cannot be read or has another format,
+    StorageError if its file system fails, or if it `was_read` before.
     """
 
     def __init__(
@@ -170,17 +140,22 @@ class TextFile:
         stored: bytes | None = None,
         was_read: bool = False,
     ) -> None:
-        """Open a file and read `ahead` bytes of it at a time (see `open_binary`)."""
+        """Open a file, in that `version` if one is given; read `ahead` bytes of it at a time."""
         self._path, self._was_read = path, was_read
-        with ExitStack() as opened, self._told():
-            raw = open_binary(path, version) if stored is None else _StoredFile(stored, version)
+        with ExitStack() as opened, self._explained():
+            make: Any = RemoteFile if is_remote(path) else _LocalFile
+            raw: Any = make(path, version) if stored is None else io.BytesIO(stored)
             self._raw = opened.enter_context(raw)
-            self.version: Version = self._raw.version
+            self.version = cast(Version, getattr(self._raw, "version", version))
             file = io.BufferedReader(self._raw, ahead)
             self._unpacked = self._unpack(opened.enter_context(file), ahead)
             self._stream = io.BufferedReader(self._unpacked, _CHUNK) if self._unpacked else file
             begins = opened.enter_context(self._stream).peek(BEGINS)[:BEGINS]
-            self._refuse_packed_twice(begins)
+            if self._unpacked and (again := compression_of(begins)):
+                raise UsageError(
+                    f"{shown(path)}: unpacks to {again.name} data; unpack it once, and name the "
+                    "unpacked file"
+                )
             refuse_other_formats(shown(path), begins)
             self._opened = opened.pop_all()
         marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if begins.startswith(mark))
@@ -199,7 +174,7 @@ class TextFile:
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end."""
-        with self._told():
+        with self._explained():
             return self._stream.read(size)
 
     @property
@@ -210,27 +185,15 @@ class TextFile:
     def _unpack(self, file: io.BufferedReader, ahead: int) -> UnpackedStream | None:
         """Return the plain bytes of a compressed file, None if it is not compressed."""
         begins, name = file.peek(16), shown(self._path)
-        for kind in COMPRESSIONS.values():
-            if kind.magic.match(begins):
-                return UnpackedStream(name, file, kind, ahead)
+        if kind := compression_of(begins):
+            return UnpackedStream(name, file, kind, ahead)
         claimed = COMPRESSIONS.get(suffix := Path(self._path).suffix.lower())
         if claimed and begins:
             raise UsageError(f"{name}: ends in {suffix}, but is not {claimed.name} data")
         return None
 
-    def _refuse_packed_twice(self, begins: bytes) -> None:
-        """Raise UsageError if what was unpacked is compressed, too."""
-        if self._unpacked is None:
-            return
-        for ending, kind in COMPRESSIONS.items():
-            if kind.magic.match(begins):
-                raise UsageError(
-                    f"{shown(self._path)}: what is unpacked of it is {kind.name} data again; "
-                    f"unpack it once, into a file that ends in {ending}, and name that"
-                )
-
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError) as error:
@@ -240,7 +203,7 @@ class TextFile:
             was_readable = self._was_read and isinstance(error, OSError) and error.errno
             if is_storage_fault(error) or was_readable:
                 raise StorageError(
-                    f"{why}; see to its disk or file server, then run again"
+                    f"{why}; check its disk or file server, then run again"
                 ) from error
             raise UsageError(why) from error
 
@@ -275,7 +238,7 @@ class _ToUtf8(io.RawIOBase):
 def cuts_at_bytes(encoding: str, mark: str) -> bool:
     """Tell whether text in `encoding` can be cut at the bytes of line ends and of `mark`.
 
-    It can if these bytes are never part of another character and no other bytes encode them.
+    That is so if these bytes are never part of another character, and no other bytes mean the same.
     """
     if encoding == "utf-8":
         return True

@@ -1,4 +1,4 @@
-"""Turns paths, globs, folders and URLs into files, in order; opens none."""
+"""Finds the files that paths, globs, folders and URLs name; opens none of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import fsspec
@@ -19,8 +20,8 @@ from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.storage.remote import explain_errors, file_system, is_remote, is_web
 
 _PACKED = f"(?:{'|'.join(map(re.escape, COMPRESSIONS))})"
-_TABLE = re.compile(rf"(?P<form>\.[ct]sv{_PACKED}?)$", re.IGNORECASE)
-_FORM = re.compile(rf"(?P<form>\.[ct]sv{_PACKED}?|{_PACKED})$", re.IGNORECASE)
+_TABLE = re.compile(rf"\.[ct]sv{_PACKED}?$", re.IGNORECASE)
+_ENDING = re.compile(rf"(?:\.[ct]sv)?{_PACKED}?$", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -28,7 +29,8 @@ _MAGIC = re.compile(r"[*?\[]")
 class Files:
     """The files of a table, in input order: absolute paths, or URLs.
 
-    `left_out` are names in the table's folders that are not read, those of folders with a slash.
+    `left_out` has the names in the table's folders that are not read; those of folders end in a
+    slash.
     """
 
     paths: tuple[str, ...]
@@ -41,11 +43,11 @@ class Files:
 def find_files(table: str, paths: Iterable[str]) -> Files:
     """Return the files of one table.
 
-    `paths` are files, globs or folders (all `*.csv` and `*.tsv` in them, in any case, compressed
-    ones too), local or fsspec URLs. Files of a glob or folder are in order of their names; hidden
-    ones and those that begin with `_` are only taken if a glob spells that out. Raises UsageError
-    naming the path that has no file, or the file that is found twice, in any form, and StorageError
-    if a file system fails.
+    Each path is a file, a glob or a folder, local or an fsspec URL. A folder stands for all `*.csv`
+    and `*.tsv` files in it, in any case, also compressed ones. Files of a glob or folder are sorted
+    by name. Hidden files and those that begin with `_` are read only if a glob spells that out.
+    Raises UsageError if a path has no file or a file is found twice, in any form; StorageError if a
+    file system fails.
     """
     files: list[str] = []
     left_out: list[str] = []
@@ -62,9 +64,9 @@ def find_files(table: str, paths: Iterable[str]) -> Files:
 
 
 def would_find(path: str, file: str) -> bool:
-    """Tell whether the path of a folder or glob would match a file, once it is there.
+    """Tell whether a folder or glob would match a file once that exists.
 
-    Both are local paths, or URLs of one kind.
+    Both are local paths, or URLs of the same kind.
     """
     if is_remote(path) != is_remote(file) or os.path.isfile(path):
         return False
@@ -78,7 +80,7 @@ def would_find(path: str, file: str) -> bool:
 
 
 def _find(table: str, path: str) -> Files:
-    if is_web(path):  # a web server has no folders; to look for one would fetch the file
+    if is_web(path):  # a web server has no folders; looking for one would fetch the file
         return Files((path,))
     try:
         with explain_errors(path):
@@ -93,7 +95,7 @@ def _find_in(table: str, system: fsspec.AbstractFileSystem, inner: str, path: st
     if system.isdir(inner):
         found, left_out = _in_folder(table, system, inner, path)
         above = path.rstrip("/")
-    elif system.isfile(inner):  # first: a file's name may hold the characters of a glob
+    elif system.isfile(inner):  # checked before globs, as a file's name may hold their characters
         return Files((_with_protocol(path, system, inner),))
     else:
         found = _glob(system, inner)
@@ -108,7 +110,7 @@ def _find_in(table: str, system: fsspec.AbstractFileSystem, inner: str, path: st
 def _in_folder(
     table: str, system: fsspec.AbstractFileSystem, inner: str, path: str
 ) -> tuple[list[str], list[str]]:
-    """Return the tables in a folder, and the names of what is left out."""
+    """Return the files in a folder that are read, and the names of the rest."""
     found, left_out = [], []
     for entry in system.ls(inner, detail=True):
         file = entry["name"].rstrip("/")
@@ -130,14 +132,14 @@ def _in_folder(
     has = f"; it has {list_names(names)}" if names else ""
     endings = Counter(os.path.splitext(name)[1] for name in names if not name.endswith("/"))
     if endings:
-        has += f"; '{below}*{endings.most_common(1)[0][0]}' takes files of that name"
+        has += f"; to read such files, name '{below}*{endings.most_common(1)[0][0]}'"
     elif _glob(system, f"{inner}/**/*.csv"):
-        has += f"; '{below}**/*.csv' takes the files below it"
+        has += f"; to read the files in its folders, name '{below}**/*.csv'"
     raise UsageError(f"no *.csv file in the folder '{shown(path)}'{has}")
 
 
 def _glob(system: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
-    """Return the files that match; hidden ones only if the glob spells out what hides them."""
+    """Return the files that match; hidden ones only if the glob spells out their prefix."""
     fixed = _count_fixed(pattern)
     written_out = tuple(part[0] for part in pattern.split("/")[fixed:] if _is_hidden(part))
     return [
@@ -152,33 +154,33 @@ def _glob(system: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
 
 
 def _count_fixed(pattern: str) -> int:
-    """Return how many parts of a path come before the first that is a glob."""
+    """Return how many parts of a path come before the first one with glob characters."""
     parts = pattern.split("/")
     return next((place for place, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
 
 
 def _is_hidden(name: str) -> bool:
-    """Tell whether a file is hidden, or the lock of an open document, as `~$a.csv`, or a mark."""
+    """Tell whether a file is hidden, a marker such as `_SUCCESS`, or a lock such as `~$a.csv`."""
     return name.startswith((".", "_", "~$"))
 
 
 def _refuse(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str) -> None:
-    """Raise UsageError that says why there is no file at a path."""
+    """Raise a UsageError that says why there is no file at a path."""
     if isinstance(system, LocalFileSystem):
         _refuse_pipe(table, path, inner)
         _check_readable(inner)
-    what = "name a file, a glob or a folder of CSV"
+    what = "name a CSV file, a glob or a folder"
     escaped = inner.replace("[", "[[]")
     if "[" in inner and (system.exists(inner.partition("*")[0]) or system.glob(escaped)):
         written = shown(path.replace("[", "[[]"))
-        what = f"[ begins a set of characters there: write '{written}'"
+        what = f"'[' begins a set of characters in a glob: write '{written}'"
     elif _MAGIC.search(inner) and any(map(system.isdir, system.glob(inner))):
-        what = f"it matches folders only: write '{shown(path)}/*.csv'"
+        what = f"it matches only folders: write '{shown(path)}/*.csv'"
     raise UsageError(f"{table}: no file at '{shown(path)}'; {what}")
 
 
 def _refuse_pipe(table: str, path: str, inner: str) -> None:
-    """Raise UsageError for what is not a file but can be opened: reading it may wait forever."""
+    """Raise UsageError for anything but a file that can be opened: reading it may never end."""
     if path == "-" or (os.path.exists(inner) and not os.path.isfile(inner)):
         raise UsageError(
             f"{table}: '{shown(path)}' is a pipe or a device, which cannot be read in parts; write "
@@ -187,42 +189,34 @@ def _refuse_pipe(table: str, path: str, inner: str) -> None:
 
 
 def _check_readable(inner: str) -> None:
-    """Raise PermissionError where nobody can tell whether a file is there."""
-    fixed = _count_fixed(inner)
-    parts = inner.split("/")
-    try:
+    """Raise OSError if it cannot be known whether a file is there."""
+    parts, fixed = inner.split("/"), _count_fixed(inner)
+    with suppress(FileNotFoundError, NotADirectoryError):
         if fixed < len(parts):
             os.listdir("/".join(parts[:fixed]) or "/")
         else:
             os.stat(inner)
-    except PermissionError:
-        raise
-    except OSError:
-        return
 
 
 def _refuse_two_forms(found: Iterable[str], path: str, above: str) -> None:
-    """Raise UsageError if a folder or glob has a file in two forms: its records twice."""
-    forms: dict[str, str] = {}
+    """Raise UsageError if a folder or glob has a file in two forms, which would count twice."""
+    forms: dict[tuple[str, bool], tuple[str, str]] = {}
     for file in sorted(found):
-        form = _FORM.search(file)
-        ending = form["form"] if form else ""
-        is_table = _TABLE.search(file) is not None
-        stem = file.removesuffix(ending) + (".csv" if is_table else "")
-        other = forms.setdefault(stem, file)
+        ending = next(_ENDING.finditer(file))[0]
+        stem = file.removesuffix(ending), _TABLE.search(file) is not None
+        other, first = forms.setdefault(stem, (file, ending))
         if other != file:
             one, two = (shown(each.rpartition("/")[2]) for each in (other, file))
-            first = other.removeprefix(stem.removesuffix(".csv") if is_table else stem)
             glob = shown(f"{above}/*{first}" if above else f"*{first}")
             raise UsageError(
                 f"'{shown(path)}' has both '{one}' and '{two}', whose records would count twice; "
-                f"name a glob that takes one of them, such as '{glob}', or each file to take both"
+                f"to read one of them, name a glob such as '{glob}'; to read both, name each file"
             )
 
 
 def _with_protocol(path: str, system: fsspec.AbstractFileSystem, inner: str) -> str:
-    if isinstance(system, LocalFileSystem) or not is_remote(path):  # also at file://
+    if isinstance(system, LocalFileSystem) or not is_remote(path):  # file:// as well
         return inner
     found: str = system.unstrip_protocol(inner)
-    # A chain of URLs, such as simplecache::file://, may end at a local file as well.
+    # A chained URL such as simplecache::file://… may also end at a local file.
     return found.removeprefix("file://")

@@ -1,6 +1,6 @@
-"""Files that are not CSV, recognized by their first bytes, and how to convert them to CSV.
+"""Recognizes files that are not CSV by their first bytes, and says how to convert them.
 
-The compressions that a run reads are in `compression`.
+`compression` has the formats that a run unpacks itself.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ _ARROW = (
     'convert it first: python -c "from pyarrow import csv, {0}; '
     "csv.write_csv({0}.read_table('{{0}}'), '{{0}}.csv')\""
 )
-# Bytes of the last record of a zip archive, without and with the longest comment.
+# The size of the last record of a zip archive, without and with the longest comment.
 _RECORD, _LONGEST_RECORD = 22, 22 + 0xFFFF
-_NAMED = 3  # files of an archive
+_NAMED = 3  # files of an archive that a message names
 _SAVE = "save its sheet as CSV first"
 _UNPACK = "unpack it first: {0} '{{0}}' > '{{0}}.csv'"
-_EXTRACT = "unpack it first ({0} '{{0}}'), and name the CSV in it"
+_EXTRACT = "unpack it first ({0} '{{0}}'), and name the CSV file in it"
 # A format's first bytes, its name, and how to convert it to CSV.
 _FORMATS = (
     (rb"PAR1", "a Parquet file", _ARROW.format("parquet")),
     # Text may begin with these letters too (`ORCID,name`); what follows them in ORC is not text.
     (rb"ORC[^\0-\x08]{0,60}[\0-\x08]", "an ORC file", _ARROW.format("orc")),
     (rb"ARROW1\0\0", "an Arrow file", _ARROW.format("feather")),
-    (rb"Obj\x01", "an Avro file", "convert it first, with read_avro of DuckDB"),
+    (rb"Obj\x01", "an Avro file", "convert it first with DuckDB's read_avro"),
     (
         rb"SQLite format 3\0",
         "a SQLite database",
         "export a table first: sqlite3 -header -csv '{0}' 'SELECT * FROM t' > t.csv",
     ),
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of an old Office", _SAVE),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file", _SAVE),
     (rb"\x5d\0\0", "an lzma file", _UNPACK.format("xz -dc --format=lzma")),
     (rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", "an lz4 file", _UNPACK.format("lz4 -dc")),
-    (rb"\x1f\x9d", "a file of compress", _UNPACK.format("gzip -dc")),
+    (rb"\x1f\x9d", "a file made by compress", _UNPACK.format("gzip -dc")),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _EXTRACT.format("7z x")),
     (rb"Rar!\x1a\x07", "a RAR archive", _EXTRACT.format("unrar x")),
     (rb"(?=[^\0]{1,107}\0).{257}ustar", "a tar archive", _EXTRACT.format("tar -xf")),
 )
-BEGINS = 512  # bytes that show a format
+BEGINS = 512  # bytes that are enough to recognize a format
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
 
 def refuse_other_formats(name: str, begins: bytes) -> None:
-    """Raise UsageError if a file begins like a known format, not like text.
+    """Raise UsageError if a file begins like one of another format.
 
-    `name` is what messages call it, `begins` are its first `BEGINS` plain bytes.
+    `name` is what messages call it; `begins` holds its first `BEGINS` plain bytes.
     """
     for magic, kind, way in _FORMATS:
         if re.match(magic, begins, re.DOTALL):
             raise _refusal(name, kind, way)
-    # Nothing marks this format, so its ending must.
+    # This format has no mark, only an ending.
     if name.lower().endswith(".br") and _CONTROL.search(begins):
         raise _refusal(name, "a Brotli file", _UNPACK.format("brotli -dc"))
 
@@ -65,11 +65,11 @@ def refuse_other_formats(name: str, begins: bytes) -> None:
 def open_zip(name: str, stream: Any, start: int) -> tuple[Any, int]:
     """Return the only file in a zip archive as a stream, and where the archive ends.
 
-    Raises UsageError for other archives, ValueError if the archive does not begin at byte `start`,
-    BadZipFile or NotImplementedError if it cannot be read.
+    Raises UsageError if there is not exactly one readable file, ValueError if the archive does not
+    begin at byte `start`, BadZipFile or NotImplementedError if it cannot be read.
     """
     archive = zipfile.ZipFile(stream)
-    # By the place of its directory, which is at the end: other data may come before the members.
+    # zipfile finds the directory from the end, so other data may come before the members.
     begins = min((member.header_offset for member in archive.infolist()), default=start)
     if begins != start:
         raise ValueError(f"the members in its directory begin at byte {begins:,}")
@@ -80,23 +80,25 @@ def open_zip(name: str, stream: Any, start: int) -> tuple[Any, int]:
         if not (member.is_dir() or member.filename.startswith("__MACOSX/"))
     ]
     if any(member.filename == "[Content_Types].xml" for member in members):
-        raise _refusal(name, "an Excel workbook or another file of Office", _SAVE)
+        raise _refusal(name, "an Excel workbook or another Office file", _SAVE)
     if len(members) != 1:
         names = [printable(member.filename) for member in members[:_NAMED]]
         names += ["…"] if len(members) > _NAMED else []
         listed = f" ({', '.join(names)})" if members else ""
         raise _refusal(
             name,
-            f"a zip archive of {counted(len(members), 'file')}{listed}",
+            f"a zip archive with {counted(len(members), 'file')}{listed}",
             "unpack it, and name the CSV files to read, or their folder",
         )
     if members[0].flag_bits & 1:
-        raise _refusal(name, "a zip archive with a password", "unpack it, and name its CSV")
+        raise _refusal(
+            name, "a zip archive with a password", "unpack it, and name the CSV file in it"
+        )
     return archive.open(members[0]), _end_of_zip(stream)
 
 
 def _end_of_zip(stream: Any) -> int:
-    """Return where a zip archive ends, by its last record and the comment in it."""
+    """Return where a zip archive ends: after the comment in its last record."""
     place = max(0, stream.seek(0, io.SEEK_END) - _LONGEST_RECORD)
     stream.seek(place)
     data = stream.read()
@@ -106,4 +108,4 @@ def _end_of_zip(stream: Any) -> int:
 
 
 def _refusal(name: str, kind: str, way: str) -> UsageError:
-    return UsageError(f"{name}: is {kind}, no CSV; {way.format(name)}")
+    return UsageError(f"{name}: is {kind}, not CSV; {way.format(name)}")

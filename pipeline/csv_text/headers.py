@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pipeline.csv_text.files import TextFile, at_once, checksum_of_ends, cuts_at_bytes, shown
+from pipeline.csv_text.files import TextFile, call_at_once, checksum_of_ends, cuts_at_bytes, shown
 from pipeline.csv_text.head import AT_FIRST, Head, Header, find_header
 from pipeline.csv_text.header_hints import HeaderHints
 from pipeline.csv_text.marks import count_lines
@@ -28,7 +28,7 @@ def open_source(
     """
     paths = list(files)
     table = _Table(name, required, dialect, list_versions(paths))
-    opened = list(at_once(table.open, paths))
+    opened = list(call_at_once(table.open, paths))
     with_text = [file for file in opened if file.columns]
     if not with_text:
         raise _empty(opened[0].name, dialect)

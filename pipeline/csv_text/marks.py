@@ -21,9 +21,9 @@ _NUL = re.compile(rb"\0[^\r\n]*")
 
 
 class Marks(NamedTuple):
-    """A text (uint8), its bitmaps (uint64) and counts (int64), as `scan.mark_bytes` makes them.
+    """A text (uint8), its bitmaps (uint64) and counts (int64), as `mark_bytes` makes them.
 
-    `delimiter`, `quote` and `escape` are bytes; `quote` and `escape` are -1 where there is none.
+    `delimiter`, `quote` and `escape` are bytes; -1 means that there is no quote or escape.
     """
 
     text: np.ndarray
@@ -52,9 +52,9 @@ class Marks(NamedTuple):
 
     @classmethod
     def back_to_back(cls, several: Sequence[Marks]) -> tuple[Marks, np.ndarray]:
-        """Return those of several texts as of one, and where each begins in it (int64).
+        """Return the marks of several texts as if they were one, and where each begins (int64).
 
-        Each begins with a word of the bitmaps; there are zeros between.
+        Each text begins at a word of the bitmaps; zeros fill the gaps.
         """
         words = [len(one.stops) for one in several]
         starts = np.cumsum([0, *words])[:-1] * _WORD
@@ -68,7 +68,7 @@ class Marks(NamedTuple):
 
     @property
     def quote_used(self) -> int:
-        """The quote if the text has any, else -1: then no field is looked at for it."""
+        """The quote if the text has any, else -1, so that fields are not searched for it."""
         return self.quote if self.counts[QUOTES] else NONE
 
     @property
@@ -77,16 +77,16 @@ class Marks(NamedTuple):
         return self.escape if self.counts[ESCAPES] else NONE
 
     def nuls(self) -> np.ndarray:
-        """Return where the first NUL byte of each line is that has any (int64)."""
+        """Return where the first NUL byte is in each line that has one (int64)."""
         found = _NUL.finditer(self.text.data) if self.counts[NULS] else ()
         return np.fromiter((one.start() for one in found), np.int64)
 
 
 def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> int | None:
-    """Return where the first record begins at or after `position`.
+    """Return where the first record at or after `position` begins; None if it cannot be told yet.
 
-    `text` begins with a record. `at_end`: it extends to the end of the file. Returns None if the
-    text ends too early to tell.
+    `text` begins with a record. If `at_end`, it extends to the end of the file, and all can be
+    told.
     """
     marks = Marks.of(text, dialect)
     found: int = find_record(
@@ -96,10 +96,10 @@ def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> i
     return None if found == NONE else found
 
 
-def first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | None]:
+def find_first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | None]:
     """Return the positions after the first line end outside quotes and the first one inside.
 
-    `text` is assumed to begin outside quotes; if it does not, the two swap. A quote at the first
+    This assumes that `text` begins outside quotes; otherwise, the two swap. A quote at the first
     byte does not count. None means that there is no such line end, or that its LF may still follow.
     """
     marks = Marks.of(text, dialect)

@@ -1,8 +1,8 @@
-r"""Names of files as text that can be printed and encoded.
+r"""Turns names of files, and other text, into text that can be printed and encoded.
 
-A name need not be valid UTF-8. Python keeps its other bytes as lone surrogates, which no encoding
-has. Messages, reports and tables show such a byte as `\xff`, and a control character, such as a
-line end, as Python writes it: `\n`.
+A name need not be valid UTF-8. Python represents its invalid bytes as lone surrogates, which cannot
+be encoded. Messages, reports and tables show such a byte as `\xff`, and a control character, such
+as a line end, as Python writes it: `\n`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from shlex import quote
 
-PRINTABLE = "pipeline-printable"  # for `errors` of whatever encodes text
+PRINTABLE = "pipeline-printable"  # an error handler for encoding text
 _NAMED = 3
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 # Blanks other than that of a keyboard, and characters without width.
@@ -36,7 +36,7 @@ def without_hidden(text: str) -> str:
 
 
 def quoted(text: str, most: int = 80) -> str:
-    """Return text of the input in quotes, on one line, cut after so many characters."""
+    """Return text of the input in quotes, on one line, cut after `most` characters."""
     return f"'{visible(text[:most])}{'…' if len(text) > most else ''}'"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.columns.totals import range_total
-from pipeline.csv_text.encodings import undecodable
+from pipeline.csv_text.encodings import find_undecodable
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.marks import Marks
 from pipeline.csv_text.rejects import REPEATED, make_table
@@ -27,10 +27,10 @@ _LONGEST = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class Parsed:
-    """The records of some texts: the fields of the good ones, and the others.
+    """The records of some texts: the fields of the good ones, and a table of the `rejected` ones.
 
-    `rejected` is a table (see `rejects.SCHEMA`). `lines` are the numbers of line ends in the texts,
-    quoted ones too.
+    For the table, see `rejects.SCHEMA`. `lines` has the number of line ends in each text, including
+    quoted ones.
     """
 
     fields: Fields
@@ -54,7 +54,7 @@ class Parsed:
         return np.append(np.searchsorted(starts, self._starts[1:]), len(self.fields))
 
     def lines_of(self, rows: Sequence[int]) -> list[tuple[int, int]]:
-        """Return the text and the line of some rows of `fields`, ascending, counted from 0."""
+        """Return the text and the line, from 0, of some ascending rows of `fields`."""
         places = self._edges[np.array(rows, np.int64) * (len(self.fields.columns) + 1)]
         found = np.empty(len(rows), np.int64)
         count_lines_before(self._marks.lines, places.astype(np.int64), found)
@@ -90,37 +90,30 @@ def parse(
 ) -> Parsed:
     """Return the records of a text, which begins with one.
 
-    Records that repeat the `header` are rejected.
-
-    Raises DataError if it is longer than 2 GiB, which no block is, unless one line of it is.
+    Records that repeat the `header` are rejected. Raises DataError if the text is longer than
+    2 GiB, as a block is only if one of its lines is.
     """
-    scanned = _scan(text, columns, encoding, dialect, header)
-    return _parsed(scanned, np.zeros(1, np.int64), (scanned,), columns, encoding, dialect)
+    how = columns, encoding, dialect
+    return _together([_scan(text, *how, header)], *how)
 
 
 def parse_texts(texts: Sequence[FileText]) -> Parsed:
-    """Return the records of texts of files that are alike, each read by itself (see `parse`)."""
+    """Return the records of texts of like files, each read by itself (see `parse`)."""
     file = texts[0].file
     how = file.columns, file.encoding, file.dialect
-    scanned = [_scan(one.text, *how, one.file.header) for one in texts]
-    whole, starts = scanned[0], np.zeros(1, np.int64)
-    if len(texts) > 1:
-        whole, starts = _Scanned.back_to_back(scanned)
-    return _parsed(whole, starts, scanned, *how)
+    return _together([_scan(one.text, *how, one.file.header) for one in texts], *how)
 
 
-def _parsed(
-    whole: _Scanned,
-    starts: np.ndarray,
-    texts: Sequence[_Scanned],
-    columns: tuple[str, ...],
-    encoding: str,
-    dialect: Dialect,
+def _together(
+    texts: Sequence[_Scanned], columns: tuple[str, ...], encoding: str, dialect: Dialect
 ) -> Parsed:
+    whole, starts = texts[0], np.zeros(1, np.int64)
+    if len(texts) > 1:
+        whole, starts = _Scanned.back_to_back(texts)
     edges = whole.edges.ravel()
     return Parsed(
-        Fields(columns, whole.marks, edges, len(whole.edges), encoding, dialect.null),
-        make_table(
+        fields=Fields(columns, whole.marks, edges, encoding=encoding, null=dialect.null),
+        rejected=make_table(
             whole.marks.text,
             whole.faults,
             starts,
@@ -128,10 +121,10 @@ def _parsed(
             encoding=encoding,
             max_size=dialect.max_record_size,
         ),
-        tuple(int(text.marks.counts[LINE_ENDS]) for text in texts),
-        whole.marks,
-        edges,
-        starts,
+        lines=tuple(int(text.marks.counts[LINE_ENDS]) for text in texts),
+        _marks=whole.marks,
+        _edges=edges,
+        _starts=starts,
     )
 
 
@@ -139,9 +132,7 @@ def _scan(
     text: bytes, columns: tuple[str, ...], encoding: str, dialect: Dialect, header: bytes
 ) -> _Scanned:
     if len(text) > _LONGEST:
-        raise DataError(
-            f"a line has {len(text):,} bytes, or nearly, more than can be read; is it CSV?"
-        )
+        raise DataError(f"a line of about {len(text):,} bytes is too long to read; is this CSV?")
     marks, width = Marks.of(text, dialect), len(columns) + 1
     most = int(marks.counts[LINE_ENDS]) + 1
     edges = np.empty(most * width, np.int32)
@@ -149,11 +140,11 @@ def _scan(
     rows = scan_records(
         *(marks.text, marks.stops, marks.lines, marks.quotes, marks.delimiter, marks.quote_used),
         *(marks.escape_used, len(columns), dialect.max_record_size, marks.nuls()),
-        undecodable(marks, encoding),
+        find_undecodable(marks, encoding),
         *(edges, faults),
     )
     good = edges.reshape(-1, width)[:rows]
-    bad = faults[1 : 1 + int(faults[0]) * FAULT_SIZE].copy()  # not all that there was room for
+    bad = faults[1 : 1 + int(faults[0]) * FAULT_SIZE].copy()  # without the unused room
     bad = bad.reshape(-1, FAULT_SIZE)
     repeats = _rows_of(header, marks.text, good) if header else _NOTHING
     if len(repeats):
@@ -163,7 +154,7 @@ def _scan(
 
 
 def _rows_of(record: bytes, text: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the rows of the records that equal this one, also after a byte order mark (int64)."""
+    """Return the rows (int64) that repeat a record, with or without a byte order mark before it."""
     starts, ends = edges[:, 0], edges[:, -1]
     sizes = ends - starts
     found = []
@@ -178,7 +169,7 @@ def _rows_of(record: bytes, text: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def _with_repeats(faults: np.ndarray, repeats: np.ndarray, marks: Marks) -> np.ndarray:
-    """Return faults with those of some records more, given the edges of these."""
+    """Return the faults and, in order of place, those of repeated headers with these edges."""
     starts = repeats[:, 0].astype(np.int64)
     lines = np.empty_like(starts)
     count_lines_before(marks.lines, starts, lines)

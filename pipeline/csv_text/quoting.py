@@ -17,7 +17,7 @@ def quote(text: pa.Array, escape: bool = False) -> pa.Array:
     """Return each string as a CSV field, and null as the empty field.
 
     With `escape`, text that a spreadsheet would run as a formula gets a leading apostrophe (OWASP,
-    "CSV Injection"); numbers do not, not even negative ones.
+    "CSV Injection"). Numbers do not, not even negative ones.
     """
     if escape:
         text = _escape_formulas(text)
@@ -31,13 +31,13 @@ def quote(text: pa.Array, escape: bool = False) -> pa.Array:
 
 
 def join_fields(fields: Iterable[pa.Array], escape: bool = False) -> pa.Array:
-    """Return the rows of some columns as CSV text without line ends (`escape`: see `quote`)."""
+    """Return the rows of some columns as CSV text without line ends; for `escape`, see `quote`."""
     quoted = [quote(field, escape) for field in fields]
     return pc.binary_join_element_wise(*quoted, pa.scalar(",", TEXT))
 
 
 def end_lines(records: pa.Array) -> pa.Array:
-    """Return CSV text with a line end after each record."""
+    """Return CSV records, each with a line end."""
     return pc.binary_join_element_wise(records, pa.scalar("", TEXT), pa.scalar("\n", TEXT))
 
 

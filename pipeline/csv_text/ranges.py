@@ -9,19 +9,21 @@ range is cut again from that end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.csv_text.files import at_once, read_bytes
-from pipeline.csv_text.marks import first_ends, next_record
+from pipeline.csv_text.files import call_at_once, read_bytes
+from pipeline.csv_text.marks import find_first_ends, next_record
 from pipeline.csv_text.sources import Block, FileText, Source, SourceFile, UnpackedBlock
 from pipeline.errors import DataError
 
+_LINE_END = re.compile(rb"\r\n?|\n")
 _AHEAD = 1 << 12  # bytes read past a range, for the end of its last record
-_MOST_FILES = 256  # of one block: to open one takes time, too
-# Numbers of blocks: of a table, and for one file whose number of blocks is unknown.
+_MOST_FILES = 256  # of one block: opening a file takes time
+# How many block numbers a table has, and how many are reserved for a file to unpack.
 _NUMBERS, _KEPT = 1 << 32, 1 << 20
 
 
@@ -36,10 +38,10 @@ class Cut(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The text of a block's records, file by file; of at least one file.
+    """The text of a block's records, file by file, for at least one file.
 
-    If the range alone does not determine it, the text is empty, and `undecided` holds the possible
-    cuts, at most two.
+    If the range alone does not determine its records, the text is empty, and `undecided` holds the
+    possible cuts, at most two.
     """
 
     texts: tuple[FileText, ...]
@@ -49,8 +51,8 @@ class Found(NamedTuple):
 def cut_into_ranges(source: Source, size: int) -> Source:
     """Return a table with blocks of `size` bytes, which may begin and end within a record.
 
-    Small files share a block. Files that can only be read from the start are one block, which
-    reserves numbers for all the blocks that they may become.
+    Small files share a block. A file that can only be read from the start is one block, which
+    reserves numbers for the blocks that it may become.
     """
     blocks: list[Block] = []
     number = 0
@@ -61,9 +63,14 @@ def cut_into_ranges(source: Source, size: int) -> Source:
         if file.is_plain:
             bounds = [*range(file.start, file.size, size), file.size]
         for start, stop in pairwise(bounds):
-            is_whole = len(bounds) == 2
-            blocks.append(Block(file, start, stop, number, is_whole, following, tuple(more)))
-            number = blocks[-1].next_number
+            block = Block(
+                *(file, start, stop, number),
+                exact=len(bounds) == 2,
+                following=following,
+                more=tuple(more),
+            )
+            blocks.append(block)
+            number = block.next_number
     if not blocks:  # headers only: a table without records still has one partition
         first = source.files[0]
         blocks = [Block(first, first.start, first.start, 0)]
@@ -71,7 +78,7 @@ def cut_into_ranges(source: Source, size: int) -> Source:
 
 
 def _together(files: Iterable[SourceFile], size: int) -> Iterator[list[SourceFile]]:
-    """Yield the files that share a block of `size` bytes: small neighbours that are alike."""
+    """Yield the files that share a block of `size` bytes: small neighbours of the same form."""
     some: list[SourceFile] = []
     left = 0
     for file in files:
@@ -89,25 +96,28 @@ def _together(files: Iterable[SourceFile], size: int) -> Iterator[list[SourceFil
 
 
 def find_records(block: Block) -> Found:
-    """Read the records that begin in a block; read every byte once."""
+    """Read the records that begin in a block, each byte once."""
     if isinstance(block, UnpackedBlock):
         return Found(block.texts)
     file, start, stop = block.file, block.start, block.stop
     if block.exact or start >= stop:
         parts = (file, start, stop), *((other, other.start, other.size) for other in block.more)
-        return Found(tuple(at_once(_read_part, parts)))
+        return Found(tuple(call_at_once(_read_part, parts)))
     first = start == file.start
-    # Include the byte before, which may be a line end, and those that may escape it.
+    # Include the previous byte, which may be a line end, and those that may escape it.
     before = 0 if first else min(start - file.start, 3 if file.dialect.escape else 1)
     text = _Text(file, start - before, stop + _AHEAD)
     if first:
         return text.between(_cut(block, start, text))
-    if text.is_plain(start, stop) and _is_outside_quotes(block):
+    # A quote opened earlier would have to be closed within the maximum record size, or the file.
+    size = file.dialect.max_record_size
+    is_outside = not file.dialect.quote or stop - start >= size or stop == file.size
+    if is_outside and text.is_plain(start, stop):
         begin = text.first_line(start, stop)
         if begin is None:
             return Found((FileText(file, stop, b""),))
         return text.between(_cut(block, begin, text, text.last_line(begin, stop)))
-    begins = text.first_ends(start - 1, start + file.dialect.max_record_size)
+    begins = text.find_first_ends(start - 1, start + size)
     cuts = [_cut(block, begin, text) for begin in begins if begin and begin < stop]
     return Found((FileText(file, stop, b""),), tuple(cuts))
 
@@ -117,35 +127,20 @@ def _read_part(part: tuple[SourceFile, int, int]) -> FileText:
     return FileText(file, start, read_bytes(file.path, start, stop, file.version))
 
 
-def _is_outside_quotes(block: Block) -> bool:
-    """Tell whether a range without a quote is surely outside quotes.
-
-    A quote opened earlier must be closed within the maximum record size. Otherwise it is malformed
-    and does not count.
-    """
-    file, start, stop = block.file, block.start, block.stop
-    dialect = file.dialect
-    if not dialect.quote or stop - start >= dialect.max_record_size or stop == file.size:
-        return True
-    first = max(file.start, start - dialect.max_record_size)
-    before = read_bytes(file.path, first, start, file.version)
-    return dialect.quote.encode() not in before
-
-
 def cut_again(block: Block, start: int) -> Cut:
     """Cut a range whose first record begins at byte `start`."""
     return _cut(block, start, _Text(block.file, start, block.stop + _AHEAD))
 
 
-def decide(
+def decide_blocks(
     source: Source,
     found: Mapping[int, Cut | Sequence[Cut]],
     again: Callable[[Block, int], Cut],
 ) -> Iterator[Block]:
-    """Yield the blocks of a table with their exact bytes, except blocks without a record.
+    """Yield the blocks of a table with their exact bytes; leave out blocks without a record.
 
-    `found` maps the number of each block that is not exact to its cut, or to the possible cuts.
-    `again` is `cut_again` of a block and a byte. Raises DataError if two blocks do not meet.
+    `found` maps the number of each inexact block to its cut, or to its possible cuts. `again` calls
+    `cut_again` with a block and a byte. Raises DataError if two blocks do not meet.
     """
     file, place = None, 0
     for block in source.blocks:
@@ -156,7 +151,7 @@ def decide(
             file, place = block.file, block.file.start
         cut = found[block.number]
         if not isinstance(cut, Cut):
-            if place >= block.stop:  # a record is longer than this range
+            if place >= block.stop:  # one record is longer than this range
                 continue
             held = (possible for possible in cut if possible.start == place)
             cut = next(held, None) or again(block, place)
@@ -164,8 +159,8 @@ def decide(
             continue
         if cut.start != place:
             raise DataError(
-                f"{block.file.name}: a block begins at byte {cut.start}, the one before it ends at "
-                f"byte {place}; this is a fault of the program: please report it"
+                f"{block.file.name}: a block begins at byte {cut.start}, but the previous one ends "
+                f"at byte {place}; this is a bug: please report it"
             )
         yield replace(block, start=cut.start, stop=cut.stop, exact=True)
         place = cut.stop
@@ -198,7 +193,7 @@ class _Text:
         return Found((FileText(self._file, cut.start, self._bytes[first:last]),))
 
     def is_plain(self, start: int, stop: int) -> bool:
-        """Tell whether each line end from `start - 1` to `stop` is one, if they are not quoted."""
+        """Tell whether every line end in `start - 1` to `stop` ends a record if none is quoted."""
         first, last = start - self._start, stop - self._start
         dialect = self._file.dialect
         marks = (dialect.quote, first), (dialect.escape, 0)
@@ -206,10 +201,10 @@ class _Text:
             mark and self._bytes.find(mark.encode(), place, last) >= 0 for mark, place in marks
         )
 
-    def first_ends(self, start: int, stop: int) -> tuple[int | None, int | None]:
-        """Like `marks.first_ends`, but as bytes of the file; looks from `start` to `stop`."""
+    def find_first_ends(self, start: int, stop: int) -> tuple[int | None, int | None]:
+        """Do what `marks.find_first_ends` does, from byte `start` to `stop` of the file."""
         text = self._bytes[start - self._start : stop - self._start]
-        outside, inside = first_ends(text, self._file.dialect)
+        outside, inside = find_first_ends(text, self._file.dialect)
         return (
             None if outside is None else start + outside,
             None if inside is None else start + inside,
@@ -217,15 +212,12 @@ class _Text:
 
     def first_line(self, start: int, stop: int) -> int | None:
         """Return where the first line in `start` to `stop` begins; None if none does."""
-        first, last = start - self._start - 1, stop - self._start
-        ends = (self._bytes.find(mark, first, last) for mark in (b"\n", b"\r"))
-        end = min((end for end in ends if end >= 0), default=last) + 1
-        if self._bytes[end - 1 : end + 1] == b"\r\n":
-            end += 1
-        return self._start + end if end < last else None
+        end = _LINE_END.search(self._bytes, start - self._start - 1)
+        begin = self._start + end.end() if end else stop
+        return begin if begin < stop else None
 
     def last_line(self, start: int, stop: int) -> int:
-        """Return where the last line before `stop` begins, if lines from `start` on are whole."""
+        """Return where the last line before `stop` begins; `start` is where one begins."""
         first, last = start - self._start, stop - self._start
         lf = self._bytes.rfind(b"\n", first, last - 1)
         cr = self._bytes.rfind(b"\r", max(lf, first), last - 1)
@@ -236,7 +228,7 @@ class _Text:
 
 
 def _cut(block: Block, start: int, text: _Text, known: int | None = None) -> Cut:
-    """Cut a range whose first record begins at `start`; another one may begin at `known`."""
+    """Cut a range whose first record begins at `start`; if given, one also begins at `known`."""
     if block.stop == block.file.size:
         return Cut(start, block.stop)
     begin = start if known is None else known
@@ -245,6 +237,6 @@ def _cut(block: Block, start: int, text: _Text, known: int | None = None) -> Cut
         found = next_record(text.behind(begin), block.stop - begin, text.at_end, dialect)
         if found is not None:
             return Cut(start, begin + found)
-        # Not far past the end of a long record.
+        # A little more each time, so as not to read far past a long record.
         ahead = min(4 * ahead, max(_AHEAD, text.size // 4))
         text.read_on(ahead)

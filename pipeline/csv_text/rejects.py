@@ -22,7 +22,7 @@ from pipeline.kernels.scan import (
     UNDECODABLE,
 )
 
-# What is wrong with a record that `scan.scan_records` finds good.
+# A fault that `scan.scan_records` does not look for.
 REPEATED = TOO_MANY + 1
 _REASONS = {
     UNCLOSED: "unclosed quote",
@@ -48,9 +48,9 @@ _NONE = SCHEMA.empty_table()
 class Reject(NamedTuple):
     """A record that could not be read.
 
-    `line` and `offset` count from 0 in its block's text of that `file`.
-    `length` is that of the record in bytes, without its line end; `raw`, too, has no line end, and
-    not more bytes than the largest record may have.
+    `line` and `offset` count from 0 in the block's text of that `file`. `length` is the size of the
+    record in bytes, without its line end. `raw` is the record without its line end, cut at the size
+    that the largest record may have.
     """
 
     line: int
@@ -71,10 +71,10 @@ def make_table(
     encoding: str,
     max_size: int,
 ) -> pa.Table:
-    """Return what is wrong in some texts as a table of rejected records (see `SCHEMA`).
+    """Return the faults in some texts as a table of rejected records (see `SCHEMA`).
 
-    The texts are back to back (uint8), and each begins at one of `starts` (int64). `faults` has the
-    numbers of `scan.scan_records` for each fault; its line counts from the front of its text.
+    The texts are back to back (uint8); each begins at one of `starts` (int64). `faults` has a row
+    of numbers for each fault, as `scan.scan_records` makes them, but lines count within each text.
     """
     if not len(faults):
         return _NONE

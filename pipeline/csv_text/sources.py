@@ -20,10 +20,9 @@ _ALIKE = "is_plain", "columns", "encoding", "dialect"
 class SourceFile:
     """One input file: its header, where its first record begins, and the version to read.
 
-    `path` is where it is, `name` is what messages call it, `encoding` is that of the plain bytes,
-    `dialect` how it is written, `header` its first record, without line end.
-    If `is_plain` is False, the file can only be read from its front (see `unpacked`).
-    `header_lines` is the number of physical lines before the first record.
+    `name` is what messages call it, `encoding` is that of the plain bytes, and `header` is its
+    first record without the line end. If `is_plain` is False, the file can only be read from the
+    start (see `unpacked`). `header_lines` is the number of physical lines before the first record.
     """
 
     path: str
@@ -48,12 +47,12 @@ class SourceFile:
         return self.size * (1 if self.is_plain else _EXPANDS)
 
     def is_like(self, other: SourceFile) -> bool:
-        """Tell whether the records of two files can be read as those of one."""
+        """Tell whether the records of two files can be read together."""
         return all(getattr(self, name) == getattr(other, name) for name in _ALIKE)
 
 
 class FileText(NamedTuple):
-    """Text of whole records, which begins at byte `start` of a file, unpacked if it is packed."""
+    """Text of whole records that begins at byte `start` of a file, counted in plain bytes."""
 
     file: SourceFile
     start: int
@@ -64,9 +63,9 @@ class FileText(NamedTuple):
 class Block:
     """Bytes `start` to `stop` of a file: whole records if `exact`, else just a range of bytes.
 
-    `more` are the small files after it that are like it, and whose records all belong to the block.
-    `number` increases in input order. The next block of the table has the number `following`, or
-    the next one if that is None.
+    `more` holds the small files that follow and whose records all belong to the block as well.
+    `number` increases in input order. `following` is the number of the table's next block; None
+    means `number + 1`.
     """
 
     file: SourceFile
@@ -79,7 +78,7 @@ class Block:
 
     @property
     def files(self) -> tuple[SourceFile, ...]:
-        """The files that it has records of."""
+        """The files whose records it has."""
         return self.file, *self.more
 
     @property
@@ -89,7 +88,7 @@ class Block:
 
     @property
     def stored(self) -> int:
-        """How many bytes of its files, as stored, it stands for."""
+        """How many stored bytes of its files it covers."""
         return self.stop - self.start + sum(file.size - file.start for file in self.more)
 
     @property
@@ -102,10 +101,10 @@ class Block:
 
 @dataclass(frozen=True)
 class UnpackedBlock(Block):
-    """A block with its `texts`, of files that can only be read from the start.
+    """A block of files that can only be read from the start, with its `texts`.
 
-    `start` is where the first of them begins, `stop` where the last one ends. `consumed` bytes of
-    the files, as stored, were read for it. `unpacked` is the size, once unpacked, of those that
+    `start` is where the first text begins, `stop` where the last one ends. `consumed` is the number
+    of stored bytes that were read for it. `unpacked` is the total unpacked size of the files that
     end in it.
     """
 
@@ -116,7 +115,7 @@ class UnpackedBlock(Block):
 
     @property
     def stored(self) -> int:
-        """How many bytes of its files, as stored, it stands for."""
+        """How many stored bytes of its files it covers."""
         return self.consumed
 
     def __sizeof__(self) -> int:
@@ -127,8 +126,8 @@ class UnpackedBlock(Block):
 class Source:
     """One table: its files in input order, its columns in the first file's order, its blocks.
 
-    A block that a task has yet to make may be that task's future. `left_out` are names in its
-    folders that are not read.
+    If a task has yet to make a block, its future may stand for it. `left_out` has the names in the
+    table's folders that are not read.
     """
 
     name: str
@@ -149,16 +148,16 @@ class Source:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any part of any file can be read by itself."""
+        """Whether every part of every file can be read by itself."""
         return all(file.is_plain for file in self.files)
 
     @property
     def end(self) -> int:
-        """The number that follows those of all blocks."""
+        """The number after those of all blocks."""
         return int(self.blocks[-1].next_number)
 
-    def copies(self) -> Iterator[str]:
-        """Say which files seem to be copies of others, by what is known of their content."""
+    def describe_copies(self) -> Iterator[str]:
+        """Say which files seem to be copies of others, judging by their sizes and checksums."""
         first: dict[Any, SourceFile] = {}
         pairs = []
         for file in self.files:
@@ -170,7 +169,7 @@ class Source:
                     pairs.append((other.name, file.name))
         if pairs:
             one, two = pairs[0]
-            more = f" (and so have {counted(len(pairs) - 1, 'other pair')})" if pairs[1:] else ""
+            more = f" (as in {counted(len(pairs) - 1, 'other pair')})" if pairs[1:] else ""
             yield (
                 f"{self.name}: '{one}' and '{two}' have the same size and checksum{more}; if one "
                 "is a copy of the other, its records count twice"

@@ -1,4 +1,4 @@
-"""Checks that the inputs of a run are still the files that were planned."""
+"""Checks that the inputs are still those that the run was planned with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from pipeline.csv_text.files import at_once, checksum_of_ends, read_bytes, version_of
+from pipeline.csv_text.files import call_at_once, checksum_of_ends, read_bytes, version_of
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.errors import InputChangedError
 from pipeline.storage.remote import list_versions
@@ -14,18 +14,18 @@ from pipeline.storage.versions import Version, changed
 
 
 class Inputs:
-    """The input files of a run; `warn` takes a message about those that have grown."""
+    """The input files of a run; `warn` is called with a message about each that has grown."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._files: list[SourceFile] = []
 
     def watch(self, *sources: Source) -> None:
-        """Add the files of some tables, in the versions that were planned."""
+        """Add the files of some tables, in their planned versions."""
         self._files += [file for source in sources for file in source.files]
 
     def check(self) -> None:
-        """Warn of files that have grown; raise InputChangedError if any has changed otherwise."""
+        """Warn of files that have grown; raise InputChangedError for any other change."""
         for file, growth in zip(self._files, self.compare(), strict=True):
             if growth:
                 self._warn(
@@ -36,15 +36,15 @@ class Inputs:
     def compare(self) -> list[int]:
         """Return by how many bytes each file has grown; raise InputChangedError (see `check`)."""
         listed = list_versions(file.path for file in self._files)
-        return list(at_once(partial(_growth, listed), self._files))
+        return list(call_at_once(partial(_growth, listed), self._files))
 
 
 @contextmanager
 def unchanged_inputs(warn: Callable[[str], None]) -> Iterator[Inputs]:
     """Yield the inputs of a run, to be watched and checked; compare them if the block fails.
 
-    If one has changed, that is the cause of any failure: damaged data, blocks that do not meet, an
-    index out of range. Raises InputChangedError then.
+    A changed input explains any failure: damaged data, blocks that do not meet, an index out of
+    range. So InputChangedError is raised instead.
     """
     inputs = Inputs(warn)
     try:
@@ -60,7 +60,7 @@ def unchanged_inputs(warn: Callable[[str], None]) -> Iterator[Inputs]:
 
 
 def _growth(listed: Mapping[str, Version], file: SourceFile) -> int:
-    """Return by how many bytes a file has grown; raise InputChangedError if it is another one."""
+    """Return by how many bytes a file has grown; raise InputChangedError for any other change."""
     try:
         now = listed.get(file.path) or version_of(file.path)
         if now == file.version:
@@ -76,7 +76,7 @@ def _growth(listed: Mapping[str, Version], file: SourceFile) -> int:
 
 
 def _has_same_begin(file: SourceFile) -> bool:
-    """Tell whether a larger file begins like the planned one, which ended with a line."""
+    """Tell whether a file that has grown begins like the planned one, which ended with a line."""
     if not file.is_plain or file.version.ends is None:  # at a URL
         return False
     last = read_bytes(file.path, file.size - 1, file.size)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 from threading import Lock
 
-from pipeline.csv_text.files import TextFile, at_once, read_bytes
+from pipeline.csv_text.files import TextFile, call_at_once, read_bytes
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.sources import Block, FileText, SourceFile, UnpackedBlock
 from pipeline.settings import Dialect
@@ -16,10 +16,10 @@ _AHEAD = 1 << 12  # bytes read past a block, for the end of its last record
 
 
 class BlockStream:
-    """The blocks of the files of a `whole` block, in order; `size` is that of one in plain bytes.
+    """Cuts the files of a `whole` block into blocks of `size` plain bytes.
 
-    A block holds the records that begin within the next `size` bytes. So files always have the
-    same blocks, wherever they are read from.
+    A block holds the records that begin within the next `size` bytes. So the blocks are the same,
+    whichever is asked for first.
     """
 
     def __init__(self, whole: Block, size: int) -> None:
@@ -34,7 +34,7 @@ class BlockStream:
         return self._next
 
     def block(self, index: int) -> UnpackedBlock:
-        """Return a block, numbered by its index; unpack the files again if that is behind.
+        """Return a block, numbered by its index; to go back, unpack the files again.
 
         Raises UsageError if a file cannot be read, StorageError if its file system fails.
         """
@@ -46,7 +46,7 @@ class BlockStream:
                 self.close()
 
     def close(self) -> None:
-        """Close the file, or have the thread that reads a block close it; never wait for that."""
+        """Close the file at once; if another thread is reading, let that one close it."""
         self._is_ended = True
         if self._lock.acquire(blocking=False):
             try:
@@ -68,18 +68,18 @@ class BlockStream:
 
     def _rewind(self) -> None:
         self._next = 0
-        # The generator before it closes its file, since nothing else refers to it.
+        # Nothing else refers to the previous generator, so its file is closed.
         self._blocks = _cut(self._files, self._size)
 
 
 def nth_block(whole: Block, index: int, size: int) -> UnpackedBlock:
-    """Return the block of some files with this index, from 0 (see `BlockStream`)."""
+    """Return the block with an `index`, from 0, of the files of a whole block."""
     return BlockStream(whole, size).block(index)
 
 
 def _cut(files: Sequence[SourceFile], size: int) -> Iterator[UnpackedBlock]:
-    # Of several files in a store, each is asked for before the one before it has come.
-    fetched = at_once(_fetch, files) if len(files) > 1 else repeat(None)
+    # Several files in a store are fetched at the same time.
+    fetched = call_at_once(_fetch, files) if len(files) > 1 else repeat(None)
     texts: list[FileText] = []
     number = consumed = unpacked = 0
     for file in files:
@@ -117,7 +117,7 @@ def _read_records(
         stop = next_record(text, min(size, len(text)), is_end, dialect)
         if stop is not None:
             return text, stop, is_end
-        # Not far past the end of a long record.
+        # A little more each time, so as not to read far past a long record.
         ahead = min(4 * ahead, max(_AHEAD, len(text) // 4))
         wanted = len(text) + ahead
 

@@ -1,4 +1,4 @@
-"""Words of messages that follow a number."""
+"""Words that agree with a number, for messages."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ def counted(number: int, noun: str) -> str:
 
 
 def agreeing(number: int, singular: str, plural: str) -> str:
-    """Return which of two texts fits after a number, such as `1 is` and `2 are`."""
+    """Return the text that agrees with a number, such as "is" for 1 and "are" for 2."""
     return singular if number == 1 else plural

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from pipeline.csv_text.files import at_once, shown, version_of
+from pipeline.csv_text.files import call_at_once, shown, version_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.package import source_digest
 from pipeline.engine.shared import shared
@@ -136,7 +136,7 @@ def package_fault(source: str, text: str) -> Fault:
 
 def _file_fault(planned: Mapping[str, int], grown: Mapping[str, int]) -> Fault | None:
     """Return the fault of the first file that is not as `planned` (path: bytes) or `grown`."""
-    for path, size in zip(planned, at_once(_try_size, list(planned)), strict=True):
+    for path, size in zip(planned, call_at_once(_try_size, list(planned)), strict=True):
         if isinstance(size, OSError):
             return Fault("", f"cannot read {shown(path)}: {size.strerror or size}", _SHARE)
         if not planned[path] <= size <= grown.get(path, planned[path]):

@@ -1,8 +1,8 @@
 """The checks of a run: what must agree before anything is published.
 
-Each compares two figures that come by different ways: before and after data was sent, stored or
-joined, or by two calculations that share nothing. What a function does within one task is the
-business of its tests.
+Each compares two figures that were found in different ways: before and after data was sent, stored
+or joined, or by two calculations that share nothing. What a function does within one task is left
+to its tests.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pipeline.csv_text.sources import Source
 from pipeline.engine.ledger import Ledger
 from pipeline.errors import DataError
 from pipeline.outputs.names import SPENDING
-from pipeline.outputs.read_back import ReadBack, added_up
-from pipeline.outputs.run_totals import RunTotals, blocks_of, parted
+from pipeline.outputs.read_back import ReadBack, add_up
+from pipeline.outputs.run_totals import RunTotals, blocks_of, part_packed
 from pipeline.steps.join import Alone, Broadcasted, Kept, Matched, Paired, Spending
 from pipeline.steps.read import BlockRead
 from pipeline.steps.render import CustomerTotals, Rendered
@@ -38,7 +38,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether they do."""
+        """Whether they agree."""
         return bool(self.expected == self.actual)
 
     def __str__(self) -> str:
@@ -46,12 +46,12 @@ class Check:
 
 
 def raise_on_failure(checks: Iterable[Check]) -> None:
-    """Raise DataError if a check fails; name each one that does."""
+    """Raise a DataError that names each failed check, if there is any."""
     failed = "; ".join(str(check) for check in checks if not check.passed)
     if failed:
         raise DataError(
-            f"the checks do not agree ({failed}); nothing was published; this is a fault of the "
-            "program or of the cluster: run it again, and report it"
+            f"the checks do not agree ({failed}); nothing was published; this is a bug, or a fault "
+            "of the cluster: run the job again, and report it"
         )
 
 
@@ -60,8 +60,8 @@ def check_run(
 ) -> list[Check]:
     """Return all checks of a run.
 
-    `tables` are customers and purchases, `target` is where the combined table was written, and
-    `outputs` the folder from which the results are read back.
+    `tables` are customers and purchases; `target` is where the combined table was written;
+    `outputs` is the folder from which the results are read back.
     """
     groups = _groups(outputs / SPENDING)
     return [
@@ -80,7 +80,7 @@ def check_run(
 def _check_bytes(ledger: Ledger, totals: RunTotals, tables: Sequence[Source]) -> Iterator[Check]:
     for source, table in zip(tables, (totals.customers, totals.purchases), strict=True):
         yield Check(f"bytes of {source.name}, in files and read", table.bytes_in_files, table.bytes)
-        _, packed = parted(source, blocks_of(ledger, source))
+        _, packed = part_packed(source, blocks_of(ledger, source))
         if packed:
             headers = sum(file.start for file in source.files if not file.is_plain)
             yield Check(
@@ -151,7 +151,7 @@ def _check_pairs(ledger: Ledger) -> Iterator[Check]:
 
 
 def _check_lookups(ledger: Ledger) -> Iterator[Check]:
-    """Compare the customers of a broadcast join with those in every worker's lookup."""
+    """Compare the customers that were rendered with those in every worker's lookup."""
     used = {str(part.lookup) for part in ledger.all(Broadcasted)}
     kept = ledger.all(Kept)
     if not kept:
@@ -165,7 +165,7 @@ def _check_lookups(ledger: Ledger) -> Iterator[Check]:
 
 
 def _check_shuffle(ledger: Ledger) -> Iterator[Check]:
-    """Compare what went into a shuffle with what came out."""
+    """Compare what went into a shuffle with what came out of it."""
     sent, received = ledger.all(Sent), ledger.all(Received)
     if not received:
         return
@@ -184,7 +184,7 @@ def _check_shuffle(ledger: Ledger) -> Iterator[Check]:
 
 
 def _check_file(ledger: Ledger, target: Target) -> Iterator[Check]:
-    """Compare each block with its place in the table; of an object, only the size is known."""
+    """Compare each block in the table with what was written; for an object, only the size."""
     written, header = ledger.all(Written), target.header
     places = offsets(written, len(header))
     yield Check("bytes of the combined table", places[-1], target.size(ledger))
@@ -207,11 +207,11 @@ def _check_file(ledger: Ledger, target: Target) -> Iterator[Check]:
 def _check_recount(
     ledger: Ledger, totals: RunTotals, groups: Sequence[Mapping[str, str]]
 ) -> Iterator[Check]:
-    """Compare the run's results with those recounted from the file, if they were."""
+    """Compare the run's results with those recounted from the file, if there are any."""
     counts = [block for part in ledger.all(ReadBack) for block in part.counts]
     if not counts:
         return
-    recounted = added_up(counts)
+    recounted = add_up(counts)
     yield Check("records, of the run and recounted", totals.records_written, recounted.records)
     ids = modulo(totals.purchases.ids + sum(part.ids for part in ledger.all(Alone)))
     yield Check("ids, of the run and recounted", f"{ids:016x}", f"{recounted.ids:016x}")

@@ -1,4 +1,4 @@
-"""The names of all that a run makes in its output folder, or below its prefix."""
+"""The names of everything that a run creates in its output folder or below its prefix."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ REPORT = "run_report.json"
 OUTPUTS = (COMBINED, SPENDING, CHART, REJECTED, REPORT)
 FAILED = "failed_run.json"  # next to the outputs, until a run succeeds
 
-# What a run deletes again: its lock, the begin of the name of its stage, the mark of a commit.
+# What a run deletes again: its lock, its stage (a prefix of the name), the mark of a commit.
 LOCK = ".lock"
 UNFINISHED = ".unfinished-"
 FINISHED = ".finished"
 
 
 def is_reserved(path: str) -> bool:
-    """Tell whether a run may write or delete what lies at `path` in the output folder or prefix.
+    """Tell whether a run may write or delete `path`, relative to the output folder or prefix.
 
-    `path` is relative to it, with `/` between names.
+    Its names are separated by `/`.
     """
     first = path.partition("/")[0]
     is_temporary = first in (LOCK, FINISHED) or first.startswith(UNFINISHED)

@@ -157,7 +157,7 @@ class Quality:
             for fault in (*self._faults(table), *self._apart(table)):
                 if fault.bad:
                     yield self._told(fault)
-            yield from self._source(table).copies()
+            yield from self._source(table).describe_copies()
         yield from self._named_missing()
 
     def _faults(self, table: str) -> Iterator[Fault]:

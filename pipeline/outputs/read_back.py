@@ -1,6 +1,6 @@
-"""Reads the combined table again as it lies in its file: its checksum, and on demand all it says.
+"""Reads the combined table again from its file, for its checksum and, on demand, a recount.
 
-Workers read, each some blocks, after all of them are written and in place.
+Each worker reads some of the blocks, after all of them are written and in place.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.settings import Dialect, Settings
 from pipeline.steps.write import Target, Written, offsets
 
 _TASK = 1 << 26  # bytes that one task reads, at least
-_CHUNK = 1 << 18  # bytes that stay in the processor's cache
+_CHUNK = 1 << 18  # bytes that fit into the processor's cache
 
 
 class _Range(NamedTuple):
@@ -41,10 +41,10 @@ class _Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """What the lines of some blocks say, recounted.
+    """What a recount of some lines has found.
 
     The number of records, the total of their ids (see `totals.total_of`), and the exact sum of the
-    amounts of each age group.
+    amounts in each age group.
     """
 
     records: int
@@ -54,7 +54,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """The checksum of each block in the file, by number, and what each says, if recounted."""
+    """The checksums of blocks in the file, by their numbers, and their recounts, if any."""
 
     checksums: Mapping[int, Checksum]
     counts: Sequence[Counts]
@@ -62,7 +62,7 @@ class ReadBack:
 
 @dataclass(frozen=True)
 class Recount:
-    """How to recount the table from its lines: its columns, and the numbers of three of them."""
+    """How to recount the table from its lines: its columns, and the places of two of them."""
 
     columns: tuple[str, ...]
     group: int
@@ -71,21 +71,21 @@ class Recount:
 
     @classmethod
     def of(cls, settings: Settings, customers: Source, purchases: Source) -> Recount | None:
-        """Return how to recount the table of two others (see `render.layout`), if it is wanted."""
+        """Return how to recount the combined table (see `render.layout`); None if not wanted."""
         if not settings.verify:
             return None
         columns = settings.columns
         of_customers = [name for name in customers.columns if name != columns.id]
         of_purchases = [name for name in purchases.columns if name != columns.id_of_purchases]
-        group = len(of_customers) + 2  # behind the id and the full name
+        group = len(of_customers) + 2  # after the id and the full name
         amount = group + 1 + of_purchases.index(columns.amount)
         names = tuple(map(str, range(group + 1 + len(of_purchases))))
         return cls(names, group, amount, settings.dialect_of("purchases"))
 
     def __call__(self, data: bytes) -> Counts:
-        """Return what some lines say."""
+        """Recount some lines."""
         table = pyarrow.csv.read_csv(
-            pa.py_buffer(b"\n" + data),  # a byte order mark at the front would be skipped
+            pa.py_buffer(b"\n" + data),  # a byte order mark at the start would be skipped
             read_options=pyarrow.csv.ReadOptions(
                 column_names=self.columns,
                 use_threads=False,
@@ -98,9 +98,9 @@ class Recount:
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
             ),
-        ).combine_chunks()
+        )
         ids, groups, amounts = (
-            self._column(table, place) for place in (0, self.group, self.amount)
+            table.column(place).combine_chunks() for place in (0, self.group, self.amount)
         )
         numbers = parse_numbers(amounts, self.dialect)
         sums = {
@@ -109,18 +109,13 @@ class Recount:
         }
         return Counts(len(table), total_of(key_hashes(ids)), sums)
 
-    @staticmethod
-    def _column(table: pa.Table, place: int) -> pa.Array:
-        chunks = table.column(place).chunks
-        return chunks[0] if chunks else pa.array([], TEXT)
-
 
 def read_back(
     written: Sequence[Written], target: Target, recount: Recount | None
 ) -> list[dd.DataFrame]:
-    """Return lazy tasks that read the blocks of a file; `written` are all, in order.
+    """Return lazy tasks that read the blocks of the target's file; `written` has all, in order.
 
-    There are none if the target is no file: the parts of an object cannot be read before it is
+    There are none if the target is an object in a store, which cannot be read before it is
     published. Totals: `ReadBack`.
     """
     if target.path is None:
@@ -142,11 +137,10 @@ def _read_back(blocks: list[_Range], path: str, recount: Recount | None) -> pd.D
     counts = []
     with open(path, "rb", buffering=0) as file:
         for block in blocks:
-            checksum = Checksum()
-            data = bytearray() if recount else None
+            checksum, data = Checksum(), bytearray()
             for part in _parts(file.fileno(), block):
                 checksum += Checksum.of(part)
-                if data is not None:
+                if recount:
                     data += part
             found[block.block] = checksum
             if recount and data:
@@ -155,7 +149,7 @@ def _read_back(blocks: list[_Range], path: str, recount: Recount | None) -> pd.D
 
 
 def _parts(file: int, block: _Range) -> Iterator[memoryview]:
-    """Yield the bytes of a block, as many as the file has, in a buffer that is used again."""
+    """Yield the bytes of a block, as far as the file has them, always in the same buffer."""
     buffer = memoryview(bytearray(min(_CHUNK, block.size)))
     place, end = block.place, block.place + block.size
     while place < end:
@@ -166,8 +160,8 @@ def _parts(file: int, block: _Range) -> Iterator[memoryview]:
         place += size
 
 
-def added_up(counts: Sequence[Counts]) -> Counts:
-    """Return what several blocks say as one."""
+def add_up(counts: Sequence[Counts]) -> Counts:
+    """Return several recounts as one."""
     sums: dict[str, Decimal] = {}
     with localcontext(EXACT):
         for block in counts:

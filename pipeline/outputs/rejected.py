@@ -1,4 +1,4 @@
-"""`rejected_rows.csv`: the records that could not be read, and where they are."""
+"""`rejected_rows.csv`: the records that could not be read, and where they were."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ from pipeline.storage.places import Place
 class Rejected(NamedTuple):
     """A row of `rejected_rows.csv`: a record that could not be read, and its place in its file.
 
-    `line` counts from 1, `byte_offset` from 0. Both refer to the uncompressed file, and for UTF-16
-    to its UTF-8 form. `length` is that of the record in bytes, without its line end. `raw` is its
-    text, cut at the largest record size; bytes that are invalid in the file's encoding are written
-    as `\\xff`.
+    `line` counts from 1, `byte_offset` from 0. Both refer to the uncompressed file or, for UTF-16,
+    to its UTF-8 form. `length` is the size of the record in bytes, without its line end. `raw` is
+    its text, cut at the largest record size; invalid bytes are written as `\\xff`.
     """
 
     file: str
@@ -49,10 +48,10 @@ def write_rejected(
     rejects: Place,
     escape: bool = False,
 ) -> None:
-    """Write the records that could not be read (see `Rejected`); without any, write no file.
+    """Write the records that could not be read (see `Rejected`); if there are none, no file.
 
-    Workers write the lines of those blocks of whose rejects they kept many, in the place `rejects`
-    (see `read.read`). For `escape`, see `quoting.quote`.
+    If workers have kept rejects in the place `rejects` (see `read.read`), workers also write their
+    lines there. For `escape`, see `quoting.quote`.
     """
     blocks = [block for source in tables for block in _blocks(ledger, source)]
     if many := [block for block in blocks if block.has_more]:
@@ -70,9 +69,9 @@ def write_rejected(
 
 
 class _Block(NamedTuple):
-    """The rejects of a block: its number, and what was read.
+    """The rejects of a block: its number and what was read.
 
-    Of each of its files, there are the name and the first line.
+    `files` has the name of each of its files, `lines` the first line in each.
     """
 
     number: int
@@ -83,16 +82,16 @@ class _Block(NamedTuple):
 
     @property
     def has_more(self) -> bool:
-        """Whether a worker kept more rejects than the totals hold."""
+        """Whether a worker has kept more rejects than the totals hold."""
         return self.read.rejects > len(self.read.rejected)
 
     @property
     def name(self) -> str:
-        """The name under which a worker writes its lines of text."""
+        """The name under which a worker stores its lines."""
         return f"{self.read.table}-{self.number}.csv"
 
     def columns(self, rejected: pa.Table) -> list[pa.Array]:
-        """Return the columns of its rows (see `Rejected`), of those rejected records."""
+        """Return the columns of `Rejected` for these rejected records."""
         line, offset, length, reason, detail, raw, file = (
             column.combine_chunks() for column in rejected.columns
         )

@@ -37,7 +37,7 @@ _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "matplotlib", "isal")
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a run: the table of results, totals and checks, warnings, files, seconds."""
+    """What a run returns: the table of results, totals, checks, warnings, outputs, seconds."""
 
     spending: pd.DataFrame
     totals: RunTotals
@@ -71,7 +71,7 @@ class RunLog:
         self.progress.say(f"warning: {printable(message)}")
 
     def note_published(self) -> None:
-        """Note that the outputs are in place: what fails from here on changes none."""
+        """Note that the outputs are in place: later failures do not change them."""
         self.progress.published = True
 
     @contextmanager
@@ -125,7 +125,7 @@ class RunLog:
             "seconds": round(self.seconds, 3),
             "stages": self.stages,
             "host": socket.gethostname(),
-            "settings": _told(self.settings),
+            "settings": _spell_settings(self.settings),
             **self.notes,
             **found,
             "warnings": self.warnings,
@@ -136,17 +136,17 @@ class RunLog:
             },
         }
         text = json.dumps(report, indent=2, ensure_ascii=False, default=_plain)
-        # Within JSON, the backslash of the printable form is escaped itself.
+        # In JSON, the backslash of the printable form has to be escaped.
         text = _BYTE.sub(lambda byte: f"\\{printable(byte[0])}", text)
         path.write_text(f"{text}\n", encoding="utf-8")
 
 
-def _told(settings: Settings) -> dict[str, Any]:
-    """Return the settings without the passwords and signatures that URLs may have."""
-    told = asdict(settings)
+def _spell_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings, without the passwords and signatures in URLs."""
+    spelled = asdict(settings)
     for name in ("customers", "purchases"):
-        told[name] = [shown(path) if is_remote(path) else path for path in told[name]]
-    return told
+        spelled[name] = [shown(path) if is_remote(path) else path for path in spelled[name]]
+    return spelled
 
 
 def _plain(value: object) -> str:

@@ -22,12 +22,12 @@ _FEW = 2  # records of which one is often like the other
 class TableTotals:
     """The totals of one table.
 
-    `bytes` counts the headers and blocks read, of a file to unpack the bytes as stored that were
-    used for its blocks; `bytes_in_files` is the size of the files as the client saw them.
-    `values_missing`, `values_unusable` and `values_out_of_range` count values of the parsed column;
-    `value_examples` lists up to 20 unusable ones, each with file, line and value, `range_examples`
-    those out of range. `total` is the exact sum of the usable values, `text` the total of all text
-    (see `totals.text_total`), and `ids` that of the ids (see `totals.total_of`).
+    `bytes` counts what was read: headers and blocks or, of a file to unpack, stored bytes.
+    `bytes_in_files` is the size of the files as the client sees them. `values_missing`,
+    `values_unusable` and `values_out_of_range` count values of the parsed column; `value_examples`
+    lists up to 20 unusable ones, each with its file and line, and `range_examples` those out of
+    range. `total` is the exact sum of the usable values, `text` is the total of all text (see
+    `totals.text_total`), and `ids` is that of the ids (see `totals.total_of`).
     """
 
     bytes: int
@@ -48,7 +48,7 @@ class TableTotals:
 class RunTotals:
     """The totals of a run.
 
-    Purchases are `unmatched` if no customer has their id, and counted apart if they have none.
+    Purchases are unmatched if no customer has their id; those without an id are counted apart.
     `checksum` is the CRC-32 of the combined table, in hexadecimal digits.
     """
 
@@ -86,7 +86,7 @@ def total_run(ledger: Ledger, customers: Source, purchases: Source, header: byte
 
 def total_table(source: Source, blocks: Sequence[BlockRead]) -> TableTotals:
     """Add up the totals of a table's blocks, in input order."""
-    plain, packed = parted(source, blocks)
+    plain, packed = part_packed(source, blocks)
     with localcontext(EXACT):
         total = sum((block.total for block in blocks), Decimal(0))
     return TableTotals(
@@ -149,12 +149,14 @@ def lines_of_totals(source: Source, blocks: Sequence[BlockRead]) -> list[tuple[D
 
 
 def blocks_of(ledger: Ledger, source: Source) -> list[BlockRead]:
-    """Return what was read of a table, block by block, in input order."""
+    """Return what was read from a table, block by block, in input order."""
     return [block for block in ledger.all(BlockRead) if block.table == source.name]
 
 
-def parted(source: Source, blocks: Sequence[BlockRead]) -> tuple[list[BlockRead], list[BlockRead]]:
-    """Return the blocks of plain files, and those of files to unpack."""
+def part_packed(
+    source: Source, blocks: Sequence[BlockRead]
+) -> tuple[list[BlockRead], list[BlockRead]]:
+    """Return the blocks of plain files and those of files to unpack."""
     plain = {file.path for file in source.files if file.is_plain}
     return (
         [block for block in blocks if block.files[0].path in plain],
@@ -165,7 +167,7 @@ def parted(source: Source, blocks: Sequence[BlockRead]) -> tuple[list[BlockRead]
 def places_of(
     source: Source, blocks: Sequence[BlockRead]
 ) -> Iterator[list[tuple[SourceFile, int]]]:
-    """Yield, of each block, its files, and the first line in each (from 1)."""
+    """Yield the files of each block, with the block's first line (from 1) in each."""
     files = {file.path: file for file in source.files}
     next_line = {file.path: 1 + file.header_lines for file in source.files}
     for block in blocks:

@@ -17,7 +17,7 @@ import dask.dataframe as dd
 import pandas as pd
 from distributed import Client, Future
 
-from pipeline.csv_text.ranges import Cut, cut_again, decide, find_records
+from pipeline.csv_text.ranges import Cut, cut_again, decide_blocks, find_records
 from pipeline.csv_text.sources import Block, Source
 from pipeline.engine.compute import compute_answer, compute_entries, ledger_of
 from pipeline.engine.ledger import NO_ENTRIES, Entry, Number, entry_with
@@ -110,7 +110,7 @@ class Blocks:
     def _decide(self, table: Source, cuts: _Cuts) -> Iterator[Block]:
         """Return the exact blocks of a table, given what the workers found in each."""
         again = partial(compute_answer, self.client, cut_again, name="cut")
-        return decide(table, cuts, again)
+        return decide_blocks(table, cuts, again)
 
 
 def _chain(read: Read, steps: Sequence[Step]) -> Read:

@@ -109,7 +109,7 @@ def earlier_outputs() -> dict[str, str]:
         (
             ["--customers", "nowhere.csv"],
             2,
-            "customers: no file at 'nowhere.csv'; name a file, a glob or a folder of CSV",
+            "customers: no file at 'nowhere.csv'; name a CSV file, a glob or a folder",
         ),
         (["--purchases", "empty"], 2, "no *.csv file in the folder 'empty'"),
         (

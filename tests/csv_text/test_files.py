@@ -122,7 +122,7 @@ def test_a_file_system_that_fails_is_no_wrong_path(
 
     assert str(caught.value) == (
         f"{tmp_path / 't.csv'}: cannot be read: {os.strerror(number)}; "
-        "see to its disk or file server, then run again"
+        "check its disk or file server, then run again"
     )
 
 

@@ -73,8 +73,8 @@ def test_two_forms_of_a_table_are_refused(tmp_path: Path, path: str, other: str,
 
     assert "whose records would count twice" in message
     assert message.endswith(
-        f"name a glob that takes one of them, such as '{tmp_path}/{glob}', or each file to take "
-        "both"
+        f"to read one of them, name a glob such as '{tmp_path}/{glob}'; to read both, name each "
+        "file"
     )
     assert len(names(tmp_path / "a.csv", tmp_path / other)) == 2
     names(tmp_path / glob)
@@ -90,9 +90,12 @@ def test_a_link_in_a_folder_is_the_same_file_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "hint"),
     [
-        (["0.part", "1.part", "x.txt"], "; it has 0.part, 1.part, x.txt; '{0}/*.part' takes "),
-        (["000000000000"], "; it has 000000000000; '{0}/*' takes files of that name"),
-        (["y=1/m=1/a.csv"], "; it has y=1/; '{0}/**/*.csv' takes the files below it"),
+        (
+            ["0.part", "1.part", "x.txt"],
+            "; it has 0.part, 1.part, x.txt; to read such files, name '{0}/*.part'",
+        ),
+        (["000000000000"], "; it has 000000000000; to read such files, name '{0}/*'"),
+        (["y=1/m=1/a.csv"], "; it has y=1/; to read the files in its folders, name '{0}/**/*.csv'"),
         (["y=1/a.txt"], "; it has y=1/"),
         (["_SUCCESS"], ""),
     ],
@@ -132,7 +135,7 @@ def test_brackets_in_a_path_are_explained(tmp_path: Path) -> None:
     assert names(tmp_path / "sales [2024]") == ["a.csv"]
     assert names(tmp_path / "sales [2024]" / "a.csv") == ["a.csv"]
     message = refusal(tmp_path / "sales [2024]" / "*.csv")
-    assert "[ begins a set of characters there: write '" in message
+    assert "'[' begins a set of characters in a glob: write '" in message
     assert names(message.split("'")[-2]) == ["a.csv"]
 
 
@@ -141,7 +144,7 @@ def test_a_glob_of_folders_is_explained(tmp_path: Path) -> None:
 
     message = refusal(tmp_path / "20*")
 
-    assert message.endswith(f"it matches folders only: write '{tmp_path}/20*/*.csv'")
+    assert message.endswith(f"it matches only folders: write '{tmp_path}/20*/*.csv'")
     assert names(message.split("'")[-2]) == ["a.csv", "b.csv"]
 
 
@@ -192,5 +195,5 @@ def test_parts_without_any_text_are_empty(tmp_path: Path) -> None:
 def test_a_file_that_is_packed_twice_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(gzip.compress(TABLE)))
 
-    with pytest.raises(UsageError, match=r"is gzip data again; unpack it once, into a file that"):
+    with pytest.raises(UsageError, match=r"unpacks to gzip data; unpack it once, and name"):
         open_source("sales", found(tmp_path), {}, Dialect())

@@ -86,41 +86,47 @@ def refusal(path: Path, encoding: str = "utf-8") -> str:
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda folder: written(parquet.write_table, folder), "a Parquet file, no CSV; convert it"),
-        (lambda folder: written(orc.write_table, folder), "an ORC file, no CSV; convert it first"),
-        (lambda folder: written(feather.write_feather, folder), "an Arrow file, no CSV; convert "),
-        (lambda _: avro(), "an Avro file, no CSV; convert it first, with read_avro of DuckDB"),
-        (sqlite, "a SQLite database, no CSV; export a table first: sqlite3 -header -csv "),
+        (
+            lambda folder: written(parquet.write_table, folder),
+            "a Parquet file, not CSV; convert it",
+        ),
+        (lambda folder: written(orc.write_table, folder), "an ORC file, not CSV; convert it first"),
+        (lambda folder: written(feather.write_feather, folder), "an Arrow file, not CSV; convert "),
+        (lambda _: avro(), "an Avro file, not CSV; convert it first with DuckDB's read_avro"),
+        (sqlite, "a SQLite database, not CSV; export a table first: sqlite3 -header -csv "),
         (
             lambda _: zipped(
                 {"[Content_Types].xml": b"<Types/>", "xl/workbook.xml": b"<workbook/>"}
             ),
-            "an Excel workbook or another file of Office, no CSV; save its",
+            "an Excel workbook or another Office file, not CSV; save its",
         ),
         (
             lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504),
-            "a file of an old Office, no CSV; save its sheet as CSV first",
+            "an old Office file, not CSV; save its sheet as CSV first",
         ),
         (
             lambda _: zipped({"a.csv": TEXT, "b.csv": TEXT}),
-            "a zip archive of 2 files (a.csv, b.csv), no CSV; unpack it, and name the CSV files to "
-            "read, or their folder",
+            "a zip archive with 2 files (a.csv, b.csv), not CSV; unpack it, and name the CSV files "
+            "to read, or their folder",
         ),
         (
             lambda _: zipped(dict.fromkeys("abcd", TEXT)),
-            "a zip archive of 4 files (a, b, c, …), no CSV; unpack it, and name the CSV files to",
+            "a zip archive with 4 files (a, b, c, …), not CSV; unpack it, and name the CSV files",
         ),
-        (lambda _: zipped({}), "a zip archive of 0 files, no CSV; unpack it, and name the CSV"),
+        (lambda _: zipped({}), "a zip archive with 0 files, not CSV; unpack it, and name the CSV"),
         (
             lambda _: lzma.compress(TEXT, lzma.FORMAT_ALONE),
-            "an lzma file, no CSV; unpack it first: xz -dc --format=lzma '",
+            "an lzma file, not CSV; unpack it first: xz -dc --format=lzma '",
         ),
-        (lambda _: packed("lz4"), "an lz4 file, no CSV; unpack it first: lz4 -dc '"),
-        (lambda _: b"\x1f\x9d\x90id", "a file of compress, no CSV; unpack it first: gzip -dc '"),
-        (lambda _: b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive, no CSV; unpack it first (7z x '"),
-        (lambda _: b"Rar!\x1a\x07\x01\0", "a RAR archive, no CSV; unpack it first (unrar x '"),
-        (lambda _: tarred("w"), "a tar archive, no CSV; unpack it first (tar -xf '"),
-        (lambda _: tarred("w:gz"), "a tar archive, no CSV; unpack it first (tar -xf '"),
+        (lambda _: packed("lz4"), "an lz4 file, not CSV; unpack it first: lz4 -dc '"),
+        (
+            lambda _: b"\x1f\x9d\x90id",
+            "a file made by compress, not CSV; unpack it first: gzip",
+        ),
+        (lambda _: b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive, not CSV; unpack it first (7z x '"),
+        (lambda _: b"Rar!\x1a\x07\x01\0", "a RAR archive, not CSV; unpack it first (unrar x '"),
+        (lambda _: tarred("w"), "a tar archive, not CSV; unpack it first (tar -xf '"),
+        (lambda _: tarred("w:gz"), "a tar archive, not CSV; unpack it first (tar -xf '"),
     ],
 )
 def test_another_format_is_named_with_a_way_to_csv(
@@ -153,13 +159,13 @@ def test_another_format_is_seen_through_its_compression(tmp_path: Path) -> None:
     path = tmp_path / "sales.csv.zip"
     path.write_bytes(zipped({"sales": written(parquet.write_table, tmp_path)}))
 
-    assert "is a Parquet file, no CSV" in refusal(path)
+    assert "is a Parquet file, not CSV" in refusal(path)
 
 
 def test_brotli_is_known_by_its_ending(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.br"
     path.write_bytes(packed("brotli"))
-    assert ": is a Brotli file, no CSV; unpack it first: brotli -dc '" in refusal(path)
+    assert ": is a Brotli file, not CSV; unpack it first: brotli -dc '" in refusal(path)
 
     path.write_bytes("id,preço\n1,São\n".encode("cp1252"))  # of Brazil
     with TextFile(str(path), Dialect(encoding="cp1252")) as file:
@@ -191,5 +197,5 @@ def test_a_zip_archive_with_a_password_is_named(tmp_path: Path) -> None:
     path.write_bytes(data)
 
     assert refusal(path).endswith(
-        "is a zip archive with a password, no CSV; unpack it, and name its CSV"
+        "is a zip archive with a password, not CSV; unpack it, and name the CSV file in it"
     )

@@ -15,8 +15,8 @@ from pipeline.csv_text import ranges
 from pipeline.csv_text.files import read_bytes
 from pipeline.csv_text.finding import find_files
 from pipeline.csv_text.headers import open_source
-from pipeline.csv_text.marks import first_ends
-from pipeline.csv_text.ranges import cut_into_ranges, decide, find_records
+from pipeline.csv_text.marks import find_first_ends
+from pipeline.csv_text.ranges import cut_into_ranges, decide_blocks, find_records
 from pipeline.csv_text.sources import Block, Source
 from pipeline.errors import DataError, InputChangedError
 from pipeline.settings import Dialect
@@ -148,7 +148,7 @@ def test_blocks_that_do_not_meet_are_a_fault(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="a block begins at byte 26, the one before it ends at byte 25"
     ):
-        list(decide(source, found, lambda block, start: ranges.Cut(start, block.stop)))
+        list(decide_blocks(source, found, lambda block, start: ranges.Cut(start, block.stop)))
 
 
 @pytest.mark.parametrize("size", [0, 5, 300, 301, 799])
@@ -217,4 +217,4 @@ def test_a_record_longer_than_a_range_is_in_one_block(tmp_path: Path) -> None:
 def test_the_first_ends_outside_and_inside_quotes(
     text: bytes, ends: tuple[int | None, int | None]
 ) -> None:
-    assert first_ends(text, Dialect()) == ends
+    assert find_first_ends(text, Dialect()) == ends

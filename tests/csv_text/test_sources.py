@@ -80,7 +80,7 @@ def test_a_path_without_a_file_is_refused(folder: Path, path: str) -> None:
         opened(folder / "a.csv", folder / path)
 
     assert str(caught.value) == (
-        f"sales: no file at '{folder / path}'; name a file, a glob or a folder of CSV"
+        f"sales: no file at '{folder / path}'; name a CSV file, a glob or a folder"
     )
 
 
@@ -159,8 +159,8 @@ def test_a_copy_under_another_name_is_told(tmp_path: Path, monkeypatch: pytest.M
     }.items():
         (tmp_path / name).write_bytes(data)
 
-    assert list(opened(tmp_path).copies()) == [
-        "sales: 'a (1).csv' and 'a.csv' have the same size and checksum (and so have 1 other "
+    assert list(opened(tmp_path).describe_copies()) == [
+        "sales: 'a (1).csv' and 'a.csv' have the same size and checksum (as in 1 other "
         "pair); if one is a copy of the other, its records count twice"
     ]
-    assert list(opened("a.csv", "b.csv", "c.csv.gz").copies()) == []
+    assert list(opened("a.csv", "b.csv", "c.csv.gz").describe_copies()) == []

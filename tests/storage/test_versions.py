@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.csv_text.files import open_binary, read_bytes, version_of
+from pipeline.csv_text.files import TextFile, read_bytes, version_of
 from pipeline.errors import InputChangedError
+from pipeline.settings import Dialect
 from pipeline.storage.versions import Version, read_on
 
 
@@ -76,13 +78,25 @@ def test_a_part_is_whole_or_an_error(path: Path) -> None:
 
 
 def test_an_open_file_ends_where_its_version_does(path: Path) -> None:
-    with open_binary(str(path), Version(4)) as file:
-        assert file.read() == b"a,b\n"
-        assert file.seek(-2, os.SEEK_END) == 2
-        assert file.read(10) == b"b\n"
-        assert file.read(10) == b""
+    with TextFile(str(path), Dialect(), version=Version(4)) as file:
+        assert file.read(100) == b"a,b\n"
+
+
+def test_a_zip_archive_ends_where_its_version_does(tmp_path: Path) -> None:
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("t.csv", b"a,b\n")
+    version = version_of(str(path))
+    with path.open("ab") as more:
+        more.write(b"more")
+
+    with TextFile(str(path), Dialect(), version=version) as file:
+        assert file.read(100) == b"a,b\n"
+
+
+def test_an_open_file_that_ends_early_is_an_error(path: Path) -> None:
     with (
-        open_binary(str(path), Version(9)) as file,
-        pytest.raises(InputChangedError, match="it ends before byte 9;"),
+        pytest.raises(InputChangedError, match=r"t\.csv: .* it ends before byte 9;"),
+        TextFile(str(path), Dialect(), version=Version(9)) as file,
     ):
-        file.read()
+        file.read(100)

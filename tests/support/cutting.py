@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.csv_text.ranges import Cut, cut_again, cut_into_ranges, decide, find_records
+from pipeline.csv_text.ranges import Cut, cut_again, cut_into_ranges, decide_blocks, find_records
 from pipeline.csv_text.sources import Block, Source, UnpackedBlock
 from pipeline.csv_text.unpacked import BlockStream
 
@@ -26,7 +26,7 @@ def cut(source: Source, block_size: int) -> Source:
     def again(block: Block, start: int) -> Cut:
         return cut_again(block, start)
 
-    exact = {block.number: block for block in decide(plain, found, again)}
+    exact = {block.number: block for block in decide_blocks(plain, found, again)}
     blocks: list[Block] = []
     for block in ranges.blocks:
         if not block.file.is_plain:
