@@ -109,15 +109,12 @@ def find_records(block: Block) -> Found:
     text = _Text(file, start - before, stop + _AHEAD)
     if first:
         return text.between(_cut(block, start, text))
-    # A quote opened earlier would have to be closed within the maximum record size, or the file.
-    size = file.dialect.max_record_size
-    is_outside = not file.dialect.quote or stop - start >= size or stop == file.size
-    if is_outside and text.is_plain(start, stop):
+    if text.is_plain(start, stop) and _is_outside_quotes(block):
         begin = text.first_line(start, stop)
         if begin is None:
             return Found((FileText(file, stop, b""),))
         return text.between(_cut(block, begin, text, text.last_line(begin, stop)))
-    begins = text.find_first_ends(start - 1, start + size)
+    begins = text.find_first_ends(start - 1, start + file.dialect.max_record_size)
     cuts = [_cut(block, begin, text) for begin in begins if begin and begin < stop]
     return Found((FileText(file, stop, b""),), tuple(cuts))
 
@@ -125,6 +122,21 @@ def find_records(block: Block) -> Found:
 def _read_part(part: tuple[SourceFile, int, int]) -> FileText:
     file, start, stop = part
     return FileText(file, start, read_bytes(file.path, start, stop, file.version))
+
+
+def _is_outside_quotes(block: Block) -> bool:
+    """Tell whether a range without a quote is certainly outside quotes.
+
+    A quote opened earlier must be closed within the maximum record size. Otherwise it is malformed
+    and does not count.
+    """
+    file, start, stop = block.file, block.start, block.stop
+    dialect = file.dialect
+    if not dialect.quote or stop - start >= dialect.max_record_size or stop == file.size:
+        return True
+    first = max(file.start, start - dialect.max_record_size)
+    before = read_bytes(file.path, first, start, file.version)
+    return dialect.quote.encode() not in before
 
 
 def cut_again(block: Block, start: int) -> Cut:

@@ -146,7 +146,7 @@ def test_blocks_that_do_not_meet_are_a_fault(tmp_path: Path) -> None:
     found[1] = ranges.Cut(26, 45)
 
     with pytest.raises(
-        DataError, match="a block begins at byte 26, the one before it ends at byte 25"
+        DataError, match="a block begins at byte 26, but the previous one ends at byte 25"
     ):
         list(decide_blocks(source, found, lambda block, start: ranges.Cut(start, block.stop)))
 

@@ -127,7 +127,7 @@ def test_what_is_wrong_with_both_paths_is_said_at_once(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
         2,
         "error: no *.csv file in the folder 'empty'; also, purchases: no file at '*.csv'; name a "
-        "file, a glob or a folder of CSV",
+        "CSV file, a glob or a folder",
     )
 
 
