@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from pipeline.kernels.numbers import (
     write_decimals,
 )
 from pipeline.settings import NO_SIGN, Dialect
+from pipeline.settings.shell import for_shell
 
 # Decimal points and thousands separators in use around the world.
 _SIGNS = (
@@ -126,7 +126,7 @@ def suggest_signs(
                 signs = {"--decimal": point, "--thousands": comma}
                 now = {"--decimal": dialect.decimal, "--thousands": dialect.thousands}
                 options = [
-                    f"{name} {quote(f'{table}={sign or NO_SIGN}')}"
+                    f"{name} {for_shell(f'{table}={sign or NO_SIGN}')}"
                     for name, sign in signs.items()
                     if sign != now[name]
                 ]
@@ -137,7 +137,7 @@ def suggest_signs(
         tried = replace(dialect, decimal=",", thousands="")
         counts = [len(each) - parse_numbers(each, tried).null_count for each in (text, numeric)]
         if counts == [most, len(numeric)]:  # such as 1,459
-            best += f" (or, if they are fractions, --decimal {quote(f'{table}=,')})"
+            best += f" (or, if they are fractions, --decimal {for_shell(f'{table}=,')})"
     return f"{most:,} of {len(text):,} that were tried would be numbers with {best}"
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 from pipeline.csv_text.head import Head, Header, find_header, may_delimit, may_quote
 from pipeline.csv_text.marks import count_lines
-from pipeline.csv_text.names import for_shell, quoted, visible, without_hidden
+from pipeline.csv_text.names import quoted, visible, without_hidden
 from pipeline.csv_text.parse import parse
 from pipeline.csv_text.words import counted
 from pipeline.settings import Dialect
+from pipeline.settings.shell import for_shell
 
 _SEARCHED = 20  # lines, for a header that does not stand on the first
 _LONGEST = 300  # characters of a header in a message

@@ -10,13 +10,12 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable
-from shlex import quote
+
+from pipeline.settings.shell import HIDDEN, escape_hidden
 
 PRINTABLE = "pipeline-printable"  # an error handler for encoding text
 _NAMED = 3
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
-# Blanks other than that of a keyboard, and characters without width.
-_HIDDEN = re.compile("[\xa0\xad\u061c\u180e\u2000-\u200f\u202a-\u202f\u205f-\u2064\u3000\ufeff]")
 
 
 def printable(text: str) -> str:
@@ -27,29 +26,17 @@ def printable(text: str) -> str:
 
 def visible(text: str) -> str:
     """Return text of the input on one line; escape what does not show, too."""
-    return printable(_HIDDEN.sub(_code, text))
+    return printable(escape_hidden(text))
 
 
 def without_hidden(text: str) -> str:
     """Return text without characters that do not show."""
-    return _HIDDEN.sub("", text)
+    return HIDDEN.sub("", text)
 
 
 def quoted(text: str, most: int = 80) -> str:
     """Return text of the input in quotes, on one line, cut after `most` characters."""
     return f"'{visible(text[:most])}{'…' if len(text) > most else ''}'"
-
-
-def for_shell(text: str) -> str:
-    """Return text as a word for a shell; what does not show can be typed."""
-    if _HIDDEN.search(text):
-        plain = text.replace("\\", r"\\").replace("'", r"\'")
-        return f"$'{_HIDDEN.sub(_code, plain)}'"
-    return f'"{text}"' if "'" in text and not set('"$`!\\') & set(text) else quote(text)
-
-
-def _code(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

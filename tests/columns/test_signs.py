@@ -57,7 +57,9 @@ def test_decimal_places_behind_a_comma(thousands: str) -> None:
         (["1,459", "1,000,000"], [], "", False,
          "2 of 2 that were tried would be numbers with --thousands p=,"),
         (["1'234.50"], [], "", False,
-         "1 of 1 that were tried would be numbers with --thousands 'p='\"'\"''"),
+         "1 of 1 that were tried would be numbers with --thousands \"p='\""),
+        (["1\u00a0234,50"], [], "", True,
+         "1 of 1 that were tried would be numbers with --decimal p=, --thousands $'p=\\u00a0'"),
         # What another sign has made usable, the next hint does not give up.
         (["1.234,50"], ["1,234.50"], ",", True, ""),
         (["12,5"], ["1,234.50"], ",", True, ""),
