@@ -138,7 +138,7 @@ def suggest_signs(
         counts = [len(each) - parse_numbers(each, tried).null_count for each in (text, numeric)]
         if counts == [most, len(numeric)]:  # such as 1,459
             best += f" (or, if they are fractions, --decimal {for_shell(f'{table}=,')})"
-    return f"{most:,} of {len(text):,} that were tried would be numbers with {best}"
+    return f"{most:,} of {len(text):,} sampled values would be numbers with {best}"
 
 
 def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
@@ -163,7 +163,7 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
         return ""
     what, count = kinds.most_common(1)[0]
     return (
-        f"; {count:,} of {len(tried):,} that were tried are numbers {what}, which no option "
+        f"; {count:,} of {len(tried):,} sampled values are numbers {what}, which no option "
         f"reads: {first[what]}"
     )
 

@@ -199,7 +199,7 @@ def _shown(header: Header) -> str:
     columns = ", ".join(header.columns)
     shown = f"it has: {visible(columns[:_LONGEST])}{'…' if len(columns) > _LONGEST else ''}"
     hidden = [name for name in header.columns if without_hidden(name) != name]
-    return f"{shown}; {quoted(hidden[0])} has characters that do not show" if hidden else shown
+    return f"{shown}; {quoted(hidden[0])} has invisible characters" if hidden else shown
 
 
 def _are_made_up(columns: Sequence[str]) -> bool:

@@ -30,7 +30,7 @@ def visible(text: str) -> str:
 
 
 def without_hidden(text: str) -> str:
-    """Return text without characters that do not show."""
+    """Return text without invisible characters."""
     return HIDDEN.sub("", text)
 
 

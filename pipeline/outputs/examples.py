@@ -101,7 +101,7 @@ class Examples:
             example.value.strip(BLANKS) for block in blocks for example in block.range_examples
         ]
         years = sum(_YEAR.fullmatch(value) is not None for value in values)
-        tried = f"{years:,} of {len(values):,} that were looked at"
+        tried = f"{years:,} of {len(values):,} sampled values"
         return f"{first}; {tried} look like years of birth, not ages" if years else first
 
     def _repeated(self) -> str:

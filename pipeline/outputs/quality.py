@@ -183,8 +183,8 @@ class Quality:
             f"values of {column} "
             + agreeing(
                 tally.unusable,
-                "is no usable number and counts as missing",
-                "are no usable numbers and count as missing",
+                "is not a usable number and counts as missing",
+                "are not usable numbers and count as missing",
             ),
             self._without_values(table) if tally.records else "",
         )
@@ -258,7 +258,7 @@ class Quality:
 
     def _without_values(self, table: str) -> str:
         tally, column = self._tallies[table], self._column(table)
-        unusable = agreeing(tally.unusable, "no usable number", "no usable numbers")
+        unusable = agreeing(tally.unusable, "not a usable number", "not usable numbers")
         reasons = {
             "empty": tally.missing,
             unusable: tally.unusable,

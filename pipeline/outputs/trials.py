@@ -31,14 +31,14 @@ _MISSING = {"null", r"\n", "na", "n/a", "nan", "none", "nil", "#n/a"}  # as expo
 _CENTS = re.compile(r"\d{1,2}")
 # What may differ in the ids of two tables, and ids without it.
 _DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
-    "without '.0' at their ends": lambda ids: pc.replace_substring_regex(ids, r"\.0+$", ""),
-    "without zeros before them": lambda ids: pc.utf8_ltrim(ids, "0"),
-    "in the same case": pc.utf8_lower,
+    "without a trailing '.0'": lambda ids: pc.replace_substring_regex(ids, r"\.0+$", ""),
+    "without leading zeros": lambda ids: pc.utf8_ltrim(ids, "0"),
+    "if case is ignored": pc.utf8_lower,
     "without apostrophes around them: see --quote": lambda ids: pc.replace_substring_regex(
         ids, "^'(.*)'$", r"\1"
     ),
-    "without an apostrophe before them": lambda ids: pc.replace_substring_regex(ids, "^'", ""),
-    "without characters that do not show": lambda ids: pc.replace_substring_regex(
+    "without a leading apostrophe": lambda ids: pc.replace_substring_regex(ids, "^'", ""),
+    "without invisible characters": lambda ids: pc.replace_substring_regex(
         ids, "[\u00ad\u200b-\u200f\ufeff]", ""
     ),
 }
@@ -72,7 +72,7 @@ def suggest_dialect(
         is_usable = all(_is_usable(fields, way.file, file) for fields in (found, sample.fields))
         if is_usable and _places(sample.rejected) <= known and len(found) > most:
             best, most = way.options, len(found)
-    tried = f"{most:,} of {len(rejected):,} that were tried"
+    tried = f"{most:,} of {len(rejected):,} sampled records"
     return f"; {tried} can be read with {best}" if most else ""
 
 
@@ -87,7 +87,7 @@ def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str
         counts[what] = pc.is_in(without(ids), plain).to_pylist().count(True)
     best = max(counts, key=lambda what: counts[what])
     if counts[best]:
-        return f"; {counts[best]:,} of {len(ids):,} ids that were tried would match {best}"
+        return f"; {counts[best]:,} of {len(ids):,} sampled ids would match {best}"
     if hint := suggest_null("purchases", unmatched):
         return hint
     totals = (id for id in ids.to_pylist() if id and means_total(id))
@@ -101,7 +101,7 @@ def suggest_null(table: str, values: Sequence[str]) -> str:
     if word.casefold() not in _MISSING:
         return ""
     null = for_shell(f"{table}={word}")
-    return f"; {count:,} of {len(values):,} that were tried count as missing with --null {null}"
+    return f"; {count:,} of {len(values):,} sampled values count as missing with --null {null}"
 
 
 def suggest_quote(table: str, file: SourceFile, values: Sequence[str]) -> str:
@@ -116,7 +116,7 @@ def suggest_quote(table: str, file: SourceFile, values: Sequence[str]) -> str:
     if not _places(_parsed(text, other).rejected) <= _places(_parsed(text, file).rejected):
         return ""
     option = for_shell(f"{table}={OTHER_QUOTE}")
-    return f"; {count:,} of {len(values):,} that were tried are in quotes: --quote {option}"
+    return f"; {count:,} of {len(values):,} sampled values are in quotes: --quote {option}"
 
 
 def amounts_in_cp1252(file: SourceFile, rejected: Sequence[Reject], column: str) -> list[str]:

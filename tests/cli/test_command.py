@@ -191,8 +191,8 @@ def test_the_table_goes_to_stdout_and_the_messages_to_stderr(folder: Path) -> No
     assert first.startswith("dashboard: http://127.0.0.1:")
     assert last.startswith("done in ")
     assert [line for line in ended.stderr.splitlines() if line.startswith("warning: ")] == [
-        "warning: 1 of 3 values of price is no usable number and counts as missing (first: 'abc', "
-        "purchases.csv line 4)",
+        "warning: 1 of 3 values of price is not a usable number and counts as missing (first: "
+        "'abc', purchases.csv line 4)",
         "warning: 1 of 3 purchases has an id that no customer has (first: '9', purchases.csv line "
         "4; customers have ids such as '1')",
     ]
@@ -240,9 +240,9 @@ def test_a_join_that_matches_nothing_fails_even_if_quiet(folder: Path) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
         "error: no purchase matches a customer: 3 of 3 have an id that no customer has (first: "
-        "'1.0', purchases.csv line 2; customers have ids such as '1'; 2 of 3 ids that were tried "
-        "would match without '.0' at their ends); nothing was published; fix the files, or accept "
-        "this with --max-unmatched 100%; also, 1 of 3 values of price is no usable number and "
+        "'1.0', purchases.csv line 2; customers have ids such as '1'; 2 of 3 sampled ids "
+        "would match without a trailing '.0'); nothing was published; fix the files, or accept "
+        "this with --max-unmatched 100%; also, 1 of 3 values of price is not a usable number and "
         "counts as missing (first: 'abc', purchases.csv line 4)\n"
     )
     assert {name: text for name, text in outputs(folder).items() if name in OUTPUTS} == (

@@ -44,29 +44,29 @@ def test_decimal_places_behind_a_comma(thousands: str) -> None:
     ("values", "usable", "now", "any_point", "hint"),
     [
         (["12,50", "1.234,50", "7,00"], [], "", True,
-         "3 of 3 that were tried would be numbers with --decimal p=, --thousands p=."),
+         "3 of 3 sampled values would be numbers with --decimal p=, --thousands p=."),
         (["12,50", "abc"], ["7"], "", True,
-         "1 of 2 that were tried would be numbers with --decimal p=,"),
+         "1 of 2 sampled values would be numbers with --decimal p=,"),
         (["12,50"], [], "", False, ""),
         (["12,50", "8,25", "x"], ["7", "9.90"], "", True, ""),
         (["1,234.50", "$5"], ["9.90"], "", False,
-         "1 of 2 that were tried would be numbers with --thousands p=,"),
+         "1 of 2 sampled values would be numbers with --thousands p=,"),
         (["1,459", "2,019"], ["7"], "", False,
-         "2 of 2 that were tried would be numbers with --thousands p=, (or, if they are "
+         "2 of 2 sampled values would be numbers with --thousands p=, (or, if they are "
          "fractions, --decimal p=,)"),
         (["1,459", "1,000,000"], [], "", False,
-         "2 of 2 that were tried would be numbers with --thousands p=,"),
+         "2 of 2 sampled values would be numbers with --thousands p=,"),
         (["1'234.50"], [], "", False,
-         "1 of 1 that were tried would be numbers with --thousands \"p='\""),
+         "1 of 1 sampled values would be numbers with --thousands \"p='\""),
         (["1\u00a0234,50"], [], "", True,
-         "1 of 1 that were tried would be numbers with --decimal p=, --thousands $'p=\\u00a0'"),
+         "1 of 1 sampled values would be numbers with --decimal p=, --thousands $'p=\\u00a0'"),
         # What another sign has made usable, the next hint does not give up.
         (["1.234,50"], ["1,234.50"], ",", True, ""),
         (["12,5"], ["1,234.50"], ",", True, ""),
         (["12,50"], ["7"], ",", True,
-         "1 of 1 that were tried would be numbers with --decimal p=, --thousands p=none"),
+         "1 of 1 sampled values would be numbers with --decimal p=, --thousands p=none"),
         (["x"] * 50 + ["1,234"], ["9.90"], "", False,
-         "1 of 51 that were tried would be numbers with --thousands p=,"),
+         "1 of 51 sampled values would be numbers with --thousands p=,"),
         (["abc", "(5)"], [], "", True, ""),
         ([], [], "", True, ""),
     ],
@@ -101,7 +101,7 @@ def test_signs_are_suggested_that_were_tried(
 def test_what_no_option_reads_is_described(values: list[str], said: str) -> None:
     described = describe_numbers(values, Dialect()).removeprefix("; ")
 
-    shortened = described.replace(" that were tried", "", 1)
+    shortened = described.replace(" sampled values", "", 1)
     assert shortened.replace(", which no option reads: write ", ": ", 1) == said
 
 

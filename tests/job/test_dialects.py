@@ -157,7 +157,7 @@ def test_a_german_export_takes_two_steps(tmp_path: Path) -> None:
     names = "--id-column", "purchases=Kundennr", "--amount-column", "Betrag"
     second = run(tmp_path, *names, "--encoding", "purchases=cp1252").stderr
     signs = "--decimal purchases=, --thousands purchases=."
-    assert f"3 of 3 that were tried would be numbers with {signs})" in second
+    assert f"3 of 3 sampled values would be numbers with {signs})" in second
     ended = run(tmp_path, *names, "--encoding", "purchases=cp1252", *signs.split())
 
     assert (ended.returncode, "warning" in ended.stderr) == (0, False), ended.stderr
@@ -171,7 +171,7 @@ def test_what_is_wrong_with_some_records_is_said_beside_the_error(tmp_path: Path
     said = run(tmp_path).stderr
 
     signs = "--decimal purchases=, --thousands purchases=."
-    assert f"2 of 2 that were tried would be numbers with {signs})" in said
+    assert f"2 of 2 sampled values would be numbers with {signs})" in said
     assert "; also, 1 of 2 purchases could not be read (first: p.csv line 2: not UTF-8 " in said
     assert "; with --encoding purchases=cp1252, that is '1;Lämp;1.234,50')" in said
     ended = run(tmp_path, *signs.split(), "--encoding", "purchases=cp1252")
@@ -186,7 +186,7 @@ def test_words_for_missing_numbers_are_recognized(tmp_path: Path, word: str) -> 
     ended = run(tmp_path)
 
     hint = shlex.quote(f"purchases={word}")
-    assert f"1 of 1 that were tried count as missing with --null {hint})" in ended.stderr
+    assert f"1 of 1 sampled values count as missing with --null {hint})" in ended.stderr
     ended = run(tmp_path, "--null", f"purchases={word}")
     assert (ended.returncode, "warning" in ended.stderr) == (0, False), ended.stderr
 
@@ -225,7 +225,7 @@ def test_the_hint_for_signs_holds_for_one_table(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("customer_id;price\n1;2.000,50\n2;1,0\n")
 
     hint = (
-        "2 of 2 that were tried would be numbers with --decimal purchases=, --thousands purchases=."
+        "2 of 2 sampled values would be numbers with --decimal purchases=, --thousands purchases=."
     )
     refused = run(tmp_path, "--delimiter", "purchases=;")
     assert (refused.returncode, hint in refused.stderr) == (1, True), refused.stderr
@@ -242,7 +242,7 @@ def test_points_between_thousands_are_recognized_by_one_number_that_has_two(tmp_
     ended = run(tmp_path)
 
     hint = "--decimal purchases=, --thousands purchases=."
-    assert f"1 of 1 that were tried would be numbers with {hint})" in ended.stderr
+    assert f"1 of 1 sampled values would be numbers with {hint})" in ended.stderr
     ended = run(tmp_path, *hint.split())
     assert "warning" not in ended.stderr
     assert "1,235,801" in ended.stdout

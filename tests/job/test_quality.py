@@ -67,7 +67,7 @@ def report_of(settings: Settings, name: str = REPORT) -> dict[str, Any]:
             {"unmatched": ["100%"]},
             "no purchase matches a customer: 2 of 3 have an id that no customer has, and 1 has "
             "none (first: '1001.0', {0}/purchases.csv line 2; customers have ids such as '1001'; "
-            "2 of 2 ids that were tried would match without '.0' at their ends)",
+            "2 of 2 sampled ids would match without a trailing '.0')",
         ),
         (
             {"customers": "customer_id,first_name,last_name,age\n"},
@@ -94,19 +94,19 @@ def report_of(settings: Settings, name: str = REPORT) -> dict[str, Any]:
         (
             {"customers": CUSTOMERS.replace("36", "1985").replace("20", "x")},
             {"unusable": ["customers=100%"]},
-            "no value of age in 2 customers can be used: 1 is no usable number, 1 is not between "
-            "0 and 130 (first: 'x', {0}/customers.csv line 3)",
+            "no value of age in 2 customers can be used: 1 is not a usable number, 1 is not "
+            "between 0 and 130 (first: 'x', {0}/customers.csv line 3)",
         ),
         (
             {"purchases": PURCHASES.replace(".", "..")},
             {"unusable": ["purchases=100%"]},
-            "no value of price in 2 purchases can be used: 2 are no usable numbers (first: "
+            "no value of price in 2 purchases can be used: 2 are not usable numbers (first: "
             "'19..90', {0}/purchases.csv line 2)",
         ),
         (
             {"purchases": "customer_id,price\n1001,1e30\n"},
             {"unusable": ["purchases=100%"]},
-            "no value of price in 1 purchase can be used: 1 is no usable number (first: '1e30', "
+            "no value of price in 1 purchase can be used: 1 is not a usable number (first: '1e30', "
             "{0}/purchases.csv line 2; a number has at most 20 digits before the decimal point and "
             "18 behind it)",
         ),
@@ -188,14 +188,14 @@ def test_warnings_say_how_many_of_how_many_and_name_the_first(
     assert report.warnings == (
         f"1 of 6 customers could not be read (first: {tmp_path}/customers.csv line 7: too few "
         "fields (1 where the header has 4): '8')",
-        f"1 of 4 values of age is no usable number and counts as missing (first: 'old', "
+        f"1 of 4 values of age is not a usable number and counts as missing (first: 'old', "
         f"{tmp_path}/customers.csv line 5)",
         "1 of 4 values of age is not between 0 and 130 and counts as missing (first: '131', "
         f"{tmp_path}/customers.csv line 4)",
         f"1 of 6 purchases could not be read (first: {path} line 8: too many fields (4 where the "
         "header has 3): '1002,Pen,2.00,')",
-        f"1 of 5 values of price is no usable number and counts as missing (first: 'abc', {path} "
-        "line 7)",
+        f"1 of 5 values of price is not a usable number and counts as missing (first: 'abc', "
+        f"{path} line 7)",
         f"2 of 4 purchases have an id that no customer has (first: '1003', {path} line 3; "
         "customers have ids such as '1001')",
         f"1 of 5 purchases has no id (first: {path} line 6)",
@@ -331,5 +331,5 @@ def test_what_half_of_the_records_have_is_said_while_the_job_runs(
 
     early = [line for line in heard.lines if line.startswith("warning: so far, ")]
     assert len(early) == 1
-    assert early[0].endswith(" values of price are no usable numbers and count as missing")
+    assert early[0].endswith(" values of price are not usable numbers and count as missing")
     assert 2_000 < int(early[0].split()[3].replace(",", "")) < 6_000

@@ -61,7 +61,7 @@ def test_options_are_suggested_for_rejected_records(
     if options is None:
         assert "; with --encoding purchases=cp1252, that is '1001,ü,2')" in said
         return
-    assert re.search(rf"; \d of \d that were tried can be read with {re.escape(options)}\)", said)
+    assert re.search(rf"; \d of \d sampled records can be read with {re.escape(options)}\)", said)
     again = run(tmp_path, purchases, *shlex.split(options))
     assert (again.returncode, "could not be read" in again.stderr) == (0, False), again.stderr
 
@@ -80,18 +80,18 @@ def test_nothing_is_suggested_that_would_not_work(tmp_path: Path, purchases: str
     said = run(tmp_path, purchases).stderr
 
     assert "could be read" in said or "could not be read" in said
-    assert "that were tried" not in said
+    assert "sampled" not in said
 
 
 @pytest.mark.parametrize(
     ("ids", "hint"),
     [
-        ("1001.0 9", "1 of 2 ids that were tried would match without '.0' at their ends"),
-        ("7 01001", "2 of 2 ids that were tried would match without zeros before them"),
-        ("c-1", "1 of 1 ids that were tried would match in the same case"),
-        ("'1001", "1 of 1 ids that were tried would match without an apostrophe before them"),
-        ("10\u200b01", "1 of 1 ids that were tried would match without characters that do not"),
-        ("'1001'", "1 of 1 ids that were tried would match without apostrophes around them: see"),
+        ("1001.0 9", "1 of 2 sampled ids would match without a trailing '.0'"),
+        ("7 01001", "2 of 2 sampled ids would match without leading zeros"),
+        ("c-1", "1 of 1 sampled ids would match if case is ignored"),
+        ("'1001", "1 of 1 sampled ids would match without a leading apostrophe"),
+        ("10\u200b01", "1 of 1 sampled ids would match without invisible characters"),
+        ("'1001'", "1 of 1 sampled ids would match without apostrophes around them: see"),
         ("5 6", None),
     ],
 )
@@ -101,7 +101,7 @@ def test_what_keeps_ids_apart_is_said(tmp_path: Path, ids: str, hint: str | None
 
     assert "an id that no customer has" in said
     assert (f"; {hint}" if hint else "") in said
-    assert ("that were tried" in said) == (hint is not None)
+    assert ("sampled" in said) == (hint is not None)
 
 
 def test_what_keeps_one_id_apart_is_said_wherever_it_is(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_what_keeps_one_id_apart_is_said_wherever_it_is(tmp_path: Path) -> None:
     )
 
     assert "1 of 90,001 purchases has an id that no customer has (first: 'k49999', " in ended.stderr
-    assert "; 1 of 1 ids that were tried would match in the same case)" in ended.stderr
+    assert "; 1 of 1 sampled ids would match if case is ignored)" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_years_of_birth_are_recognized(tmp_path: Path, ages: str, said: str) -> 
         *(tmp_path, "--customers", "c.csv", "--purchases", "p.csv", "--output-dir", "out")
     )
 
-    assert f"{said} that were looked at look like years of birth, not ages)" in ended.stderr
+    assert f"{said} sampled values look like years of birth, not ages)" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) 
          "a purchase)"),
         ("C:\\n,1\n", r"(first: 'C:\n', p.csv line 3; customers have ids such as '007')"),
         ("1001\\,1,2\n", r"(3 where the header has 2): '1001\,1,2'"),
-        ("1001,(2)\n", "1 of 1 that were tried are numbers in parentheses, which no option reads: "
+        ("1001,(2)\n", "1 of 1 sampled values are numbers in parentheses, which no option reads: "
          "write '(2)' as -2)"),
     ],
 )  # fmt: skip

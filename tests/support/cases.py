@@ -326,13 +326,13 @@ HEADERS = [
     Case("Headers", "two columns that may be meant", "A,_a,b\n1,2,3\n",
          error="t.csv: purchases need a column 'a'; it has: A, _a, b; "
          "name it with --id-column purchases=NAME"),
-    Case("Headers", "a column with characters that do not show", "\ufeffa\u200b,b\xa0\n1,2\n",
+    Case("Headers", "a column with invisible characters", "\ufeffa\u200b,b\xa0\n1,2\n",
          error="t.csv: purchases need a column 'a'; it has: a\\u200b, b\\u00a0; 'a\\u200b' has "
-         "characters that do not show; names count to the letter: rename 'a\\u200b' and "
+         "invisible characters; names count to the letter: rename 'a\\u200b' and "
          "'b\\u00a0', or give --id-column $'purchases=a\\u200b' --amount-column $'b\\u00a0'"),
     Case("Headers", "a byte order mark in the middle", "c,\ufeffa,b\n1,2,3\n",
          error="t.csv: purchases need a column 'a'; it has: c, \\ufeffa, b; '\\ufeffa' has "
-         "characters that do not show; names count to the letter: rename '\\ufeffa', or give "
+         "invisible characters; names count to the letter: rename '\\ufeffa', or give "
          "--id-column $'purchases=\\ufeffa'"),
     Case("Headers", "a padded column", "a, b\n1,2\n",
          error="t.csv: purchases need a column 'b'; it has: a,  b; names count to the letter: "
