@@ -208,7 +208,7 @@ def test_tls_lets_in_none_but_those_with_a_certificate(
             assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in message
         assert "needs certificates" in refusal(UsageError, address)
         message = refusal(ClusterError, address.replace("tls://", "tcp://"))
-        assert "is it tcp:// or tls://?" in message
+        assert "should it be tcp:// or tls://?" in message
 
 
 def certificates_of(client: Path, authority: Path) -> dask.config.set:
