@@ -184,8 +184,8 @@ def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) 
 @pytest.mark.parametrize(
     ("purchases", "said"),
     [
-        ("NULL,2\nNULL,3\n", "'NULL', p.csv line 3; customers have ids such as '007'; 2 of 2 sampled "
-         "values count as missing with --null purchases=NULL)"),
+        ("NULL,2\nNULL,3\n", "'NULL', p.csv line 3; customers have ids such as '007'; 2 of 2 "
+         "sampled values count as missing with --null purchases=NULL)"),
         ("Total,1\n", "customers have ids such as '007'; is 'Total' a line of totals? it counts as "
          "a purchase)"),
         ("C:\\n,1\n", r"(first: 'C:\n', p.csv line 3; customers have ids such as '007')"),
