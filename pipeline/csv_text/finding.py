@@ -43,11 +43,11 @@ class Files:
 def find_files(table: str, paths: Iterable[str]) -> Files:
     """Return the files of one table.
 
-    Each path is a file, a glob or a folder, local or an fsspec URL. A folder stands for all `*.csv`
-    and `*.tsv` files in it, in any case, also compressed ones. Files of a glob or folder are sorted
-    by name. Hidden files and those that begin with `_` are read only if a glob spells that out.
-    Raises UsageError if a path has no file or a file is found twice, in any form; StorageError if a
-    file system fails.
+    A path names a local file, glob or folder, or is an fsspec URL. A folder stands for its `*.csv`
+    and `*.tsv` files, in upper or lower case, compressed ones included. Files of a glob or folder
+    are sorted by name. Hidden files and those that begin with `_` are read only if a glob spells
+    that out. Raises UsageError if a path has no file or a file is found twice, in any form;
+    StorageError if a file system fails.
     """
     files: list[str] = []
     left_out: list[str] = []
@@ -165,7 +165,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _refuse(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str) -> None:
-    """Raise a UsageError that says why there is no file at a path."""
+    """Raise a UsageError that explains why a path leads to no file."""
     if isinstance(system, LocalFileSystem):
         _refuse_pipe(table, path, inner)
         _check_readable(inner)

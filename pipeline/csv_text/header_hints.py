@@ -28,7 +28,7 @@ OTHER_QUOTE = "'"
 
 
 def name_columns(table: str, columns: Sequence[str], header_lines: int = 0) -> str:
-    """Return the options that name the columns in place of a header of so many lines."""
+    """Return the options that name the columns and skip a header of `header_lines` lines."""
     written = io.StringIO()
     csv.writer(written, lineterminator="").writerow(columns)
     skip = f"--skip-lines {table}={header_lines} " if header_lines else ""

@@ -83,10 +83,10 @@ class Marks(NamedTuple):
 
 
 def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> int | None:
-    """Return where the first record at or after `position` begins; None if it cannot be told yet.
+    """Return where the first record at or after `position` begins.
 
-    `text` begins with a record. If `at_end`, it extends to the end of the file, and all can be
-    told.
+    `text` begins with a record; if `at_end`, it ends where its file does. Otherwise the answer may
+    depend on what follows, and is None then.
     """
     marks = Marks.of(text, dialect)
     found: int = find_record(

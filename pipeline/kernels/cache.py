@@ -96,7 +96,7 @@ class KernelCache(caching.FunctionCache):
 
     def _take_turn(self) -> None:
         with suppress(OSError):  # a file system without locks
-            self._turn = open(Path(self.cache_path, "lock"), "w")  # noqa: SIM115
+            self._turn = open(Path(self.cache_path, "lock"), "w")  # noqa: SIM115  # until closed
             fcntl.flock(self._turn, fcntl.LOCK_EX)
 
 

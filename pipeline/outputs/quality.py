@@ -222,7 +222,7 @@ class Quality:
                 bad=repeated,
                 among=tally.records,
                 what=f"customers {agreeing(repeated, 'has', 'have')} the id of an earlier one, "
-                "which gets the purchases",
+                "who gets the purchases",
             )
         else:
             yield make(

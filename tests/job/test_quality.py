@@ -218,7 +218,7 @@ def test_customers_who_share_an_id_are_counted(
 
     (warning,) = (one for one in report.warnings if "earlier" in one)
     assert warning == (
-        "3 of 8 customers have the id of an earlier one, which gets the purchases (such as: "
+        "3 of 8 customers have the id of an earlier one, who gets the purchases (such as: "
         "'1001'; 2 are in another age group)"
     )
 
