@@ -88,7 +88,9 @@ class KernelCache(caching.FunctionCache):
 
     def _load(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            # numba's `load_overload` first imports all that it can compile, for 0.15 s. A function
+            # from the cache needs nothing of it, and the compiler imports it by itself.
+            return self._load_overload(sig, target_context)
         except Exception:  # a damaged pickle may raise any
             with suppress(OSError):
                 self.flush()
