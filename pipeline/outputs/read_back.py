@@ -25,6 +25,7 @@ from pipeline.csv_text.sources import Source
 from pipeline.engine.ledger import NO_ENTRIES, entry_with
 from pipeline.engine.partitions import from_blocks
 from pipeline.settings import Dialect, Settings
+from pipeline.steps.transform import ADDED, AGE_GROUP
 from pipeline.steps.write import Target, Written, offsets
 
 _TASK = 1 << 26  # bytes that one task reads, at least
@@ -77,9 +78,11 @@ class Recount:
         columns = settings.columns
         of_customers = [name for name in customers.columns if name != columns.id]
         of_purchases = [name for name in purchases.columns if name != columns.id_of_purchases]
-        group = len(of_customers) + 2  # after the id and the full name
-        amount = group + 1 + of_purchases.index(columns.amount)
-        names = tuple(map(str, range(group + 1 + len(of_purchases))))
+        added = 1 + len(of_customers)  # columns before those that are added
+        group = added + ADDED.index(AGE_GROUP)
+        purchase = added + len(ADDED)
+        amount = purchase + of_purchases.index(columns.amount)
+        names = tuple(map(str, range(purchase + len(of_purchases))))
         return cls(names, group, amount, settings.dialect_of("purchases"))
 
     def __call__(self, data: bytes) -> Counts:

@@ -23,7 +23,7 @@ from pipeline.engine.partitions import on_partitions
 from pipeline.errors import UsageError
 from pipeline.settings import UNKNOWN, Columns
 from pipeline.steps.read import ID, KEY, ORDER, REST
-from pipeline.steps.transform import AGE_GROUP, FULL_NAME
+from pipeline.steps.transform import ADDED, AGE_GROUP
 
 CUSTOMER = "customer"
 PURCHASE_SUFFIX = "_purchase"
@@ -57,16 +57,17 @@ def layout(
     """
     of_customers = [name for name in customers if name != columns.id]
     of_purchases = [name for name in purchases if name != columns.id_of_purchases]
-    names = [columns.id, *of_customers, FULL_NAME, AGE_GROUP]
+    names = [columns.id, *of_customers, *ADDED]
     names += [name + PURCHASE_SUFFIX if name in names else name for name in of_purchases]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
+        added = " and ".join(f"'{name}'" for name in ADDED)
         raise UsageError(
             f"the combined table would have two columns '{twice[0]}'; rename the input's column "
-            f"('{FULL_NAME}' and '{AGE_GROUP}' are added, '{PURCHASE_SUFFIX}' marks a purchase's)"
+            f"({added} are added, '{PURCHASE_SUFFIX}' marks a purchase's)"
         )
-    blanks = [""] * (len(of_customers) + 1)
-    no_customer = f",{_row([*blanks, UNKNOWN])},"
+    nobody = [UNKNOWN if name == AGE_GROUP else "" for name in (*of_customers, *ADDED)]
+    no_customer = f",{_row(nobody)},"
     return Layout(_row(names, escape), no_customer, _row([""] * len(of_purchases)))
 
 
@@ -88,11 +89,16 @@ class Rendered:
 
 def _render(customers: pd.DataFrame, escape: bool) -> pd.DataFrame:
     rendered = render_customers(customers, escape)
-    added = text_total(text_bytes(to_arrow(customers[FULL_NAME])))
-    counts = customers[AGE_GROUP].value_counts()
-    added += sum(count * text_total(_bytes(label)) for label, count in counts.items())
+    added = sum(_text_total(customers[name]) for name in ADDED)
     totals = Rendered(totals_of(rendered), added)
     return with_totals(rendered, totals, before=customers)
+
+
+def _text_total(column: pd.Series) -> int:
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return text_total(text_bytes(to_arrow(column)))
+    counts = column.value_counts()
+    return sum(count * text_total(_bytes(label)) for label, count in counts.items())
 
 
 def _bytes(text: str) -> np.ndarray:
@@ -132,18 +138,15 @@ def totals_of(customers: pd.DataFrame) -> CustomerTotals:
 def render_customers(customers: pd.DataFrame, escape: bool = False) -> pd.DataFrame:
     """Return customers as (`customer_id` text, `customer` CSV text, `age_group`, `order`, `key`).
 
-    `customer` holds every column except the id, in input order, then `full_name` and `age_group`,
-    with a delimiter on both sides.
+    `customer` holds every column except the id, in input order, then those of `ADDED`, with a
+    delimiter on both sides.
     For `escape`, see `quoting.quote`.
     """
-    group = customers[AGE_GROUP].cat
-    labels = quote(pa.array(group.categories, TEXT), escape)
     edge = pa.scalar("", TEXT)
     customer = pc.binary_join_element_wise(
         edge,
         pc.binary_slice(to_arrow(customers[REST]).cast(pa.large_binary()), 0, -1).cast(TEXT),
-        quote(to_arrow(customers[FULL_NAME]), escape),
-        labels.take(pa.array(group.codes.to_numpy())),
+        *(_fields(customers[name], escape) for name in ADDED),
         edge,
         pa.scalar(",", TEXT),
     )
@@ -156,6 +159,13 @@ def render_customers(customers: pd.DataFrame, escape: bool = False) -> pd.DataFr
             KEY: customers[KEY],
         }
     )
+
+
+def _fields(column: pd.Series, escape: bool) -> pa.Array:
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return quote(to_arrow(column), escape)
+    labels = quote(pa.array(column.cat.categories, TEXT), escape)
+    return labels.take(pa.array(column.cat.codes.to_numpy()))
 
 
 def _row(fields: Sequence[str], escape: bool = False) -> str:

@@ -20,6 +20,7 @@ from pipeline.steps.read import FIRST_NAME, LAST_NAME, PARSED
 
 FULL_NAME = "full_name"
 AGE_GROUP = "age_group"
+ADDED = (FULL_NAME, AGE_GROUP)  # to a customer's columns, in this order
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from support.paths import REPOSITORY
 
 from pipeline import __version__
+from pipeline import errors as all_errors
 from pipeline.cli import command as cli
 from pipeline.cli.command import command
 from pipeline.cli.options import OPTIONS as THEMES
@@ -46,11 +47,17 @@ def test_help_shows_the_options_by_theme() -> None:
         assert named == [option.opts[-1] for option in options] + of_every_command
 
 
-def test_help_tells_every_exit_code() -> None:
-    failures = {error.exit_code for error in PipelineError.__subclasses__()}
-    told = set(map(int, re.findall(r"(?:^|  )  (\d+)  ", help_text(), re.MULTILINE)))
+def test_the_help_and_the_page_tell_every_exit_code() -> None:
+    errors = (error for error in vars(all_errors).values() if isinstance(error, type))
+    failures = {error.exit_code for error in errors if issubclass(error, PipelineError)}
+    page = (REPOSITORY / "pipeline" / "README.md").read_text("utf-8")
+    table = page[page.index("| exit code |") :].partition("\n\n")[0]
 
-    assert told == {0, *failures, cli.FAULT, cli.INTERRUPTED}
+    for told in (
+        re.findall(r"(?:^|  )  (\d+)  ", help_text(), re.MULTILINE),
+        re.findall(r"^\| (\d+) \|", table, re.MULTILINE),
+    ):
+        assert set(map(int, told)) == {0, *failures, cli.FAULT, cli.INTERRUPTED}
 
 
 def help_text() -> str:

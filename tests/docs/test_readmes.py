@@ -183,6 +183,14 @@ def test_the_rooms_are_those_that_there_are() -> None:
         assert (REPOSITORY / folder).is_dir()
 
 
+def test_every_module_is_in_the_table_of_its_room() -> None:
+    _, *tables = re.split(r"^\| in \[(\w+)\]", READMES["pipeline/README.md"], flags=re.MULTILINE)
+    for room, table in zip(tables[::2], tables[1::2], strict=True):
+        files = {path.name for path in (REPOSITORY / "pipeline" / room).glob("[!_]*.py")}
+        named = re.findall(r"`(\w+\.py)`", table.partition("\n\n")[0])
+        assert sorted(name for name in named if name[0] != "_") == sorted(files), room
+
+
 def test_the_front_pages_figures_are_those_of_the_benchmark() -> None:
     table = FRONT[FRONT.index("## How fast it is") : FRONT.index("## Approach")]
     figures = re.findall(r"\d+\.\d+ (?:s|GB)\b", table)
