@@ -245,7 +245,7 @@ def test_certificates_are_their_owners_alone_and_never_overwritten(certificates:
     again = make_certificates(ours)
     assert again.returncode == 2
     assert (
-        again.stderr == f"error: {ours}: holds certificates already; remove it to make new ones\n"
+        again.stderr == f"error: {ours}: already holds certificates; remove it to make new ones\n"
     )
     assert {file: file.read_bytes() for file in ours.iterdir()} == before
 
