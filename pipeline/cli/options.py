@@ -230,7 +230,7 @@ def _convert(field: str, text: str) -> Any:
         return tuple(next(csv.reader([text])))
     if field == "skip_lines":
         if not (text.isascii() and text.isdigit()):
-            raise UsageError(f"--skip-lines: '{text}' is not a number of lines, such as 3")
+            raise UsageError(f"--skip-lines: '{text}' is not a whole number, such as 3")
         return int(text)
     return text
 

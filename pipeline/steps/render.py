@@ -62,8 +62,8 @@ def layout(
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UsageError(
-            f"the combined table would have two columns '{twice[0]}'; rename the input's column "
-            f"('{FULL_NAME}' and '{AGE_GROUP}' are added, '{PURCHASE_SUFFIX}' marks a purchase's)"
+            f"the combined table would have two columns '{twice[0]}'; rename the input column (the "
+            f"job adds '{FULL_NAME}', '{AGE_GROUP}' and the suffix '{PURCHASE_SUFFIX}')"
         )
     blanks = [""] * (len(of_customers) + 1)
     no_customer = f",{_row([*blanks, UNKNOWN])},"

@@ -123,7 +123,7 @@ def earlier_outputs() -> dict[str, str]:
             ["--output-dir", "customers.csv"],
             2,
             "customers.csv: outputs cannot be written here: Not a directory (customers.csv/.lock); "
-            "name another folder with --output-dir",
+            "choose another folder with --output-dir",
         ),
     ],
 )
@@ -162,7 +162,8 @@ def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: no scheduler answered at '{nobody_there}' within ")
     assert line.endswith(
-        "; is it running, can this machine reach it, and should it be tcp:// or tls://?"
+        "; check that it is running, that this machine can reach it, and whether it is tcp:// or "
+        "tls://"
     )
     assert "CancelledError" not in line  # a name from the inside, not a reason
     assert outputs(folder) == earlier_outputs()
@@ -291,7 +292,7 @@ def test_an_interrupt_is_one_line_and_changes_nothing(folder: Path, sent: signal
         messages = process.stderr.read()
 
     assert process.returncode == 130
-    assert messages.splitlines()[-1] == "error: interrupted; the outputs are as they were"
+    assert messages.splitlines()[-1] == "error: interrupted; the outputs are unchanged"
     assert "Traceback" not in messages
     # The next run takes a lock that was being made; see `folder_lock`.
     left = {name: data for name, data in outputs_but_failure(folder).items() if name != LOCK}

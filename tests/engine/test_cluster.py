@@ -227,7 +227,7 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         with certificates_of(tmp_path / "client", tmp_path / file):
             message = refusal(UsageError, "tls://127.0.0.1:8786")
         assert message.startswith(
-            f"there are no certificates in {tmp_path / file}, {tmp_path}/client.pem, "
+            f"no certificates could be read from {tmp_path / file}, {tmp_path}/client.pem, "
         )
         assert what in message
         assert "; name them with distributed.comm.tls.ca-file, " in message
@@ -338,8 +338,9 @@ def test_workers_that_pause_for_good_end_the_job(
             )
         pauser.join()
     assert str(caught.value) == (
-        "all workers were paused for 2 s, short of memory; raise the memory limit of the workers, "
-        "or lower --block-size or the threads of a worker; --join shuffle needs less than a "
+        "all workers were paused for 2 s, because they used too much memory; raise the memory "
+        "limit of the workers, "
+        "or lower --block-size or the threads per worker; --join shuffle needs less than a "
         "broadcast"
     )
 

@@ -66,7 +66,7 @@ def test_an_option_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     ended = run(tmp_path, "--quote", "customers='", "--quote", "customers=none")
 
     assert ended.returncode == 2
-    assert ended.stderr == ("error: --quote is given twice; give it once, or once for each table\n")
+    assert ended.stderr == ("error: --quote is given twice; give it once, or once per table\n")
 
 
 @pytest.mark.parametrize("option", ["--delimiter", "--null", "--column-names", "--encoding"])

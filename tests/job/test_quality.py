@@ -108,7 +108,7 @@ def report_of(settings: Settings, name: str = REPORT) -> dict[str, Any]:
             {"unusable": ["purchases=100%"]},
             "no value of price in 1 purchase can be used: 1 is not a usable number (first: '1e30', "
             "{0}/purchases.csv line 2; a number has at most 20 digits before the decimal point and "
-            "18 behind it)",
+            "18 after it)",
         ),
         (
             {"purchases": PURCHASES.replace("0\n", "0,\n")},

@@ -319,7 +319,7 @@ def test_a_second_run_is_refused_while_the_first_one_lives(prefix: Prefix) -> No
 
     assert code == 2
     assert message == (
-        f"error: {prefix.url}: another run is writing its outputs here; wait for it, or name "
+        f"error: {prefix.url}: another run is writing its outputs here; wait for it, or choose "
         "another prefix with --output-dir\n"
     )
     assert end(first) == (0, "")
@@ -348,7 +348,7 @@ def test_an_interrupted_run_leaves_nothing(prefix: Prefix) -> None:
 
     code, message = end(process)
 
-    assert (code, message) == (130, "error: interrupted; the outputs are as they were\n")
+    assert (code, message) == (130, "error: interrupted; the outputs are unchanged\n")
     assert prefix.uploads() == 0
     assert {name for name in prefix.names() if not name.startswith(".unfinished-")} == {FAILED}
 

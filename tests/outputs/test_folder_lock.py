@@ -81,7 +81,7 @@ def test_a_file_keeps_runs_apart_where_there_are_no_locks(tmp_path: Path, error:
         with run_without_locks(tmp_path, error) as second:
             assert first_line(second) == (
                 f"{tmp_path}: another run is writing its outputs here (on this host); wait for it, "
-                f"or name another folder with --output-dir; if that run is dead, delete {path}\n"
+                f"or choose another folder with --output-dir; if that run is dead, delete {path}\n"
             )
             assert end(second) == 2
         assert path.read_text() == holder

@@ -157,7 +157,7 @@ def test_what_the_file_system_does_not_do_is_told(
 
     assert str(caught.value) == (
         f"{tmp_path}: outputs cannot be written here: {os.strerror(error)}; "
-        "name another folder with --output-dir"
+        "choose another folder with --output-dir"
     )
 
 
@@ -227,7 +227,7 @@ def test_a_file_in_the_place_of_the_folder_is_wrong_usage(tmp_path: Path, below:
         pytest.fail("the run began")
 
     assert str(caught.value).startswith(f"{folder}: outputs cannot be written here: ")
-    assert str(caught.value).endswith("; name another folder with --output-dir")
+    assert str(caught.value).endswith("; choose another folder with --output-dir")
     assert contents(tmp_path) == {"file": "mine"}
 
 

@@ -246,10 +246,10 @@ FILES = [
     Case("Several files", "other dialects of line end and mark",
          {"1.csv": b"a,b\r1,2\r", "2.csv": codecs.BOM_UTF8 + b"a,b\r\n3,4\r\n"}, FOUR),
     Case("Several files", "a column less", {"1.csv": b"a,b,c\n1,2,3\n", "2.csv": b"a,b\n1,2\n"},
-         error="2.csv: other columns than 1.csv: it lacks 'c'"),
+         error="2.csv: its columns differ from those of 1.csv: it lacks 'c'"),
     Case("Several files", "other columns",
          {"1.csv": b"a,b,c\n1,2,3\n", "2.csv": b"a,b,d,e\n1,2,3,4\n"},
-         error="2.csv: other columns than 1.csv: it lacks 'c'; has also 'd', 'e'"),
+         error="2.csv: its columns differ from those of 1.csv: it lacks 'c'; also has 'd', 'e'"),
 ]  # fmt: skip
 
 BAD_RECORDS = [
@@ -338,7 +338,7 @@ HEADERS = [
          error="t.csv: purchases need a column 'b'; it has: a,  b; names count to the letter: "
          "rename ' b', or give --amount-column ' b'"),
     Case("Headers", "a column twice", "a,b,b\n1,2,3\n",
-         error="t.csv: column 'b' stands twice in the header"),
+         error="t.csv: column 'b' appears twice in the header"),
     Case("Dialects", "a column without a name", "a,b,\n1,2,3\n",
          [("1", "2", "3")]),
     Case("Dialects", "a needed column without a name", ",b\n1,2\n",
@@ -413,7 +413,7 @@ HEADERS = [
          error="t.csv: purchases need a column 'a'; it has: 3, 4; "
          "the columns are on line 1: --skip-lines purchases=0"),
     Case("Dialects", "all lines skipped", "a,b\n1,2\n", dialect=Dialect(skip_lines=9),
-         error="t.csv: is empty behind 9 lines; its first line should name the columns"),
+         error="t.csv: is empty after 9 lines; its first line should name the columns"),
     Case("Dialects", "lines before it that are no CSV", '"Report" of x\na,b\n1,2\n',
          error="t.csv: its first line is no CSV header in utf-8: text after a closing quote; "
          "the columns are on line 2: --skip-lines purchases=1"),
