@@ -357,7 +357,7 @@ def test_a_reader_that_leaves_neither_ends_nor_fails_the_job(folder: Path, unrea
             4,
             "error: the system refused a resource: ",
         ),
-        ("MemoryError()", 4, "error: out of memory: an allocation failed; leave it more memory "),
+        ("MemoryError()", 4, "error: out of memory: an allocation failed; give it more memory "),
         ("RuntimeError('odd')", 70, "error: unexpected error: RuntimeError: odd; "),
         (
             "ZeroDivisionError('by zero')",

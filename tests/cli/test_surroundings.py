@@ -122,7 +122,7 @@ def succeeded(folder: Path, ended: subprocess.CompletedProcess[str]) -> None:
         (("--customers", ""), "the path is empty; name a file or folder"),
         (("--output-dir", ""), "the path is empty; name a file or folder"),
         (("--performance-report", ""), "the path is empty; name a file"),
-        (("--threads-per-worker", "100000"), "'100000' is more than the limit of 1,024; leave"),
+        (("--threads-per-worker", "100000"), "'100000' is more than the limit of 1,024; omit"),
         (("--output-dir", "FILE:///tmp/x"), "cannot write to 'file:///tmp/x'; name the"),
         (
             ("--output-dir", "s3:/b"),
@@ -224,7 +224,7 @@ def test_a_temporary_folder_of_dask_that_cannot_be_made(folder: Path, place: str
     line = error(run(folder, DASK_TEMPORARY_DIRECTORY=place), 4)
 
     assert f"{place}: the workers' temporary folder cannot be created: " in line
-    assert line.endswith("; name another one with DASK_TEMPORARY_DIRECTORY or TMPDIR")
+    assert line.endswith("; choose another one with DASK_TEMPORARY_DIRECTORY or TMPDIR")
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,10 @@ def test_a_scheduler_that_does_not_run_is_named() -> None:
     message = refusal(ClusterError, address)
     # Dask tries again until its time is up, which may be during an attempt.
     why = r"(\[Errno 111\] Connection refused|Timed out trying to connect to \S+ after 1 s)"
-    assert re.match(f"no scheduler answered at '{address}' within 1 s: {why}; is it ", message)
+    assert re.match(
+        f"no scheduler answered at '{address}' within 1 s: {why}; check that it is running, ",
+        message,
+    )
 
 
 def test_a_server_that_keeps_silent_is_left_in_time() -> None:
@@ -208,7 +211,7 @@ def test_tls_lets_in_none_but_those_with_a_certificate(
             assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in message
         assert "needs certificates" in refusal(UsageError, address)
         message = refusal(ClusterError, address.replace("tls://", "tcp://"))
-        assert "should it be tcp:// or tls://?" in message
+        assert "whether it is tcp:// or tls://" in message
 
 
 def certificates_of(client: Path, authority: Path) -> dask.config.set:

@@ -217,7 +217,7 @@ def test_what_lies_at_the_place_of_the_lock_is_named(tmp_path: Path, target: str
     lock.mkdir() if target is None else lock.symlink_to(tmp_path / target)
 
     what = "Is a directory" if target is None else "Too many levels of symbolic links"
-    with pytest.raises(UsageError, match=f"{what} .*/{LOCK}.; name another folder"):
+    with pytest.raises(UsageError, match=f"{what} .*/{LOCK}.; choose another folder"):
         fail(folder)
 
     assert [path.name for path in folder.iterdir()] == [LOCK]

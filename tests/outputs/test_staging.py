@@ -75,7 +75,9 @@ def test_a_file_where_a_run_puts_a_folder_is_named(tmp_path: Path, is_link: bool
     planted = tmp_path / name
     planted.symlink_to(tmp_path) if is_link else planted.write_text("mine")
 
-    with pytest.raises(UsageError, match=f"{name} is not a folder, .*; delete it, or name another"):
+    with pytest.raises(
+        UsageError, match=f"{name} is not a folder, .*; delete it, or choose another"
+    ):
         publish(tmp_path, "new")
 
     assert {path.name for path in tmp_path.iterdir()} == {*OUTPUTS, FAILED, name}

@@ -176,7 +176,7 @@ def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) 
         f"warning: 2 of 3 purchases have the id '{word}', and so does a customer; " in ended.stderr
     )
     option = "--null", shlex.quote(word)
-    assert f"; if that means that the id is missing, give {' '.join(option)}\n" in ended.stderr
+    assert f"; if it stands for a missing id, give {' '.join(option)}\n" in ended.stderr
     again = run_command(tmp_path, *files, "--null", word)
     assert "2 of 3 purchases have no id" in again.stderr
 
