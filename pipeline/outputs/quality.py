@@ -144,7 +144,7 @@ class Quality:
             if fault.nothing and not fault.left and not limit.allows_all:
                 raise DataError(
                     f"{fault.nothing}{self._examples.of(fault.kind, fault.table)}; nothing was "
-                    f"published; fix the files, or accept this with {fault.option}100%"
+                    f"published; fix the files, or allow this with {fault.option}100%"
                     f"{self._others(fault, faults)}"
                 )
 

@@ -242,8 +242,8 @@ def test_a_join_that_matches_nothing_fails_even_if_quiet(folder: Path) -> None:
     assert ended.stderr == (
         "error: no purchase matches a customer: 3 of 3 have an id that no customer has (first: "
         "'1.0', purchases.csv line 2; customers have ids such as '1'; 2 of 3 sampled ids "
-        "would match without a trailing '.0'); nothing was published; fix the files, or accept "
-        "this with --max-unmatched 100%; also, 1 of 3 values of price is not a usable number and "
+        "would match without a trailing '.0'); nothing was published; fix the files, or allow this "
+        "with --max-unmatched 100%; also, 1 of 3 values of price is not a usable number and "
         "counts as missing (first: 'abc', purchases.csv line 4)\n"
     )
     assert {name: text for name, text in outputs(folder).items() if name in OUTPUTS} == (

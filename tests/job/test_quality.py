@@ -146,7 +146,7 @@ def test_a_useless_result_is_refused_unless_100_percent_is_accepted(
             assert str(caught.value).startswith(message.format(tmp_path))
             advice, _, _ = str(caught.value).partition("; also, ")
             assert advice.endswith(
-                "; nothing was published; fix the files, or accept this with "
+                "; nothing was published; fix the files, or allow this with "
                 f"--max-{option} {accepted[option][0]}"
             )
             assert report_of(settings, FAILED)["error"] == str(caught.value)
