@@ -26,36 +26,40 @@ from dask.utils import parse_bytes
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--customers", default=1_000_000, help="Records to generate.")
-@click.option("--purchases", default=10_000_000, help="Records to generate.")
+@click.option("--customers", default=1_000_000, help="Number of customers to generate.")
+@click.option("--purchases", default=10_000_000, help="Number of purchases to generate.")
 @click.option("--shape", default="plain", help="Shape of the files; see scripts/generate_data.py.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of files to use instead.")
-@click.option("--rounds", default=3, help="Runs of each engine, until one fails.")
-@click.option("--engines", default=",".join(BY_DEFAULT), help="Comma-separated; also: spark.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder of existing files to use instead."
+)
+@click.option("--rounds", default=3, help="Runs of each engine; one that fails is not repeated.")
+@click.option(
+    "--engines", default=",".join(BY_DEFAULT), help="Comma-separated list; spark is also known."
+)
 @click.option("--cores", type=click.IntRange(1), help="Pin each run to this many cores.")
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Kill a run that uses more than, say, 4GiB; engines that take a limit get 80 % of it.",
+    help="Kill a run that uses more memory, such as 4GiB; engines with a limit get 80 % of it.",
 )
 @click.option(
     "--fsync",
     is_flag=True,
-    help="End a run when its outputs are on disk; dd shows how long the disk takes for as much.",
+    help="Time until the outputs are on disk; dd shows how long the disk alone takes.",
 )
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
     help="Folder for inputs and outputs.  [default: /tmp]",
 )
-@click.option("--option", "extra", multiple=True, help="An option to add to our command line.")
-@click.option("--save", type=click.Path(path_type=Path), help="Keep the results as JSON.")
+@click.option("--option", "extra", multiple=True, help="An option to pass to this job. Repeatable.")
+@click.option("--save", type=click.Path(path_type=Path), help="Save the results as JSON.")
 @click.option(
     "--from",
     "saved",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Run nothing; show results that --save kept. Repeatable.",
+    help="Run nothing; show results saved with --save. Repeatable.",
 )
 @click.option("--chart", type=click.Path(path_type=Path), help="Draw the results as a PNG.")
 def main(

@@ -1,6 +1,6 @@
 # Sourced by scripts/run, scripts/test and scripts/lint. Creates .venv/ and installs this package
-# with the extras in $1 (such as "[test]"), at the versions in scripts/constraints.txt, and compiles
-# it, unless that is already done. Sets $python.
+# with the extras in $1 (such as "[test]") and the versions in scripts/constraints.txt, and compiles
+# it, unless that is done already. Sets $python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=.venv/bin/python
@@ -33,7 +33,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   printf '%s\n' "$wanted" >"$stamp"
 fi
 
-# The first run after this does not wait for a compiler: that of the kernels, or of Python.
+# So the first run does not wait for a compiler: that of the kernels, or of Python.
 wanted=$(find pipeline -name '*.py' -exec cat {} + | cat - scripts/constraints.txt | sha256sum)
 if [ "$(cat .venv/compiled 2>/dev/null)" != "$wanted" ]; then
   "$python" -m pipeline.kernels

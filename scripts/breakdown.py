@@ -79,10 +79,15 @@ class Clock:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--data", required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--block-size", default=8 << 20, help="Bytes.")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder with customers.csv and purchases.csv.",
+)
+@click.option("--block-size", default=8 << 20, help="Bytes in a block.")
 def main(data: Path, block_size: int) -> None:
-    """Print a Markdown table: seconds of one core, and nanoseconds for each purchase."""
+    """Time each step of a run on one core, without Dask; print a Markdown table."""
     with tempfile.TemporaryDirectory() as folder:
         customers, purchases = (
             _source(name, data, block_size) for name in ("customers", "purchases")
@@ -97,7 +102,7 @@ def main(data: Path, block_size: int) -> None:
     moved = customers.size + purchases.size + size
     click.echo(_table(clock.seconds, count))
     click.echo(
-        f"\n{moved / 1e6:,.0f} MB in and out; to copy as much within memory: "
+        f"\n{moved / 1e6:,.0f} MB in and out; copying as much within memory takes "
         f"{moved * _seconds_to_copy():.2f} s"
     )
 

@@ -121,9 +121,9 @@ def comparable() -> list[Case]:
 
 
 @click.command()
-@click.option("--each", is_flag=True, help="Print a row for each case, not for each group.")
+@click.option("--each", is_flag=True, help="Print a row for each case instead of each group.")
 def main(each: bool) -> None:
-    """Print the table."""
+    """Read the test cases with other readers; print a Markdown table of the outcomes."""
     cases = comparable()
     found = {}
     for case in cases:

@@ -65,11 +65,18 @@ SHAPES = (
 @click.option("--customers", default=2_000, help="Number of customers.")
 @click.option("--purchases", default=10_000, help="Number of purchases.")
 @click.option("--files", default=1, help="Split each table into this many files in a folder.")
-@click.option("--odd", default=0.02, help="Share of records with an odd value.")
-@click.option("--skew", type=click.Choice(SKEWS), help="Spread purchases or ids unevenly.")
+@click.option("--odd", default=0.02, help="Share of records with an unusual value.")
+@click.option("--skew", type=click.Choice(SKEWS), help="Distribute purchases or ids unevenly.")
 @click.option("--shape", type=click.Choice(SHAPES), default="plain", help="Shape of both files.")
-@click.option("--seed", default=2024, help="Seed of the random numbers.")
-@click.option("--to", "folder", default="data", type=click.Path(path_type=Path), metavar="FOLDER")
+@click.option("--seed", default=2024, help="Random seed.")
+@click.option(
+    "--to",
+    "folder",
+    default="data",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder to write to.",
+)
 def main(
     customers: int,
     purchases: int,
@@ -80,7 +87,7 @@ def main(
     seed: int,
     folder: Path,
 ) -> None:
-    """Write customers.csv and purchases.csv, or folders of such files, below FOLDER."""
+    """Generate customers.csv and purchases.csv, or folders of such files, in FOLDER."""
     people = np.random.default_rng([seed, 1])
     sales = np.random.default_rng([seed, 2])
     # Spending depends on age, so the results show a pattern.

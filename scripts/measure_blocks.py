@@ -1,7 +1,7 @@
-"""Measure what many blocks cost client, scheduler and worker, each a process of its own.
+"""Measure the overhead of a block in the client, the scheduler and the worker.
 
-A small table in small blocks costs each process what a large one in as many blocks does, beside the
-work on its bytes.
+Each is a separate process. The overhead does not depend on the size of a block, so small blocks
+stand for large ones.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _CUSTOMERS = 1000
 
 
 @click.command(help=__doc__)
-@click.option("--blocks", default=100_000, show_default=True, help="How many blocks to run.")
-@click.option("--to", type=click.Path(path_type=Path), help="Where to put data, instead of /tmp.")
+@click.option("--blocks", default=100_000, show_default=True, help="Number of blocks to run.")
+@click.option("--to", type=click.Path(path_type=Path), help="Folder for the data.  [default: /tmp]")
 def main(blocks: int, to: Path | None) -> None:
     """Print a table: what each block costs each process."""
     with TemporaryDirectory(dir=to) as name:
@@ -40,7 +40,7 @@ def main(blocks: int, to: Path | None) -> None:
             wall = time.perf_counter() - begin
             after = {who: cost(process) for who, process in every.items()}
     click.echo(f"{blocks:,} blocks in {wall:.0f} s, {1000 * wall / blocks:.2f} ms each\n")
-    click.echo("| process | CPU for a block | memory for a block | peak of memory |")
+    click.echo("| process | CPU per block | memory per block | peak memory |")
     click.echo("| --- | --- | --- | --- |")
     for who, (seconds, memory) in after.items():
         each = 1000 * (seconds - before[who].seconds) / blocks

@@ -1,10 +1,7 @@
-"""Time one worker and two, and two runs at once that share nothing but the machine.
+"""Time one worker and two, and two independent runs at once.
 
-    .venv/bin/python scripts/measure_workers.py --data folder-with-customers.csv-and-purchases.csv
-
-Each worker is a process of one thread on a core of its own; the scheduler and the client of a run
-share the cores of its workers. From each time, that of the sample on the same cluster is
-subtracted.
+Each worker is a process of one thread on its own core; the scheduler and the client of a run share
+the cores of its workers. The time of the sample on the same cluster is subtracted from each time.
 """
 
 from __future__ import annotations
@@ -52,13 +49,20 @@ class Run(NamedTuple):
 
 
 @click.command(help=__doc__, context_settings={"show_default": True})
-@click.option("--data", required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--rounds", default=3)
-@click.option("--work", type=click.Path(path_type=Path), help="Folder for outputs, not /tmp.")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder with customers.csv and purchases.csv.",
+)
+@click.option("--rounds", default=3, help="Number of rounds.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), help="Folder for the outputs.  [default: /tmp]"
+)
 @click.option("--apart/--no-apart", default=True, help="Also time two runs at once.")
 @click.option("--tasks", is_flag=True, help="Also print the seconds of each kind of task.")
 def main(data: Path, rounds: int, work: Path | None, apart: bool, tasks: bool) -> None:
-    """Print a table of all rounds, in turns, and the median of how much faster two are."""
+    """Print a table of all rounds, interleaved, and the median speed-up of two workers."""
     first, second = sorted(os.sched_getaffinity(0))[:2]
     gains: dict[str, list[float]] = {"two workers": [], "two runs at once": []}
 

@@ -1,4 +1,4 @@
-"""The rooms of the package: imports go one way, and none grows too large to find one's way."""
+"""The layers of the package: imports go one way, and none grows too large."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGE = REPOSITORY / "pipeline"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [module.relative_to(PACKAGE).as_posix() for module in MODULES]
 
-# A room imports from itself and from those before it. `pipeline` is the face, `__init__.py`.
+# A layer imports from itself and from those before it. `pipeline` is the face, `__init__.py`.
 ORDER = [
     *("kernels", "errors", "settings", "columns", "storage", "csv_text", "engine", "steps"),
     *("outputs", "job", "pipeline", "cli", "__main__"),
@@ -49,28 +49,28 @@ def parsed(module: Path) -> ast.Module:
     return ast.parse(module.read_text("utf-8"))
 
 
-def room(module: Path) -> str:
+def layer(module: Path) -> str:
     first = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
     return "pipeline" if first == "__init__" else first
 
 
-def room_of_import(name: str) -> str:
-    """Return the room that a name such as `pipeline.steps.read.ID` is of."""
+def layer_of_import(name: str) -> str:
+    """Return the layer that a name such as `pipeline.steps.read.ID` is of."""
     first = [*name.split("."), ""][1]
-    is_room = (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file()
-    return first if first and is_room else "pipeline"
+    is_layer = (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file()
+    return first if first and is_layer else "pipeline"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)
 def test_imports_go_one_way(module: Path) -> None:
-    here = ORDER.index(room(module))
+    here = ORDER.index(layer(module))
     names = [name for name in imported(parsed(module)) if name.split(".")[0] == "pipeline"]
     names = [name for name in names if name != "pipeline.__version__"]  # which imports nothing
-    assert [name for name in names if ORDER.index(room_of_import(name)) > here] == []
+    assert [name for name in names if ORDER.index(layer_of_import(name)) > here] == []
 
 
-def test_every_room_has_its_place() -> None:
-    assert {room(module) for module in MODULES} <= set(ORDER)
+def test_every_layer_has_its_place() -> None:
+    assert {layer(module) for module in MODULES} <= set(ORDER)
 
 
 def test_the_top_level_can_be_read_at_a_glance() -> None:

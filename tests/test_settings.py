@@ -59,8 +59,8 @@ def test_age_groups_are_read_with_blanks_and_fractions() -> None:
         ("Young=inf", "'inf' is not an age"),
         ("Young=18,Old=18", "the ages do not increase from group to group"),
         ("Old=45,Young=18", "the ages do not increase from group to group"),
-        ("Unborn=-1", "an age is outside 0 to 130"),
-        ("Ancient=131", "an age is outside 0 to 130"),
+        ("Unborn=-1", "an age is not between 0 and 130"),
+        ("Ancient=131", "an age is not between 0 and 130"),
         ("Same=18,Same=30", "a label is used twice ('Unknown' and 'Under 18' are reserved)"),
         ("Unknown=18", "a label is used twice ('Unknown' and 'Under 18' are reserved)"),
         ("Under 18=18", "a label is used twice ('Unknown' and 'Under 18' are reserved)"),
@@ -82,7 +82,7 @@ def test_a_bound_finer_than_the_ages_it_is_compared_with_is_refused() -> None:
 
 
 def test_no_group_at_all_is_refused() -> None:
-    with pytest.raises(UsageError, match="there is no group"):
+    with pytest.raises(UsageError, match="no group is given"):
         AgeGroups((), ())
 
 
@@ -108,7 +108,7 @@ def test_no_group_at_all_is_refused() -> None:
         (lambda: Settings(output_dir="~nobody-here"), "the home folder '~nobody-here' is unknown"),
         (lambda: Settings(join="merge"), "join must be 'auto', 'broadcast' or"),  # type: ignore[arg-type]
         (lambda: Settings(block_size=1023), "at least 1 KiB, not 1023 bytes"),
-        (lambda: Settings(output_dir="gs://bucket/out"), "outputs cannot go to 'gs://bucket/out'"),
+        (lambda: Settings(output_dir="gs://bucket/out"), "cannot write to 'gs://bucket/out'"),
         (lambda: Settings(block_size=2**30 + 1), "at most 1 GiB, not 1073741825 bytes"),
         (
             lambda: ClusterSettings(workers=0),
@@ -123,19 +123,28 @@ def test_no_group_at_all_is_refused() -> None:
         (lambda: ClusterSettings(dashboard_address=""), "'' is not HOST:PORT, with a name or"),
         (lambda: ClusterSettings(dashboard_address="8787"), "'8787' is not HOST:PORT, with a"),
         (lambda: ClusterSettings(dashboard_address="h:65536"), "'h:65536' is not HOST:PORT, with"),
-        (lambda: ClusterSettings(wait_for_workers=0), "a number of seconds above 0"),
-        (lambda: ClusterSettings(wait_for_workers=float("nan")), "a number of seconds above 0"),
+        (lambda: ClusterSettings(wait_for_workers=0), "a number of seconds greater than 0"),
+        (
+            lambda: ClusterSettings(wait_for_workers=float("nan")),
+            "a number of seconds greater than 0",
+        ),
         (lambda: Dialect(delimiter=",,"), "--delimiter: ',,' is not a single ASCII character"),
         (lambda: Dialect(skip_lines=-1), "the number of lines to skip must be 0 or more, not -1"),
-        (lambda: Dialect(delimiter='"'), "--quote: '\"' is the delimiter; name another delimiter"),
+        (
+            lambda: Dialect(delimiter='"'),
+            "--quote: '\"' is also the delimiter; choose another delimiter",
+        ),
         (lambda: Dialect(delimiter="\n"), "is not a single ASCII character"),
         (lambda: Dialect(delimiter="\0"), "is not a single ASCII character"),
-        (lambda: Dialect(",", quote=","), "--quote: ',' is the delimiter"),
-        (lambda: Dialect(quote=","), "--quote: ',' is the delimiter; name another delimiter"),
-        (lambda: Dialect("|", escape="|"), "--escape: '|' is the delimiter"),
+        (lambda: Dialect(",", quote=","), "--quote: ',' is also the delimiter"),
+        (
+            lambda: Dialect(quote=","),
+            "--quote: ',' is also the delimiter; choose another delimiter",
+        ),
+        (lambda: Dialect("|", escape="|"), "--escape: '|' is also the delimiter"),
         (
             lambda: Dialect(escape='"'),
-            "--escape: '\"' is the quote character; doubled quotes",
+            "--escape: '\"' is also the quote character; doubled quotes",
         ),
         (lambda: Dialect(quote="''"), "--quote: '''' is not a single ASCII character"),
         (lambda: Dialect(",", null="a,b"), "--null: 'a,b' is not ASCII text without delimiters"),
@@ -146,17 +155,20 @@ def test_no_group_at_all_is_refused() -> None:
         (lambda: Dialect(encoding="idna"), "'idna' is not a text encoding that Python knows"),
         (
             lambda: Dialect(decimal=",", thousands=","),
-            "--thousands: ',' is the decimal point; name",
+            "--thousands: ',' is also the decimal point; choose",
         ),
-        (lambda: Dialect(thousands="."), "--thousands: '.' is the decimal point; name another"),
+        (
+            lambda: Dialect(thousands="."),
+            "--thousands: '.' is also the decimal point; choose another",
+        ),
         (lambda: Dialect(decimal=""), "--decimal: '' is not a single character, such as ','"),
-        (lambda: Dialect(thousands="5"), "--thousands: '5' cannot be within numbers"),
+        (lambda: Dialect(thousands="5"), "--thousands: '5' cannot be a separator in numbers"),
         (
             lambda: Dialect(decimal="e"),
-            "--decimal: 'e' cannot be within numbers, as ',' can",
+            "--decimal: 'e' cannot be a separator in numbers; use one such as ','",
         ),
-        (lambda: Dialect(decimal=";"), "--decimal: ';' cannot be within numbers"),
-        (lambda: Columns(amount=""), "--amount-column: the name of a column is empty"),
+        (lambda: Dialect(decimal=";"), "--decimal: ';' cannot be a separator in numbers"),
+        (lambda: Columns(amount=""), "--amount-column: the column name is empty"),
         (lambda: Dialect(max_record_size=1), "from 2 bytes"),
         (lambda: Dialect(max_record_size=2**28 + 1), "from 2 bytes to 256 MiB"),
     ],
@@ -313,7 +325,7 @@ def test_a_limit_given_twice_is_refused(texts: list[str]) -> None:
 
 
 def test_customers_without_purchases_have_no_limit() -> None:
-    with pytest.raises(UsageError, match=r"^--max-unmatched: a customer without purchases "):
+    with pytest.raises(UsageError, match=r"^--max-unmatched: customers without purchases "):
         Limits.parse(unmatched=["customers=1"])
 
 

@@ -135,7 +135,7 @@ def _meaning(error: BaseException) -> tuple[str, int]:
     is_published = any(_PUBLISHED in getattr(one, "__notes__", ()) for one in errors)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         after = " after the outputs were published; they are complete"
-        before = "; the outputs are as they were"
+        before = "; the outputs are unchanged"
         return f"interrupted{after if is_published else before}", INTERRUPTED
     published = f"; {_PUBLISHED}" if is_published else ""
     if fault := error if isinstance(error, PipelineError) else system_fault(error):

@@ -57,9 +57,9 @@ OPTIONS = {
         _paths(
             "--customers",
             "Customers: a CSV file, plain or compressed, a glob, a folder or a URL. "
-            "Repeatable.  [default: data/customers.csv if no purchases are given either]",
+            "Repeatable.  [default: the sample in data/]",
         ),
-        _paths("--purchases", "Purchases, likewise.  [default: data/purchases.csv]"),
+        _paths("--purchases", "Purchases, in the same forms.  [default: the sample in data/]"),
         _by_table("--id-column", "Column of ids.", "[TABLE=]NAME"),
         _option("--amount-column", "Column of amounts.", "NAME"),
         _option("--age-column", "Column of ages, in years.", "NAME"),
@@ -69,24 +69,24 @@ OPTIONS = {
             "--delimiter",
             "Field delimiter; 'tab' for a tab.  [default: detected; one of , ; tab |]",
         ),
-        _sign("--quote", "Quote character; 'none' for none."),
-        _sign("--escape", "Escape character: the one after it is text."),
+        _sign("--quote", "Quote character; 'none' turns quoting off."),
+        _sign("--escape", "Escape character: the next character is literal."),
         _sign("--null", "Text of a missing field, such as '\\N'."),
         _by_table("--encoding", "Encoding of files without a byte order mark.", "[TABLE=]NAME"),
         _sign("--decimal", "Decimal point."),
         _sign("--thousands", "Thousands separator."),
-        _by_table("--skip-lines", "Number of lines before the header.", "[TABLE=]N"),
-        _by_table("--column-names", "Names, for files without a header.", "[TABLE=]NAME,..."),
+        _by_table("--skip-lines", "Number of lines to skip before the header.", "[TABLE=]N"),
+        _by_table("--column-names", "Column names of files without a header.", "[TABLE=]NAME,..."),
     ),
     "Age groups": (
         _option(
             "--age-groups",
-            "Age groups and the age at which each begins, youngest first.",
+            "Age groups and the age at which each starts, youngest first.",
             "LABEL=AGE,...",
         ),
         _option(
             "--closed",
-            "Whether a boundary age belongs to the group it opens (left) or ends (right).",
+            "Put a boundary age into the group above it (left) or below it (right).",
             type=click.Choice(["left", "right"]),
         ),
     ),
@@ -104,57 +104,57 @@ OPTIONS = {
             "--escape-formulas",
             "Put an apostrophe before text that a spreadsheet would run as a formula.",
         ),
-        _flag("--verify", "Recount all results from combined_data.csv before it is published."),
-        _flag("--no-fsync", "Do not wait until the outputs are on disk."),
+        _flag("--verify", "Recount all results from combined_data.csv before publishing it."),
+        _flag("--no-fsync", "Do not wait for the outputs to reach the disk."),
     ),
     "Cluster": (
         _option(
             "--scheduler",
-            "Start a local cluster, or use the one of a scheduler, given by address or file.",
+            "Start a local cluster, or connect to a scheduler by its address or scheduler file.",
             "local|ADDRESS|FILE",
             envvar="DASK_SCHEDULER_ADDRESS",
             show_envvar=True,
         ),
         _option(
             "--wait-for-workers",
-            "Fail after this long without any worker, at the start or later.",
+            "Fail after this long without a worker, at the start or later.",
             "SECONDS",
             type=float,
         ),
         _option(
             "--workers",
-            "Local workers. One runs in this process, several in processes of their own.",
+            "Number of local workers. One runs in this process, several in separate processes.",
             "N",
         ),
         _option(
             "--threads-per-worker",
-            "Threads of each local worker.  [default: its share of the cores; twice that if "
+            "Threads of each local worker.  [default: its share of the cores, or twice that if "
             "any input or the output is a URL]",
             "N",
             type=int,
         ),
         _option("--memory-limit", "Memory limit of each local worker.", "SIZE"),
-        _option("--dashboard-address", "Where a local cluster serves its dashboard.", "HOST:PORT"),
+        _option("--dashboard-address", "Address of a local cluster's dashboard.", "HOST:PORT"),
         _option(
             "--performance-report",
-            "Write Dask's performance report, an HTML page with the tasks and a profile.",
+            "Write Dask's performance report, an HTML page of tasks and a profile.",
             "FILE",
         ),
         _option(
             "--join",
-            "Send all customers to every worker, or shuffle both tables; auto: by size.",
+            "Broadcast the customers to every worker, or shuffle both tables; auto: by size.",
             type=click.Choice(["auto", "broadcast", "shuffle"]),
         ),
         _option(
             "--block-size",
-            "How much of a file one task reads.  [default: 8MiB, more for large inputs]",
+            "How much of a file one task reads.  [default: 8MiB, or more for large inputs]",
             "SIZE",
         ),
     ),
     "General": (
-        _flag("--dry-run", "Say what a run would do, and write nothing."),
-        _flag("-q --quiet", "Print nothing but errors."),
-        _flag("--debug", "Print tracebacks, and Dask's warnings."),
+        _flag("--dry-run", "Print the plan, and write nothing."),
+        _flag("-q --quiet", "Print only errors."),
+        _flag("--debug", "Print tracebacks and Dask's warnings."),
     ),
 }
 
@@ -230,7 +230,7 @@ def _convert(field: str, text: str) -> Any:
         return tuple(next(csv.reader([text])))
     if field == "skip_lines":
         if not (text.isascii() and text.isdigit()):
-            raise UsageError(f"--skip-lines: '{text}' is not a number of lines, such as 3")
+            raise UsageError(f"--skip-lines: '{text}' is not a whole number, such as 3")
         return int(text)
     return text
 

@@ -173,11 +173,11 @@ def _taken_apart(value: str) -> tuple[str, str, str]:
     if found := re.fullmatch(r"\((.*)\)", value):
         return "in parentheses", "-", _without_word(found[1])[2]
     if found := re.fullmatch(r"(.*\d)\s*-", value):
-        return "with the minus behind them", "-", _without_word(found[1])[2]
+        return "with a minus after them", "-", _without_word(found[1])[2]
     before, behind, number = _without_word(value)
     if not before and not behind:
-        return "with other signs than the others", "", value
-    where = f"'{before}' before" if before else f"'{behind}' behind"
+        return "with mixed separators", "", value
+    where = f"'{before}' before" if before else f"'{behind}' after"
     return f"with {where} them", "", number
 
 

@@ -54,7 +54,7 @@ class HeaderHints:
         hint = self._found_otherwise(header)
         if header.fault:
             hint = hint or self._in_two_bytes(header.raw) or self._in_cp1252() or header.remedy
-            what = f"its first line is no CSV header in {self.encoding}: {header.fault}"
+            what = f"its first line is not a CSV header in {self.encoding}: {header.fault}"
             return f"{what}; {hint}"
         column = next(column for column in self.required if column not in header.columns)
         what = f"{self.table} need a column '{column}'; {_shown(header)}"
@@ -160,25 +160,25 @@ class HeaderHints:
         control = _CONTROL.search(columns[0])
         if len(columns) == 1 and control:
             if self.dialect.encoding != "utf-8":
-                return f"is it in another encoding than {self.dialect.encoding}?"
+                return f"is its encoding not {self.dialect.encoding}?"
             given = self._given("--delimiter", f"\\x{ord(control[0]):02x}")
             more = self._guess(columns[0].split(control[0]))
-            return f"is its delimiter a character that does not show? {given}; {more}"
+            return f"is its delimiter an invisible character? {given}; {more}"
         if not meant and any(name.strip().lstrip("+-")[:1].isdigit() for name in columns):
             names = self._given("--column-names", ",".join(["NAME"] * len(columns)))
-            return f"is that a record? then name its {counted(len(columns), 'column')}: {names}"
+            return f"if that is a record, name its {counted(len(columns), 'column')}: {names}"
         hints = []
         if meant:
             names = " and ".join(map(quoted, meant.values()))
             given = " ".join(self._renamed(columns))
-            hints.append(f"names count to the letter: rename {names}, or give {given}")
+            hints.append(f"column names must match exactly: rename {names}, or give {given}")
         if unknown := [column for column in missing if column not in meant]:
             hints.append(
                 "name " + ", and ".join(self._naming(column, missing) for column in unknown)
             )
         if len(columns) == 1 or columns[0].startswith("#") or _are_made_up(columns):
             skip = self._given("--skip-lines", "N")
-            hints.append(f"or skip what stands before the names of the columns: {skip}")
+            hints.append(f"or skip the lines before the header: {skip}")
         return "; ".join(hints)
 
     def _naming(self, column: str, missing: Sequence[str]) -> str:

@@ -96,11 +96,11 @@ class _Table:
             raise UsageError(f"{name}: {hints.refusal(header)}")
         for column in header.columns:
             if header.columns.count(column) > 1:
-                raise UsageError(f"{name}: column '{column}' stands twice in the header")
+                raise UsageError(f"{name}: column '{column}' appears twice in the header")
 
 
 def _empty(name: str, dialect: Dialect) -> UsageError:
-    behind = f" behind {counted(dialect.skip_lines, 'line')}" if dialect.skip_lines else ""
+    behind = f" after {counted(dialect.skip_lines, 'line')}" if dialect.skip_lines else ""
     return UsageError(f"{name}: is empty{behind}; its first line should name the columns")
 
 
@@ -117,7 +117,7 @@ def _check_same_columns(files: list[SourceFile]) -> None:
         f"{what} {', '.join(repr(column) for column in which)}"
         for what, which in (
             ("lacks", [column for column in first.columns if column not in other.columns]),
-            ("has also", [column for column in other.columns if column not in first.columns]),
+            ("also has", [column for column in other.columns if column not in first.columns]),
         )
         if which
     )
@@ -125,4 +125,4 @@ def _check_same_columns(files: list[SourceFile]) -> None:
         f"{group[0].name}{f' and {len(group) - 1:,} more' if len(group) > 1 else ''}"
         for group in (of_other, of_first)
     )
-    raise UsageError(f"{one}: other columns than {two}: it {differs}")
+    raise UsageError(f"{one}: its columns differ from those of {two}: it {differs}")

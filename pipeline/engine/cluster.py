@@ -192,8 +192,8 @@ def _remote_client(settings: ClusterSettings) -> Client:
         silent = isinstance(error, TimeoutError)
         raise ClusterError(
             f"no scheduler answered at '{address}' within {timeout:g} s: "
-            f"{'it does not respond' if silent else _cause(error)}; is it running, can "
-            "this machine reach it, and should it be tcp:// or tls://?"
+            f"{'it does not respond' if silent else _cause(error)}; check that it is running, that "
+            "this machine can reach it, and whether it is tcp:// or tls://"
         ) from error
     except (ValueError, RuntimeError) as error:
         raise UsageError(
@@ -218,7 +218,7 @@ def _security(address: str) -> Security:
     except OSError as error:
         files = security.tls_ca_file, security.tls_client_cert, security.tls_client_key
         raise UsageError(
-            f"there are no certificates in {', '.join(filter(None, files))}: "
+            f"no certificates could be read from {', '.join(filter(None, files))}: "
             f"{error.strerror or error}; name them with {_CERTIFICATES}"
         ) from error
     if address.startswith("tls://") and context is None:

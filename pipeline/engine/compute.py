@@ -105,7 +105,7 @@ def _explain_losses(client: Client) -> Iterator[None]:
     """Turn what Dask raises if machines are lost into a ClusterError or a StorageError."""
     limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
     remedy = (
-        f"raise {limit}, or lower --block-size or the threads of a worker; --join shuffle needs "
+        f"raise {limit}, or lower --block-size or the threads per worker; --join shuffle needs "
         "less than a broadcast"
     )
     patience, team = no_workers_timeout(), current_team()
@@ -113,12 +113,12 @@ def _explain_losses(client: Client) -> Iterator[None]:
         yield
     except KilledWorker as error:
         raise ClusterError(
-            f"{error.allowed_failures + 1} workers were lost over one task, most likely out of "
-            f"memory; {remedy}"
+            f"{error.allowed_failures + 1} workers were lost while they ran the same task, most "
+            f"likely out of memory; {remedy}"
         ) from error
     except MemoryError as error:
         raise ClusterError(
-            f"a worker has too little memory for a task: {str(error) or 'it ran out'}; {remedy}"
+            f"a worker ran out of memory: {str(error) or 'an allocation failed'}; {remedy}"
         ) from error
     except (NoWorkerError, NoValidWorkerError, _WorkersLostError) as error:
         refused = [team.refused.get(worker) for worker in client.nthreads()] if team else []
@@ -129,7 +129,8 @@ def _explain_losses(client: Client) -> Iterator[None]:
             ) from error
         if client.nthreads():
             raise ClusterError(
-                f"all workers were paused for {patience:g} s, short of memory; {remedy}"
+                f"all workers were paused for {patience:g} s, because they used too much memory; "
+                f"{remedy}"
             ) from error
         raise ClusterError(
             f"all workers were lost, and none came back within {patience:g} s; start workers, and "
@@ -151,7 +152,7 @@ def _explain_losses(client: Client) -> Iterator[None]:
         if isinstance(error.__cause__, OSError):
             raise _of_file(error.__cause__) from error
         raise ClusterError(
-            "Dask's shuffle failed, because workers came or went, or because their disk is full: "
+            "Dask's shuffle failed, because workers joined or left, or because their disk is full: "
             f"{error.__cause__ or error}; run the job again, or set DASK_TEMPORARY_DIRECTORY of "
             "the workers to a folder on a larger disk"
         ) from error
@@ -173,7 +174,7 @@ def _of_file(error: OSError) -> StorageError:
     """
     if isinstance(error.__cause__, OSError) and not error.filename:  # of Dask's shuffle
         return StorageError(
-            f"the disk that workers shuffle on: {error.__cause__.strerror} (on a worker); set "
+            f"the shuffle's temporary folder: {error.__cause__.strerror} (on a worker); set "
             "DASK_TEMPORARY_DIRECTORY to a folder on a larger disk"
         )
     where = shown(error.filename) if error.filename else "a file or a server"

@@ -31,7 +31,7 @@ _INSTALL = (
 )
 _SHARE = (
     "workers open the inputs by the client's paths; put the files where all machines see them at "
-    "the same path, or name URLs"
+    "the same path, or use URLs"
 )
 
 
@@ -89,7 +89,7 @@ class Fitness:
         except OSError as error:
             return Fault(where, f"cannot read here: {error.strerror}", self.place.hint)
         if hashlib.sha256(data).hexdigest() != self.token:
-            return Fault(where, "sees another folder of that name", self.place.hint)
+            return Fault(where, "sees a different folder at this path", self.place.hint)
         wanted = json.loads(data)
         if fault := version_fault(wanted) or _file_fault(wanted["sizes"], sizes):
             return fault

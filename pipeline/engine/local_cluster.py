@@ -94,15 +94,15 @@ def _not_started(error: Exception, settings: ClusterSettings) -> PipelineError:
         if cause.filename:
             return StorageError(
                 f"{cause.filename}: the workers' temporary folder cannot be created: "
-                f"{cause.strerror}; name another one with DASK_TEMPORARY_DIRECTORY or TMPDIR"
+                f"{cause.strerror}; choose another one with DASK_TEMPORARY_DIRECTORY or TMPDIR"
             )
         if isinstance(cause, socket.gaierror) or cause.errno in _NO_ADDRESS:
             return UsageError(
-                f"--dashboard-address: this machine cannot listen at "
+                f"--dashboard-address: this machine cannot listen on "
                 f"'{settings.dashboard_address}': {cause.strerror}; write 127.0.0.1:8787, or "
                 "127.0.0.1:0 for any free port"
             )
     return system_fault(error) or ClusterError(
         f"no local cluster could be started: {str(error).rstrip('.')}; --debug shows more, and "
-        "--workers 1 needs no process of its own"
+        "--workers 1 starts no other process"
     )

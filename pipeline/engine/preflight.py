@@ -30,7 +30,8 @@ def wait_for_worker(client: Client) -> None:
         if paused := len(client.nthreads()):
             raise ClusterError(
                 f"{where} still had no running worker after {timeout:g} s; its workers "
-                f"({paused}) are paused, short of memory; raise their memory limit, or restart them"
+                f"({paused}) are paused, because they use too much memory; raise their memory "
+                "limit, or restart them"
             ) from error
         raise ClusterError(
             f"{where} still had no worker after {timeout:g} s; start one with `dask worker`, or "
@@ -58,7 +59,7 @@ def check_cluster(client: Client, sources: Iterable[Source], place: Place, outpu
     for address, fault in client.sync(find_faults, client, fitness).items():
         faults[f"worker {address}"] = fault
     if len(faults) == 1:
-        raise ClusterError("no worker responds; look into the workers' logs")
+        raise ClusterError("no worker responds; check the workers' logs")
     found = [(where, fault) for where, fault in faults.items() if fault]
     if found:
         where, first = found[0]

@@ -140,9 +140,9 @@ def _check_pairs(ledger: Ledger) -> Iterator[Check]:
         _modulo(part.pairs for part in paired),
     )
     overlooked = sum(part.overlooked for part in paired)
-    yield Check("purchases without the customer that they have", 0, overlooked)
+    yield Check("purchases joined with no customer although one has their id", 0, overlooked)
     not_first = sum(part.not_first for part in paired)
-    yield Check("purchases with a customer who is not the first of that id", 0, not_first)
+    yield Check("purchases joined with a customer who is not the first with that id", 0, not_first)
     yield Check(
         "ids of customers without purchases, kept and written",
         _modulo(part.keys for part in alone),
@@ -180,7 +180,7 @@ def _check_shuffle(ledger: Ledger) -> Iterator[Check]:
         _modulo(part.customers for part in received),
     )
     misplaced = sum(part.misplaced for part in received)
-    yield Check("records in a partition that is not theirs", 0, misplaced)
+    yield Check("records in the wrong partition", 0, misplaced)
 
 
 def _check_file(ledger: Ledger, target: Target) -> Iterator[Check]:

@@ -38,7 +38,7 @@ _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
 _Place: TypeAlias = tuple[SourceFile, int | None]
 _EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
 _GROUPED_EXAMPLES = attrgetter("grouped_examples")
-_TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 behind it"
+_TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 after it"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Examples:
             found = self._grouped(source)
         elif kind == "totals":
             amount, file, line = lines_of_totals(source, blocks_of(self.ledger, source))[0]
-            found = f"first: {amount:f}, {file} line {line:,}; remove what is one"
+            found = f"first: {amount:f}, {file} line {line:,}; remove it if it is a line of totals"
         else:
             found = self._purchase(source, kind)
         return f" ({found})" if found else ""

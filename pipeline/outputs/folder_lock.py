@@ -117,6 +117,6 @@ def _refusal(path: Path, host: str = "") -> UsageError:
     where = f" (on {host})" if host else ""
     remedy = f"; if that run is dead, delete {path}" if host else ""
     return UsageError(
-        f"{path.parent}: another run is writing its outputs here{where}; wait for it, or name "
+        f"{path.parent}: another run is writing its outputs here{where}; wait for it, or choose "
         f"another folder with --output-dir{remedy}"
     )

@@ -76,7 +76,7 @@ class FolderStage:
         self._check_names()
         (self._output / FAILED).unlink(missing_ok=True)  # it describes an earlier run
         if self._finished.exists():
-            begun = f"{self._output}: an earlier run was cut off while it published its outputs"
+            begun = f"{self._output}: an earlier run was interrupted while it published its outputs"
             try:
                 with defer_interrupts():
                     if not self._is_in_place:
@@ -115,10 +115,10 @@ class FolderStage:
             try:
                 self._undo()
             except OSError as second:
-                also = f"nor could that be undone: {_reason(second)}"
+                also = f"nor could that be rolled back: {_reason(second)}"
                 raise StorageError(f"{failed}; {also}; {self._remains()}") from error
             raise StorageError(
-                f"{failed}; the outputs are as they were; check the disk, then run the job again"
+                f"{failed}; the outputs are unchanged; check the disk, then run the job again"
             ) from error
         log.note_published()
         try:
@@ -151,7 +151,7 @@ class FolderStage:
             )
         if is_storage_fault(error) or error.errno in _DENIED:
             kind = StorageError if is_storage_fault(error) else UsageError
-            return kind(f"{failed}name another folder with --output-dir")
+            return kind(f"{failed}choose another folder with --output-dir")
         return None
 
     def _check_names(self) -> None:
@@ -163,7 +163,7 @@ class FolderStage:
         path = self._finished
         if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
             raise UsageError(
-                f"{path} is not a folder, but a run needs to put one there; delete it, or name "
+                f"{path} is not a folder, but a run needs to put one there; delete it, or choose "
                 "another folder with --output-dir"
             )
 

@@ -39,9 +39,9 @@ class ObjectLock:
         with self._beating:
             if not self._put(instead_of=self._etag):
                 raise StorageError(
-                    f"{self._folder}: this run gave no sign of life for {_DEAD:g} s, and another "
-                    "run began to write its outputs here; run the job again, or name another "
-                    "prefix with --output-dir"
+                    f"{self._folder}: this run could not renew its lock for {_DEAD:g} s, and "
+                    "another run began to write its outputs here; run the job again, or choose "
+                    "another prefix with --output-dir"
                 )
 
     def release(self) -> None:
@@ -80,7 +80,7 @@ class ObjectLock:
 
     def _refusal(self) -> UsageError:
         return UsageError(
-            f"{self._folder}: another run is writing its outputs here; wait for it, or name "
+            f"{self._folder}: another run is writing its outputs here; wait for it, or choose "
             "another prefix with --output-dir"
         )
 

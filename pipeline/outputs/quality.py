@@ -144,7 +144,7 @@ class Quality:
             if fault.nothing and not fault.left and not limit.allows_all:
                 raise DataError(
                     f"{fault.nothing}{self._examples.of(fault.kind, fault.table)}; nothing was "
-                    f"published; fix the files, or accept this with {fault.option}100%"
+                    f"published; fix the files, or allow this with {fault.option}100%"
                     f"{self._others(fault, faults)}"
                 )
 
@@ -252,8 +252,8 @@ class Quality:
                     "grouped",
                     bad=grouped,
                     among=tally.records - tally.missing,
-                    what=f"values of {column} have three digits behind the point, and so have all "
-                    "that have a point",
+                    what=f"values of {column} have three digits after the point, and so do all "
+                    "others with a point",
                 )
 
     def _without_values(self, table: str) -> str:
@@ -298,8 +298,8 @@ class Quality:
             joined = self._tallies["purchases"].joined
             have = agreeing(count, "has", "have")
             yield (
-                f"{count:,} of {joined:,} purchases {have} the id '{word}', and so has a customer; "
-                f"if that means that the id is missing, give --null {quote(word)}"
+                f"{count:,} of {joined:,} purchases {have} the id '{word}', and so does a "
+                f"customer; if it stands for a missing id, give --null {quote(word)}"
             )
 
     def _others(self, fault: Fault, faults: Sequence[Fault]) -> str:

@@ -35,7 +35,8 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
             if output := output_at(file):
                 raise UsageError(
                     f"{table}: the input '{shown(file)}' is '{shown(output)}', which a run "
-                    "replaces or deletes; name another folder with --output-dir, or move the input"
+                    "replaces or deletes; choose another folder with --output-dir, or move the "
+                    "input"
                 )
             if report and not is_remote(file) and _identity(report) == _identity(file):
                 raise UsageError(
@@ -58,7 +59,7 @@ def _check_next_run(settings: Settings) -> None:
                 if would_find(path, f"{settings.output_dir.rstrip('/')}/{name}"):
                     raise UsageError(
                         f"{table}: in the next run, '{shown(path)}' would match '{name}' in the "
-                        f"output folder '{shown(settings.output_dir)}'; name another folder with "
+                        f"output folder '{shown(settings.output_dir)}'; choose another folder with "
                         "--output-dir, or name the input files"
                     )
 

@@ -64,11 +64,11 @@ class AgeGroups:
         if self.closed not in ("left", "right"):
             raise UsageError(f"closed must be 'left' or 'right', not '{self.closed}'")
         if not self.labels:
-            raise _bad_groups(text, "there is no group")
+            raise _bad_groups(text, "no group is given")
         if any(low >= high for low, high in zip(self.bounds, self.bounds[1:], strict=False)):
             raise _bad_groups(text, "the ages do not increase from group to group")
         if not 0 <= self.bounds[0] <= self.bounds[-1] <= MAX_AGE:
-            raise _bad_groups(text, f"an age is outside 0 to {MAX_AGE}")
+            raise _bad_groups(text, f"an age is not between 0 and {MAX_AGE}")
         if any(bound != round(bound, 18) for bound in self.bounds):
             raise _bad_groups(text, "an age has more than 18 decimal places")
         taken = [*self.labels, UNKNOWN, self.under]
@@ -125,7 +125,7 @@ class Columns:
 
     def __post_init__(self) -> None:
         if option := {**self.of_customers, **self.of_purchases}.get(""):
-            raise UsageError(f"{option}: the name of a column is empty")
+            raise UsageError(f"{option}: the column name is empty")
         if len(self.of_customers) < 4 or len(self.of_purchases) < 2:
             raise UsageError(
                 "two columns have the same name; id, first name, last name and age must differ, "
@@ -186,11 +186,12 @@ class Dialect:
                 raise UsageError(f"{option}: '{mark}' is not a single ASCII character")
             if mark and mark in between and option != "--delimiter":
                 raise UsageError(
-                    f"{option}: '{mark}' is the delimiter; name another delimiter with --delimiter"
+                    f"{option}: '{mark}' is also the delimiter; choose another delimiter with "
+                    "--delimiter"
                 )
         if self.quote and self.quote == self.escape:
             raise UsageError(
-                f"--escape: '{self.escape}' is the quote character; doubled quotes within a field "
+                f"--escape: '{self.escape}' is also the quote character; doubled quotes in a field "
                 "need no --escape"
             )
         if not self.null.isascii() or set(self.null) & {*between, *self.quote, *"\r\n\0"}:
@@ -205,10 +206,13 @@ class Dialect:
             if len(sign) > 1 or (option == "--decimal" and not sign):
                 raise UsageError(f"{option}: '{sign}' is not a single character, such as ','")
             if sign and sign in _NOT_IN_NUMBERS:
-                raise UsageError(f"{option}: '{sign}' cannot be within numbers, as ',' can")
+                raise UsageError(
+                    f"{option}: '{sign}' cannot be a separator in numbers; use one such as ','"
+                )
         if self.decimal == self.thousands:
             raise UsageError(
-                f"--thousands: '{self.thousands}' is the decimal point; name another with --decimal"
+                f"--thousands: '{self.thousands}' is also the decimal point; choose another with "
+                "--decimal"
             )
 
 
@@ -294,7 +298,7 @@ class ClusterSettings:
         if (threads := self.threads_per_worker or 1) > _MOST_THREADS:
             raise UsageError(
                 f"--threads-per-worker: '{threads}' is more than the limit of {_MOST_THREADS:,}; "
-                "leave it out to have one thread for each core"
+                "omit it to use one thread per core"
             )
         if self.memory_limit not in ("auto", "0"):  # 0: no limit
             size = parse_size(self.memory_limit, "--memory-limit")
@@ -314,7 +318,7 @@ class ClusterSettings:
         if self.scheduler != "local" and not self.is_address:
             object.__setattr__(self, "scheduler", clean_path(self.scheduler, "--scheduler"))
         if not 0 < self.wait_for_workers < float("inf"):
-            raise UsageError("--wait-for-workers must be a number of seconds above 0")
+            raise UsageError("--wait-for-workers must be a number of seconds greater than 0")
 
 
 def parse_size(text: str, option: str) -> int:

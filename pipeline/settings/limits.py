@@ -95,8 +95,8 @@ class Limits:
                     found[table][kind] = Limit.parse(text, option)
                 elif any(text.startswith("customers=") for text in texts):
                     raise UsageError(
-                        f"{option}: a customer without purchases is not counted; "
-                        "write the limit without 'customers='"
+                        f"{option}: customers without purchases are not limited; write the limit "
+                        "without 'customers='"
                     )
         return cls(*(TableLimits(**found[table]) for table in TABLES))
 
@@ -122,6 +122,6 @@ def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
         target = own if is_own else found
         for table in (name,) if is_own else TABLES:
             if table in target:
-                raise UsageError(f"{option} is given twice; give it once, or once for each table")
+                raise UsageError(f"{option} is given twice; give it once, or once per table")
             target[table] = value if is_own else text
     return {**found, **own}

@@ -55,7 +55,7 @@ def clean_output(path: AnyPath) -> str:
         here = scheme in ("file", "local")
         folder = f"the folder as /{rest.lstrip('/')}" if here else "a folder"
         raise UsageError(
-            f"--output-dir: outputs cannot go to '{output_dir}'; name {folder}, local or shared by "
+            f"--output-dir: cannot write to '{output_dir}'; name {folder}, local or shared by "
             "all machines, or s3://bucket/prefix"
         )
     return output_dir
@@ -86,7 +86,7 @@ def clean_path(path: AnyPath, option: str) -> str:
         )
         raise UsageError(f"{option}: the path is empty; name {what}")
     if "\0" in text:
-        raise UsageError(f"{option}: {text!r} contains a NUL, which no path can")
+        raise UsageError(f"{option}: {text!r} contains a NUL, which is not allowed in a path")
     if half := _HALF_URL.match(text):
         rest = text[half.end() :]
         url = f"{half[1].lower()}://{'/' if half[1].lower() in ('file', 'local') else ''}{rest}"

@@ -118,5 +118,5 @@ def _copy_piece(piece: Piece, source: int, target: int) -> None:
             write_at(target, chunk, place)
             copied = len(chunk)
         if not copied:
-            raise OSError(errno.EIO, f"{piece.source} ends before it should")
+            raise OSError(errno.EIO, f"{piece.source} is shorter than expected")
         done += copied

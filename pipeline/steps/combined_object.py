@@ -61,8 +61,8 @@ class CombinedObject:
         if purchases > MOST_PARTS * LARGEST_PART:
             raise UsageError(
                 f"{purchases / 1e12:,.0f} TB of purchases do not fit into one object, which has at "
-                f"most {MOST_PARTS:,} parts of 5 GiB; name a folder with --output-dir, or do it in "
-                "pieces"
+                f"most {MOST_PARTS:,} parts of 5 GiB; use a folder as --output-dir, or split the "
+                "purchases over several runs"
             )
         return cls(output.start_upload(name), place, header)
 

@@ -68,8 +68,9 @@ def union_of(place: Place, marks: Iterable[Marks], customers: int) -> np.ndarray
             data = b""
         if Checksum.of(data) != one.checksum:
             raise DataError(
-                f"the matches of block {one.block:,} in {place} are not those that were put there; "
-                "nothing was published; does another program change this folder? run the job again"
+                f"the matches of block {one.block:,} in {place} are missing or damaged; nothing "
+                "was published; check that no other program changes this folder, then run the job "
+                "again"
             )
         bits = np.frombuffer(isal_zlib.decompress(data), np.uint8)
         union[: len(bits)] |= bits[: len(union)]  # a lookup of another size is for the checks

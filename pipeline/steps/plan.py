@@ -66,7 +66,7 @@ class Plan:
         files = [
             f"  {file.name}: {counted(file.size, 'byte')}, about "
             f"{counted(-(-file.size // self.block_size), 'block')}"
-            f"{'' if file.is_plain else ', to be unpacked'}"
+            f"{'' if file.is_plain else ', read as a stream'}"
             for source in self.tables
             for file in source.files
         ]

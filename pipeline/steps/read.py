@@ -247,8 +247,8 @@ def kept_rejects(rejects: Place, table: str, block: int) -> pa.Table:
         return found
     except (pa.ArrowException, OSError) as error:
         raise StorageError(
-            f"{rejects}/{name}: does not hold the rejected records that a worker wrote there; "
-            "run the job again, and let nobody else write there"
+            f"{rejects}/{name}: the rejected records that a worker wrote there are damaged; check "
+            "that no other program changes this folder, then run the job again"
         ) from error
 
 

@@ -63,8 +63,13 @@ def layout(
     if twice:
         added = " and ".join(f"'{name}'" for name in ADDED)
         raise UsageError(
+<<<<<<< HEAD
             f"the combined table would have two columns '{twice[0]}'; rename the input's column "
             f"({added} are added, '{PURCHASE_SUFFIX}' marks a purchase's)"
+=======
+            f"the combined table would have two columns '{twice[0]}'; rename the input column (the "
+            f"job adds '{FULL_NAME}', '{AGE_GROUP}' and the suffix '{PURCHASE_SUFFIX}')"
+>>>>>>> reader-pages
         )
     nobody = [UNKNOWN if name == AGE_GROUP else "" for name in (*of_customers, *ADDED)]
     no_customer = f",{_row(nobody)},"

@@ -58,7 +58,7 @@ def check_lookup_fits(customers: int, size: int, worker_memory: int | None) -> N
     needed = _TEXT_TAKES * size + _CUSTOMER_TAKES * customers
     if worker_memory is not None and needed > _PAUSE * worker_memory:
         raise ClusterError(
-            f"{customers:,} customers take up to {format_bytes(needed)} of memory in each worker, "
-            f"which may have {format_bytes(worker_memory)}; join them with --join shuffle, or "
-            "raise the memory limit"
+            f"{customers:,} customers need up to {format_bytes(needed)} of memory in each worker, "
+            f"whose limit is {format_bytes(worker_memory)}; use --join shuffle, or raise the "
+            "memory limit"
         )

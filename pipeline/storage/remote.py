@@ -28,7 +28,9 @@ _PASSING = errno.EIO, errno.ETIMEDOUT  # a quota does not pass
 _PATIENCE = 60  # seconds; a request that fails later is not tried again
 CONNECT, ANSWER = 10, 60  # seconds until a server that does not respond counts as lost
 _REPLACED = errno.EEXIST, errno.ESTALE  # see `remote_errors`
-_NO_RANGES = "the server sends only whole files, which workers cannot share; download it first"
+_NO_RANGES = (
+    "the server does not support range requests, which workers need; download the file first"
+)
 _AHEAD = 8 << 20  # bytes of a stream to read at once
 AT_ONCE = 32  # requests of one process
 _MANY = 2 * AT_ONCE  # files of a folder: to list it takes less time than to ask for each

@@ -13,7 +13,7 @@ from distributed import Client
 from pipeline import Settings, run
 
 if __name__ == "__main__":
-    # Jobs may queue for long. One process with many threads keeps one copy of the customers.
+    # Jobs may queue for a long time. One process with many threads keeps one copy of the customers.
     dask.config.set({"distributed.scheduler.no-workers-timeout": "1 hour"})
     cluster = SLURMCluster(
         queue="normal",

@@ -123,7 +123,7 @@ def earlier_outputs() -> dict[str, str]:
             ["--output-dir", "customers.csv"],
             2,
             "customers.csv: outputs cannot be written here: Not a directory (customers.csv/.lock); "
-            "name another folder with --output-dir",
+            "choose another folder with --output-dir",
         ),
     ],
 )
@@ -162,7 +162,8 @@ def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: no scheduler answered at '{nobody_there}' within ")
     assert line.endswith(
-        "; is it running, can this machine reach it, and should it be tcp:// or tls://?"
+        "; check that it is running, that this machine can reach it, and whether it is tcp:// or "
+        "tls://"
     )
     assert "CancelledError" not in line  # a name from the inside, not a reason
     assert outputs(folder) == earlier_outputs()
@@ -241,8 +242,8 @@ def test_a_join_that_matches_nothing_fails_even_if_quiet(folder: Path) -> None:
     assert ended.stderr == (
         "error: no purchase matches a customer: 3 of 3 have an id that no customer has (first: "
         "'1.0', purchases.csv line 2; customers have ids such as '1'; 2 of 3 sampled ids "
-        "would match without a trailing '.0'); nothing was published; fix the files, or accept "
-        "this with --max-unmatched 100%; also, 1 of 3 values of price is not a usable number and "
+        "would match without a trailing '.0'); nothing was published; fix the files, or allow this "
+        "with --max-unmatched 100%; also, 1 of 3 values of price is not a usable number and "
         "counts as missing (first: 'abc', purchases.csv line 4)\n"
     )
     assert {name: text for name, text in outputs(folder).items() if name in OUTPUTS} == (
@@ -291,7 +292,7 @@ def test_an_interrupt_is_one_line_and_changes_nothing(folder: Path, sent: signal
         messages = process.stderr.read()
 
     assert process.returncode == 130
-    assert messages.splitlines()[-1] == "error: interrupted; the outputs are as they were"
+    assert messages.splitlines()[-1] == "error: interrupted; the outputs are unchanged"
     assert "Traceback" not in messages
     # The next run takes a lock that was being made; see `folder_lock`.
     left = {name: data for name, data in outputs_but_failure(folder).items() if name != LOCK}
@@ -356,7 +357,7 @@ def test_a_reader_that_leaves_neither_ends_nor_fails_the_job(folder: Path, unrea
             4,
             "error: the system refused a resource: ",
         ),
-        ("MemoryError()", 4, "error: out of memory: an allocation failed; leave it more memory "),
+        ("MemoryError()", 4, "error: out of memory: an allocation failed; give it more memory "),
         ("RuntimeError('odd')", 70, "error: unexpected error: RuntimeError: odd; "),
         (
             "ZeroDivisionError('by zero')",

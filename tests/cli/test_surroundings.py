@@ -110,27 +110,27 @@ def succeeded(folder: Path, ended: subprocess.CompletedProcess[str]) -> None:
         (("--dashboard-address", "127.0.0.1:70000"), "'127.0.0.1:70000' is not HOST:PORT"),
         (
             ("--dashboard-address", "99.1.2.3:8787"),
-            "this machine cannot listen at '99.1.2.3:8787': Cannot assign requested address; "
+            "this machine cannot listen on '99.1.2.3:8787': Cannot assign requested address; "
             "write 127.0.0.1:8787, or 127.0.0.1:0 for any free port",
         ),
         (
             ("--dashboard-address", "host.invalid:8787"),
-            "this machine cannot listen at 'host.invalid:8787': ",
+            "this machine cannot listen on 'host.invalid:8787': ",
         ),
         (("--memory-limit", "1MB"), "'1MB' is less than the 256 MiB that a worker needs; write"),
         (("--memory-limit", "1MB", "--workers", "2"), "'1MB' is less than the 256 MiB"),
         (("--customers", ""), "the path is empty; name a file or folder"),
         (("--output-dir", ""), "the path is empty; name a file or folder"),
         (("--performance-report", ""), "the path is empty; name a file"),
-        (("--threads-per-worker", "100000"), "'100000' is more than the limit of 1,024; leave"),
-        (("--output-dir", "FILE:///tmp/x"), "outputs cannot go to 'file:///tmp/x'; name the"),
+        (("--threads-per-worker", "100000"), "'100000' is more than the limit of 1,024; omit"),
+        (("--output-dir", "FILE:///tmp/x"), "cannot write to 'file:///tmp/x'; name the"),
         (
             ("--output-dir", "s3:/b"),
             "'s3:/b' is neither a path nor a URL; write it as s3://b, or as ./s3:/b if it is a",
         ),
         (("--purchases", "s3:/b/c.csv"), "'s3:/b/c.csv' is neither a path nor a URL; write it as"),
         (("--output-dir", "s3://"), "'s3://' names no bucket; write it as s3://bucket/prefix"),
-        (("--output-dir", "file:///tmp/x"), "outputs cannot go to 'file:///tmp/x'; name the"),
+        (("--output-dir", "file:///tmp/x"), "cannot write to 'file:///tmp/x'; name the"),
         (("--output-dir", "~no-such-user/x"), "the home folder '~no-such-user' is unknown; write"),
         (("--performance-report", "s3://b/c"), "'s3://b/c' is not a local file; name one, such as"),
         (("--scheduler", "~/none.json"), "/none.json' is neither an address"),
@@ -216,7 +216,7 @@ def test_no_temporary_folder(folder: Path) -> None:
     line = error(run(folder, before="ulimit -f 0"), 4)  # no file may have a byte
 
     assert "No usable temporary directory found in " in line
-    assert line.endswith("; set TMPDIR to a folder that can be written")
+    assert line.endswith("; set TMPDIR to a writable folder")
 
 
 @pytest.mark.parametrize("place", [pytest.param("customers.csv/x", marks=SLOW), "/proc/none"])
@@ -224,7 +224,7 @@ def test_a_temporary_folder_of_dask_that_cannot_be_made(folder: Path, place: str
     line = error(run(folder, DASK_TEMPORARY_DIRECTORY=place), 4)
 
     assert f"{place}: the workers' temporary folder cannot be created: " in line
-    assert line.endswith("; name another one with DASK_TEMPORARY_DIRECTORY or TMPDIR")
+    assert line.endswith("; choose another one with DASK_TEMPORARY_DIRECTORY or TMPDIR")
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,7 @@ def test_everything_over_tls(
         # In the same network, a job without a certificate, and one that speaks in clear.
         for url, code, what in (
             ("tls://scheduler:8786", 2, "needs certificates; name them with "),
-            ("tcp://scheduler:8786", 3, "should it be tcp:// or tls://?"),
+            ("tcp://scheduler:8786", 3, "whether it is tcp:// or tls://"),
         ):
             short = "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT=3s"
             network = ["--network", f"{tls.name}_cluster", "--env", short]

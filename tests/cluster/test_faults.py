@@ -201,7 +201,7 @@ def test_a_full_disk_ends_a_shuffle(cluster: Stack, large: None) -> None:
     error = one_error(done.stderr)
     # Dask tells of the disk, or of an error that follows: whichever comes first.
     if done.returncode == 4:
-        assert "the disk that workers shuffle on: No space left on device (on a worker); " in error
+        assert "the shuffle's temporary folder: No space left on device (on a worker); " in error
     else:
         assert done.returncode == 3
         assert "or because their disk is full: " in error
@@ -288,7 +288,8 @@ def test_out_of_memory_says_which_limit_to_raise(cluster: Stack) -> None:
     done = cluster.job(*options, "256MiB")
     assert done.returncode == 3
     assert one_error(done.stderr).startswith(
-        "error: 4 workers were lost over one task, most likely out of memory; raise the memory "
+        "error: 4 workers were lost while they ran the same task, most likely out of memory; raise "
+        "the memory "
         "limit of the workers, or lower --block-size"
     )
     assert cluster.bytes() == before

@@ -173,12 +173,14 @@ def test_options_are_found() -> None:
     assert len({option for _, option in options_in(FRONT)}) > 10
 
 
-def test_the_rooms_are_those_that_there_are() -> None:
-    rooms = {path.parent.name for path in (REPOSITORY / "pipeline").glob("*/__init__.py")}
+def test_every_package_is_described() -> None:
+    packages = {path.parent.name for path in (REPOSITORY / "pipeline").glob("*/__init__.py")}
     hierarchy = next(code for code in blocks(FRONT, "") if code.startswith("pipeline/"))
     inside = hierarchy[: hierarchy.index("\ntests/")]
-    assert set(re.findall(r"^  (\w+)/", inside, re.MULTILINE)) == rooms
-    assert set(re.findall(r"^\| \[(\w+)\]", READMES["pipeline/README.md"], re.MULTILINE)) == rooms
+    assert set(re.findall(r"^  (\w+)/", inside, re.MULTILINE)) == packages
+    assert (
+        set(re.findall(r"^\| \[(\w+)\]", READMES["pipeline/README.md"], re.MULTILINE)) == packages
+    )
     for folder in re.findall(r"^(\w+)/", hierarchy, re.MULTILINE):
         assert (REPOSITORY / folder).is_dir()
 

@@ -135,7 +135,10 @@ def test_a_scheduler_that_does_not_run_is_named() -> None:
     message = refusal(ClusterError, address)
     # Dask tries again until its time is up, which may be during an attempt.
     why = r"(\[Errno 111\] Connection refused|Timed out trying to connect to \S+ after 1 s)"
-    assert re.match(f"no scheduler answered at '{address}' within 1 s: {why}; is it ", message)
+    assert re.match(
+        f"no scheduler answered at '{address}' within 1 s: {why}; check that it is running, ",
+        message,
+    )
 
 
 def test_a_server_that_keeps_silent_is_left_in_time() -> None:
@@ -208,7 +211,7 @@ def test_tls_lets_in_none_but_those_with_a_certificate(
             assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in message
         assert "needs certificates" in refusal(UsageError, address)
         message = refusal(ClusterError, address.replace("tls://", "tcp://"))
-        assert "should it be tcp:// or tls://?" in message
+        assert "whether it is tcp:// or tls://" in message
 
 
 def certificates_of(client: Path, authority: Path) -> dask.config.set:
@@ -227,7 +230,7 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         with certificates_of(tmp_path / "client", tmp_path / file):
             message = refusal(UsageError, "tls://127.0.0.1:8786")
         assert message.startswith(
-            f"there are no certificates in {tmp_path / file}, {tmp_path}/client.pem, "
+            f"no certificates could be read from {tmp_path / file}, {tmp_path}/client.pem, "
         )
         assert what in message
         assert "; name them with distributed.comm.tls.ca-file, " in message
@@ -245,7 +248,7 @@ def test_certificates_are_their_owners_alone_and_never_overwritten(certificates:
     again = make_certificates(ours)
     assert again.returncode == 2
     assert (
-        again.stderr == f"error: {ours}: holds certificates already; remove it to make new ones\n"
+        again.stderr == f"error: {ours}: already holds certificates; remove it to make new ones\n"
     )
     assert {file: file.read_bytes() for file in ours.iterdir()} == before
 
@@ -338,8 +341,9 @@ def test_workers_that_pause_for_good_end_the_job(
             )
         pauser.join()
     assert str(caught.value) == (
-        "all workers were paused for 2 s, short of memory; raise the memory limit of the workers, "
-        "or lower --block-size or the threads of a worker; --join shuffle needs less than a "
+        "all workers were paused for 2 s, because they used too much memory; raise the memory "
+        "limit of the workers, "
+        "or lower --block-size or the threads per worker; --join shuffle needs less than a "
         "broadcast"
     )
 

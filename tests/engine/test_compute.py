@@ -202,9 +202,7 @@ def starving(frame: pd.DataFrame) -> pd.DataFrame:
 def test_a_task_without_memory_is_a_fault_of_the_cluster(client: Client) -> None:
     frame = on_partitions(starving, in_blocks(NUMBERS, 2), step="starve", meta=NUMBERS.iloc[:0])
 
-    with pytest.raises(
-        ClusterError, match=r"^a worker has too little memory .*; raise --memory-li"
-    ):
+    with pytest.raises(ClusterError, match=r"^a worker ran out of memory: .*; raise --memory-li"):
         compute_entries(client, [frame])
 
 

@@ -85,7 +85,7 @@ def test_the_output_folder_must_be_the_same(tmp_path: Path, stage: Path) -> None
     assert text(tmp_path / "none") == "out: does not see this folder"
     (tmp_path / "other").mkdir()
     required(tmp_path, tmp_path / "other")
-    assert text(tmp_path / "other") == "out: sees another folder of that name"
+    assert text(tmp_path / "other") == "out: sees a different folder at this path"
 
 
 def test_versions_and_source_are_compared() -> None:

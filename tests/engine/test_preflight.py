@@ -100,8 +100,8 @@ def test_a_worker_that_is_short_of_memory_does_not_count(
         wait_until(lambda: statuses(client) == ["paused"])
     message = refusal(processes, settings, wait_for_workers=1)
     assert (
-        "still had no running worker after 1 s; its workers (1) are paused, short of memory;"
-        in message
+        "still had no running worker after 1 s; its workers (1) are paused, because they use too "
+        "much memory;" in message
     )
     assert "raise their memory limit" in message
 

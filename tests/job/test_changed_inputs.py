@@ -29,7 +29,7 @@ from pipeline.storage import remote
 
 DATA = REPOSITORY / "data"
 BLOCK = 65_536
-AGAIN = "nothing was published; run the job again when nobody writes to it"
+AGAIN = "nothing was published; run the job again when no program writes to it"
 
 # The command, with a change made when the first block of purchases is done.
 COMMAND = """

@@ -66,7 +66,7 @@ def test_an_option_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     ended = run(tmp_path, "--quote", "customers='", "--quote", "customers=none")
 
     assert ended.returncode == 2
-    assert ended.stderr == ("error: --quote is given twice; give it once, or once for each table\n")
+    assert ended.stderr == ("error: --quote is given twice; give it once, or once per table\n")
 
 
 @pytest.mark.parametrize("option", ["--delimiter", "--null", "--column-names", "--encoding"])
@@ -113,7 +113,7 @@ def test_what_is_wrong_with_both_headers_is_said_at_once(tmp_path: Path) -> None
 
     assert said.endswith(
         "error: c.csv: customers need a column 'customer_id'; it has: id, first_name, last_name, "
-        "age; name it with --id-column customers=NAME; also, p.csv: its first line is no CSV "
+        "age; name it with --id-column customers=NAME; also, p.csv: its first line is not a CSV "
         "header in utf-8: invalid start byte at byte 2; with --encoding purchases=cp1252, it is "
         "'Größe;Betrag;customer_id'; name it with --amount-column\n"
     )
@@ -209,7 +209,7 @@ def test_a_table_with_blanks_around_its_bars_has_no_blank_as_delimiter(tmp_path:
 
     ended = run(tmp_path)
 
-    assert "names count to the letter: rename ' customer_id '" in ended.stderr
+    assert "column names must match exactly: rename ' customer_id '" in ended.stderr
 
 
 def test_the_hint_for_an_id_column_names_the_table(tmp_path: Path) -> None:

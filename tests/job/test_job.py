@@ -151,7 +151,7 @@ def check(
     limits: dict[str, list[str]] = {"rejected": [], "unusable": [], "unmatched": []}
     for option in want.useless:
         # Each has to be accepted by itself, and the error names it.
-        with pytest.raises(DataError, match=f"accept this with {option}100%(;|$)"):
+        with pytest.raises(DataError, match=f"allow this with {option}100%(;|$)"):
             run(replace(settings, limits=Limits.parse(**limits)), client)
         assert not (folder / "outputs" / COMBINED).exists()
         kind, _, table = option.removeprefix("--max-").partition(" ")

@@ -207,7 +207,7 @@ def test_a_disk_that_fills_under_the_client_is_named(
 
     assert str(caught.value) == (
         f"{folder}: outputs cannot be written here: No space left on device; "
-        "name another folder with --output-dir"
+        "choose another folder with --output-dir"
     )
     assert state(folder) == state(finished["old"])
 
@@ -253,7 +253,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert (ended.returncode, ended.stdout) == (4, "")
     assert ended.stderr == (
         f"error: {folder}: outputs cannot be written here: Read-only file system ({folder}/.lock); "
-        "name another folder with --output-dir\n"
+        "choose another folder with --output-dir\n"
     )
     assert state(folder) == state(finished["old"])
 
@@ -279,7 +279,7 @@ def test_an_interrupt_in_the_middle_of_the_work_leaves_no_litter(
     _, messages = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert messages.splitlines()[-1] == "error: interrupted; the outputs are as they were"
+    assert messages.splitlines()[-1] == "error: interrupted; the outputs are unchanged"
     assert state(folder) == state(finished["old"])
     assert {path.name for path in folder.iterdir()} == {*OUTPUTS, FAILED}
     assert json.loads((folder / FAILED).read_text())["error"] == "KeyboardInterrupt"
@@ -335,7 +335,7 @@ def test_a_second_run_into_the_same_folder_is_refused(
 
     assert (second.returncode, out) == (2, "")
     assert messages == (
-        f"error: {folder}: another run is writing its outputs here; wait for it, or name another "
+        f"error: {folder}: another run is writing its outputs here; wait for it, or choose another "
         "folder with --output-dir\n"
     )
     assert first.returncode == 0

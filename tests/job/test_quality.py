@@ -108,7 +108,7 @@ def report_of(settings: Settings, name: str = REPORT) -> dict[str, Any]:
             {"unusable": ["purchases=100%"]},
             "no value of price in 1 purchase can be used: 1 is not a usable number (first: '1e30', "
             "{0}/purchases.csv line 2; a number has at most 20 digits before the decimal point and "
-            "18 behind it)",
+            "18 after it)",
         ),
         (
             {"purchases": PURCHASES.replace("0\n", "0,\n")},
@@ -146,7 +146,7 @@ def test_a_useless_result_is_refused_unless_100_percent_is_accepted(
             assert str(caught.value).startswith(message.format(tmp_path))
             advice, _, _ = str(caught.value).partition("; also, ")
             assert advice.endswith(
-                "; nothing was published; fix the files, or accept this with "
+                "; nothing was published; fix the files, or allow this with "
                 f"--max-{option} {accepted[option][0]}"
             )
             assert report_of(settings, FAILED)["error"] == str(caught.value)

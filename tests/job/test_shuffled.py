@@ -191,6 +191,6 @@ def test_a_full_disk_that_dask_shuffles_on(inputs: Path, tmp_path: Path, small_d
         outputs(inputs, tmp_path / "outputs", client, "shuffle")
 
     assert str(caught.value).startswith(
-        "the disk that workers shuffle on: No space left on device (on a worker); "
+        "the shuffle's temporary folder: No space left on device (on a worker); "
     )
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == [FAILED]

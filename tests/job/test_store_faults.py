@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow("faults of a store")
 
 # A commit makes some thirty requests: so many are passed over between two that fail.
 KILL_EACH, FAULT_EACH = 2, 3
-COMPLETED = "was cut off while it published its outputs; this run has completed them"
+COMPLETED = "was interrupted while it published its outputs; this run has completed them"
 COMPLETE = {COMBINED, SPENDING, CHART, REPORT}
 
 # Publishes a few bytes in a fork for each line, which is a number of requests to the store: before
@@ -319,7 +319,7 @@ def test_a_second_run_is_refused_while_the_first_one_lives(prefix: Prefix) -> No
 
     assert code == 2
     assert message == (
-        f"error: {prefix.url}: another run is writing its outputs here; wait for it, or name "
+        f"error: {prefix.url}: another run is writing its outputs here; wait for it, or choose "
         "another prefix with --output-dir\n"
     )
     assert end(first) == (0, "")
@@ -348,7 +348,7 @@ def test_an_interrupted_run_leaves_nothing(prefix: Prefix) -> None:
 
     code, message = end(process)
 
-    assert (code, message) == (130, "error: interrupted; the outputs are as they were\n")
+    assert (code, message) == (130, "error: interrupted; the outputs are unchanged\n")
     assert prefix.uploads() == 0
     assert {name for name in prefix.names() if not name.startswith(".unfinished-")} == {FAILED}
 

@@ -134,10 +134,13 @@ def test_each_check_that_fails_is_named_and_no_other() -> None:
             {BlockRead: {"pairs": 3}},
             ["purchases paired with customers, by ids read and by customers joined"],
         ),
-        ({Paired: {"overlooked": 1}}, ["purchases without the customer that they have"]),
+        (
+            {Paired: {"overlooked": 1}},
+            ["purchases joined with no customer although one has their id"],
+        ),
         (
             {Paired: {"not_first": 1}},
-            ["purchases with a customer who is not the first of that id"],
+            ["purchases joined with a customer who is not the first with that id"],
         ),
         ({Alone: {"keys": 8}}, ["ids of customers without purchases, kept and written"]),
         ({Kept: {"lookup": OTHER}}, ["customers, rendered and in the lookup at the end"]),
@@ -204,7 +207,7 @@ def test_what_a_shuffle_sends_is_what_it_receives(tmp_path: Path) -> None:
     for wrong, name in (
         ({"purchases": 4}, "pieces of purchases, sent and received"),
         ({"customers": 4}, "pieces of customers, sent and received"),
-        ({"misplaced": 1}, "records in a partition that is not theirs"),
+        ({"misplaced": 1}, "records in the wrong partition"),
         ({"text": 1}, "text of customers, in and out"),
     ):
         changed = Entry(replace(received, **wrong))

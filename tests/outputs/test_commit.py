@@ -24,7 +24,7 @@ NEW = (COMBINED, SPENDING, CHART, REPORT)  # without REJECTED, which the run bef
 STATES = {"old": of_run("old"), "new": of_run("new", NEW)}
 FOREVER = 1000
 FAULTS = scaled("faults of a commit that is killed as it undoes them", 3, 9)
-COMPLETED = "was cut off while it published its outputs; this run has completed them"
+COMPLETED = "was interrupted while it published its outputs; this run has completed them"
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_step_that_fails_is_undone(folder: Path) -> None:
             assert str(error).startswith(f"{folder}: ")
             assert "Input/output error" in str(error)
             if "put in place" in str(error):
-                assert "; the outputs are as they were; " in str(error)
+                assert "; the outputs are unchanged; " in str(error)
             assert outputs(folder) == STATES["old"]
             assert {path.name for path in folder.iterdir()} == {*OUTPUTS, FAILED}
             assert json.loads((folder / FAILED).read_text())["error"] == str(error)
@@ -123,7 +123,7 @@ def test_a_disk_that_fails_for_good_in_a_commit_leaves_what_the_message_says(fol
             break
         message, left = str(error or log.warnings), state(folder)
         word, warning = next_run(folder)
-        if "; the outputs are as they were; " in message or "cannot be written here" in message:
+        if "; the outputs are unchanged; " in message or "cannot be written here" in message:
             assert (left, word, warning) == ("old", "old", "")
             kind = "as they were"
         elif "; the outputs are complete" in message or ": the outputs are complete" in message:
@@ -155,7 +155,7 @@ def test_if_undoing_fails_too_the_next_run_completes_the_commit(folder: Path) ->
             break
         left = state(folder)
         word, warning = next_run(folder)
-        if "; the outputs are as they were; " in str(error):
+        if "; the outputs are unchanged; " in str(error):
             assert (left, word, warning) == ("old", "old", "")
             seen.add("undone")
         else:

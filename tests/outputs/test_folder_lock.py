@@ -81,7 +81,7 @@ def test_a_file_keeps_runs_apart_where_there_are_no_locks(tmp_path: Path, error:
         with run_without_locks(tmp_path, error) as second:
             assert first_line(second) == (
                 f"{tmp_path}: another run is writing its outputs here (on this host); wait for it, "
-                f"or name another folder with --output-dir; if that run is dead, delete {path}\n"
+                f"or choose another folder with --output-dir; if that run is dead, delete {path}\n"
             )
             assert end(second) == 2
         assert path.read_text() == holder
@@ -217,7 +217,7 @@ def test_what_lies_at_the_place_of_the_lock_is_named(tmp_path: Path, target: str
     lock.mkdir() if target is None else lock.symlink_to(tmp_path / target)
 
     what = "Is a directory" if target is None else "Too many levels of symbolic links"
-    with pytest.raises(UsageError, match=f"{what} .*/{LOCK}.; name another folder"):
+    with pytest.raises(UsageError, match=f"{what} .*/{LOCK}.; choose another folder"):
         fail(folder)
 
     assert [path.name for path in folder.iterdir()] == [LOCK]

@@ -151,7 +151,7 @@ def test_what_others_write_where_rejects_are_kept_is_not_run(
             yield
 
     paths = (str(tmp_path / "customers.csv"),), (str(tmp_path / "purchases.csv"),)
-    with pytest.raises(StorageError, match="does not hold the rejected records that a worker wr"):
+    with pytest.raises(StorageError, match="the rejected records that a worker wrote there are d"):
         run(Settings(*paths, str(outputs), fsync=False), client, Planting())
 
     assert [path.name for path in replaced] == ["purchases-0.arrow"]

@@ -70,7 +70,7 @@ def test_an_input_where_a_run_writes_is_refused(folder: Path, client: Client, na
 
     assert refusal(folder, client, settings(f"outputs/{name}")) == (
         f"purchases: the input 'outputs/{name}' is 'outputs/{name}', which a run replaces or "
-        "deletes; name another folder with --output-dir, or move the input"
+        "deletes; choose another folder with --output-dir, or move the input"
     )
 
 

@@ -75,7 +75,9 @@ def test_a_file_where_a_run_puts_a_folder_is_named(tmp_path: Path, is_link: bool
     planted = tmp_path / name
     planted.symlink_to(tmp_path) if is_link else planted.write_text("mine")
 
-    with pytest.raises(UsageError, match=f"{name} is not a folder, .*; delete it, or name another"):
+    with pytest.raises(
+        UsageError, match=f"{name} is not a folder, .*; delete it, or choose another"
+    ):
         publish(tmp_path, "new")
 
     assert {path.name for path in tmp_path.iterdir()} == {*OUTPUTS, FAILED, name}
@@ -157,7 +159,7 @@ def test_what_the_file_system_does_not_do_is_told(
 
     assert str(caught.value) == (
         f"{tmp_path}: outputs cannot be written here: {os.strerror(error)}; "
-        "name another folder with --output-dir"
+        "choose another folder with --output-dir"
     )
 
 
@@ -227,7 +229,7 @@ def test_a_file_in_the_place_of_the_folder_is_wrong_usage(tmp_path: Path, below:
         pytest.fail("the run began")
 
     assert str(caught.value).startswith(f"{folder}: outputs cannot be written here: ")
-    assert str(caught.value).endswith("; name another folder with --output-dir")
+    assert str(caught.value).endswith("; choose another folder with --output-dir")
     assert contents(tmp_path) == {"file": "mine"}
 
 

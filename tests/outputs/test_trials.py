@@ -173,10 +173,10 @@ def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) 
     ended = run_command(tmp_path, *files)
 
     assert (
-        f"warning: 2 of 3 purchases have the id '{word}', and so has a customer; " in ended.stderr
+        f"warning: 2 of 3 purchases have the id '{word}', and so does a customer; " in ended.stderr
     )
     option = "--null", shlex.quote(word)
-    assert f"; if that means that the id is missing, give {' '.join(option)}\n" in ended.stderr
+    assert f"; if it stands for a missing id, give {' '.join(option)}\n" in ended.stderr
     again = run_command(tmp_path, *files, "--null", word)
     assert "2 of 3 purchases have no id" in again.stderr
 
@@ -208,8 +208,8 @@ def test_points_between_thousands_are_suspected(tmp_path: Path, more: str) -> No
     options = "--decimal purchases=, --thousands purchases=."
     count = 30 + (more == "1001,999\n")
     assert (
-        f"warning: 30 of {count} values of price have three digits behind the point, and so have "
-        "all that have a point (first: '1.037', p.csv line 2; if that means 1037, give "
+        f"warning: 30 of {count} values of price have three digits after the point, and so do all "
+        "others with a point (first: '1.037', p.csv line 2; if that means 1037, give "
         f"{options})\n"
     ) in ended.stderr
     again = run(tmp_path, f"customer_id,price\n{GROUPED}{more}", *shlex.split(options))
@@ -231,7 +231,7 @@ def test_few_points_are_not_suspected(tmp_path: Path) -> None:
 
 TOTALS = (
     "warning: {count} of {among:,} purchases {ends} with the sum of the others, as {does}, and "
-    "{counts} (first: {first}; remove what is one)\n"
+    "{counts} (first: {first}; remove it if it is a line of totals)\n"
 )
 
 
@@ -298,4 +298,4 @@ def test_the_sum_of_all_files_is_a_line_of_totals(tmp_path: Path) -> None:
 
     ended = run_command(tmp_path, "--customers", "c.csv", "--purchases", "p", "--output-dir", "out")
 
-    assert "(first: 30, p/2.csv line 3; remove what is one)" in ended.stderr
+    assert "(first: 30, p/2.csv line 3; remove it if it is a line of totals)" in ended.stderr

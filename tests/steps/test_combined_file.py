@@ -83,7 +83,7 @@ def test_a_part_file_that_was_cut_is_an_error_that_names_the_file(tmp_path: Path
     written = blocks(tmp_path, [b"all of it"], [True])
     Path(part_file(str(tmp_path / "combined.csv"), 0)).write_bytes(b"all")
 
-    with pytest.raises(OSError, match="part-0 ends before it should"):
+    with pytest.raises(OSError, match="part-0 is shorter than expected"):
         put_in_place(written, tmp_path)
 
 

@@ -55,7 +55,7 @@ def test_marks_that_are_not_those_of_the_block_are_noticed(tmp_path: Path, how: 
         data = {"empty": b"", "old": old, "torn": (tmp_path / "0").read_bytes()[:-1]}
         (tmp_path / "0").write_bytes(data.get(how, (tmp_path / "1").read_bytes()))
 
-    with pytest.raises(DataError, match=r"^the matches of block 0 in .* are not those that were"):
+    with pytest.raises(DataError, match=r"^the matches of block 0 in .* are missing or damaged; "):
         union_of(folder, marks, COUNT)
 
 

@@ -86,8 +86,8 @@ def test_a_broadcast_that_does_not_fit_ends_before_purchases_are_read(
         run(Settings(output_dir=str(tmp_path), join="broadcast"), client, Watching())
 
     assert str(caught.value) == (
-        "2,000 customers take up to 7.81 GiB of memory in each worker, which may have 8.00 GiB; "
-        "join them with --join shuffle, or raise the memory limit"
+        "2,000 customers need up to 7.81 GiB of memory in each worker, whose limit is 8.00 GiB; "
+        "use --join shuffle, or raise the memory limit"
     )
     assert read == {"customers"}
     assert [file.name for file in tmp_path.iterdir()] == [FAILED]

@@ -100,7 +100,7 @@ def test_a_server_without_ranges_is_refused_and_not_read(client: Client, tmp_pat
         assert server.sent < len(data)
 
     assert str(caught.value).startswith(
-        f"{server.url}: cannot be read: the server sends only whole"
+        f"{server.url}: cannot be read: the server does not support range requests"
     )
     assert str(caught.value).count("\n") == 0
 
