@@ -61,15 +61,10 @@ def layout(
     names += [name + PURCHASE_SUFFIX if name in names else name for name in of_purchases]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        added = " and ".join(f"'{name}'" for name in ADDED)
+        added = ", ".join(f"'{name}'" for name in ADDED)
         raise UsageError(
-<<<<<<< HEAD
-            f"the combined table would have two columns '{twice[0]}'; rename the input's column "
-            f"({added} are added, '{PURCHASE_SUFFIX}' marks a purchase's)"
-=======
             f"the combined table would have two columns '{twice[0]}'; rename the input column (the "
-            f"job adds '{FULL_NAME}', '{AGE_GROUP}' and the suffix '{PURCHASE_SUFFIX}')"
->>>>>>> reader-pages
+            f"job adds {added} and the suffix '{PURCHASE_SUFFIX}')"
         )
     nobody = [UNKNOWN if name == AGE_GROUP else "" for name in (*of_customers, *ADDED)]
     no_customer = f",{_row(nobody)},"
