@@ -191,7 +191,8 @@ def test_no_records_leave_the_header_alone(client: Client, tmp_path: Path) -> No
     written = write(path, RECORDS.iloc[:0], 2, client)
 
     assert path.read_text() == f"{LAYOUT.header}\n"
-    assert [one.offset for one in written] == [len(LAYOUT.header_line)] * 2
+    # None: on a busy machine, the second does not wait for the first.
+    assert {one.offset for one in written} <= {len(LAYOUT.header_line), None}
     assert all(one.records == one.bytes == one.text == 0 for one in written)
 
 
