@@ -17,7 +17,7 @@ from pipeline import __version__
 from pipeline.cli.interrupts import accept_interrupts, ignore_interrupts, leave
 from pipeline.cli.options import OPTIONS, ThemedCommand, settings_of
 from pipeline.cli.streams import outlive_readers
-from pipeline.csv_text.names import printable
+from pipeline.csv_text.messages import printable
 from pipeline.engine.imports import quick_imports
 from pipeline.engine.progress import ConsoleProgress, Progress
 from pipeline.errors import PipelineError, system_fault

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from pipeline.csv_text.names import PRINTABLE
+from pipeline.csv_text.messages import PRINTABLE
 
 
 def outlive_readers() -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream, compression_of
 from pipeline.csv_text.formats import BEGINS, refuse_other_formats
-from pipeline.csv_text.names import printable
+from pipeline.csv_text.messages import printable
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.settings import Dialect
 from pipeline.storage.remote import (
@@ -49,7 +49,7 @@ _SHIFTING = re.compile(r"iso2022_.*|hz|utf-7")
 def shown(path: str) -> str:
     """Return a path or URL as messages show it: relative if it is in the current folder.
 
-    A URL is shown without its user, password or signature (see also `names`).
+    A URL is shown without its user, password or signature (see also `messages`).
     """
     if is_remote(path):
         return printable(shown_url(path))

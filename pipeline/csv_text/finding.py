@@ -15,7 +15,7 @@ from fsspec.utils import glob_translate
 
 from pipeline.csv_text.compression import COMPRESSIONS
 from pipeline.csv_text.files import shown
-from pipeline.csv_text.names import list_names
+from pipeline.csv_text.messages import list_names
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.storage.remote import explain_errors, file_system, is_remote, is_web
 

@@ -10,8 +10,7 @@ import re
 import zipfile
 from typing import Any
 
-from pipeline.csv_text.names import printable
-from pipeline.csv_text.words import counted
+from pipeline.csv_text.messages import counted, printable
 from pipeline.errors import UsageError
 
 # Arrow is needed anyway, and keeps every value exact.

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 from pipeline.csv_text.head import Head, Header, find_header, may_delimit, may_quote
 from pipeline.csv_text.marks import count_lines
-from pipeline.csv_text.names import quoted, visible, without_hidden
+from pipeline.csv_text.messages import counted, quoted, visible, without_hidden
 from pipeline.csv_text.parse import parse
-from pipeline.csv_text.words import counted
 from pipeline.settings import Dialect
 from pipeline.settings.shell import for_shell
 

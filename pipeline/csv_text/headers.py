@@ -9,8 +9,8 @@ from pipeline.csv_text.files import TextFile, call_at_once, checksum_of_ends, cu
 from pipeline.csv_text.head import AT_FIRST, Head, Header, find_header
 from pipeline.csv_text.header_hints import HeaderHints
 from pipeline.csv_text.marks import count_lines
+from pipeline.csv_text.messages import counted
 from pipeline.csv_text.sources import Source, SourceFile
-from pipeline.csv_text.words import counted
 from pipeline.errors import UsageError
 from pipeline.settings import Dialect
 from pipeline.storage.remote import is_remote, list_versions

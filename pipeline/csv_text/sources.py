@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.csv_text.names import list_names
-from pipeline.csv_text.words import counted
+from pipeline.csv_text.messages import counted, list_names
 from pipeline.settings import Dialect
 from pipeline.storage.versions import Version
 

@@ -10,9 +10,8 @@ from typing import TypeAlias
 
 from pipeline.columns.decimals import describe_numbers, is_too_long, suggest_signs
 from pipeline.columns.keys import BLANKS
-from pipeline.csv_text.names import quoted
+from pipeline.csv_text.messages import agreeing, quoted
 from pipeline.csv_text.sources import Source, SourceFile
-from pipeline.csv_text.words import agreeing
 from pipeline.engine.ledger import Ledger, Number
 from pipeline.outputs.run_totals import blocks_of, lines_of_totals, places_of
 from pipeline.outputs.trials import (

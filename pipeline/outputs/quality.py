@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from shlex import quote
 
+from pipeline.csv_text.messages import agreeing, counted
 from pipeline.csv_text.sources import Source
-from pipeline.csv_text.words import agreeing, counted
 from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError

@@ -21,7 +21,7 @@ import pandas as pd
 
 from pipeline import __version__
 from pipeline.csv_text.files import shown
-from pipeline.csv_text.names import printable
+from pipeline.csv_text.messages import printable
 from pipeline.engine.progress import Progress
 from pipeline.outputs.checks import Check
 from pipeline.outputs.run_totals import RunTotals

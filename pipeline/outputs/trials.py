@@ -17,7 +17,7 @@ from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.files import TextFile
 from pipeline.csv_text.head import may_quote
 from pipeline.csv_text.header_hints import OTHER_QUOTE, name_columns
-from pipeline.csv_text.names import quoted
+from pipeline.csv_text.messages import quoted
 from pipeline.csv_text.parse import Parsed, parse
 from pipeline.csv_text.rejects import Reject
 from pipeline.csv_text.sources import Source, SourceFile

@@ -10,10 +10,9 @@ from distributed import Client
 
 from pipeline.csv_text.finding import Files, find_files
 from pipeline.csv_text.headers import open_source
-from pipeline.csv_text.names import printable
+from pipeline.csv_text.messages import counted, printable
 from pipeline.csv_text.ranges import cut_into_ranges
 from pipeline.csv_text.sources import Source
-from pipeline.csv_text.words import counted
 from pipeline.engine.cluster import thread_memory, worker_memory
 from pipeline.engine.preflight import check_cluster
 from pipeline.errors import UsageError

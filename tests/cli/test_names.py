@@ -13,7 +13,7 @@ import pytest
 from support.paths import REPOSITORY
 
 from pipeline.csv_text.files import shown
-from pipeline.csv_text.names import printable
+from pipeline.csv_text.messages import printable
 from pipeline.outputs.names import COMBINED, FAILED, REJECTED, REPORT
 
 CUSTOMERS, PURCHASES = os.fsdecode(b"kund\xe9.csv"), os.fsdecode(b"caf\xe9.csv")

@@ -1,8 +1,8 @@
-r"""Turns names of files, and other text, into text that can be printed and encoded.
+r"""Turns names, values and numbers into text for messages, reports and tables.
 
-A name need not be valid UTF-8. Python represents its invalid bytes as lone surrogates, which cannot
-be encoded. Messages, reports and tables show such a byte as `\xff`, and a control character, such
-as a line end, as Python writes it: `\n`.
+A file's name need not be valid UTF-8. Python represents its invalid bytes as lone surrogates, which
+cannot be encoded. Here such a byte becomes `\xff`, and a control character, such as a line end,
+becomes what Python writes for it: `\n`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return text of the input on one line; escape what does not show, too."""
+    """Return text on one line, and escape invisible characters, too."""
     return printable(escape_hidden(text))
 
 
@@ -35,17 +35,8 @@ def without_hidden(text: str) -> str:
 
 
 def quoted(text: str, most: int = 80) -> str:
-    """Return text of the input in quotes, on one line, cut after `most` characters."""
+    """Return the first `most` characters of a text on one line, in quotes."""
     return f"'{visible(text[:most])}{'…' if len(text) > most else ''}'"
-
-
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end].encode("utf-8", "surrogateescape")
-    return text.decode("ascii", "backslashreplace"), error.end
-
-
-codecs.register_error(PRINTABLE, _escaped)
 
 
 def list_names(names: Iterable[str]) -> str:
@@ -53,3 +44,22 @@ def list_names(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - _NAMED:,} more" if len(listed) > _NAMED else ""
     return f"{', '.join(printable(name) for name in listed[:_NAMED])}{more}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 block` or `1,234 blocks`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def agreeing(number: int, singular: str, plural: str) -> str:
+    """Return the text that agrees with a number, such as "is" for 1 and "are" for 2."""
+    return singular if number == 1 else plural
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].encode("utf-8", "surrogateescape")
+    return text.decode("ascii", "backslashreplace"), error.end
+
+
+codecs.register_error(PRINTABLE, _escape)
