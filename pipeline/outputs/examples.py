@@ -12,8 +12,8 @@ from pipeline.columns.decimals import describe_numbers, is_too_long, suggest_sig
 from pipeline.columns.keys import BLANKS
 from pipeline.csv_text.messages import agreeing, quoted
 from pipeline.csv_text.sources import Source, SourceFile
-from pipeline.engine.ledger import Ledger, Number
-from pipeline.outputs.run_totals import blocks_of, lines_of_totals, places_of
+from pipeline.engine.ledger import Ledger
+from pipeline.outputs.run_totals import blocks_of, lines_of_totals, located_blocks
 from pipeline.outputs.trials import (
     amounts_in_cp1252,
     suggest_dialect,
@@ -178,19 +178,15 @@ class Examples:
         before may be missing.
         """
         ends = {file.path: file.start for file in source.files}
-        entries = [
-            entry
-            for entry in self.ledger.having(BlockRead)
-            if entry[BlockRead].table == source.name and entry[BlockRead].bytes
-        ]
-        blocks = [entry[BlockRead] for entry in entries]
-        for entry, block, places in zip(entries, blocks, places_of(source, blocks), strict=True):
+        for number, block, places in located_blocks(self.ledger, source):
+            if not block.bytes:
+                continue
             known: list[_Place] = []
             for one, (file, line) in zip(block.files, places, strict=True):
                 is_known = one.start == ends[one.path]
                 ends[one.path] = one.start + one.bytes if is_known else -1
                 known.append((file, line if is_known else None))
-            yield entry[Number].block, block, known
+            yield number, block, known
 
 
 def _where(file: SourceFile, line: int | None, otherwise: str = "", lead: str = "") -> str:

@@ -20,7 +20,7 @@ from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
 from pipeline.outputs.examples import SUCH_AS, Examples, LineOf
-from pipeline.outputs.run_totals import blocks_of, lines_of_totals
+from pipeline.outputs.run_totals import Tally, blocks_of, lines_of_totals
 from pipeline.settings import MAX_AGE, Settings
 from pipeline.settings.limits import TABLES, Limit
 from pipeline.steps.join import Paired, Repeated
@@ -31,41 +31,6 @@ _LEAST_RECORD = 2  # bytes: one, and a line end
 _PATIENCE = 16  # blocks that may end before the first case is known
 _LEAST_GROUPED = 10  # values with three decimal places that are enough to doubt their point
 _ANY_NUMBER = 1 << 62
-
-
-@dataclass
-class Tally:
-    """What is known so far of the records of a table (see `read.BlockRead`, `join.Paired`)."""
-
-    bytes: int = 0
-    records: int = 0
-    rejects: int = 0
-    missing: int = 0
-    unusable: int = 0
-    out_of_range: int = 0
-    joined: int = 0
-    unmatched: int = 0
-    without_id: int = 0
-
-    def add_read(self, block: BlockRead) -> None:
-        """Add a block that was read."""
-        self.bytes += block.bytes
-        self.records += block.records
-        self.rejects += block.rejects
-        self.missing += block.missing
-        self.unusable += block.unusable
-        self.out_of_range += block.out_of_range
-
-    def add_joined(self, part: Paired) -> None:
-        """Add purchases that were joined."""
-        self.joined += part.records
-        self.unmatched += part.unmatched
-        self.without_id += part.without_id
-
-    @property
-    def usable(self) -> int:
-        """The values of the numeric column that can be computed with."""
-        return self.records - self.missing - self.unusable - self.out_of_range
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from pipeline.csv_text.quoting import end_lines, join_fields
 from pipeline.csv_text.rejects import tabulate_rejects
 from pipeline.csv_text.sources import Source
 from pipeline.engine.compute import compute_entries
-from pipeline.engine.ledger import NO_ENTRIES, Ledger, Number, entry_with
+from pipeline.engine.ledger import NO_ENTRIES, Ledger, entry_with
 from pipeline.engine.partitions import from_blocks
-from pipeline.outputs.run_totals import places_of
+from pipeline.outputs.run_totals import located_blocks
 from pipeline.steps.read import BlockRead, kept_rejects
 from pipeline.storage.places import Place
 
@@ -116,13 +116,11 @@ class _Block(NamedTuple):
 
 def _blocks(ledger: Ledger, source: Source) -> Iterator[_Block]:
     """Yield the blocks of a table that have rejects, in input order."""
-    entries = [entry for entry in ledger.having(BlockRead) if entry[BlockRead].table == source.name]
-    blocks = [entry[BlockRead] for entry in entries]
-    for entry, read, places in zip(entries, blocks, places_of(source, blocks), strict=True):
+    for number, read, places in located_blocks(ledger, source):
         if read.rejects:
             files, lines = zip(*places, strict=True)
             names = tuple(file.name for file in files)
-            yield _Block(entry[Number].block, names, lines, files[0].encoding, read)
+            yield _Block(number, names, lines, files[0].encoding, read)
 
 
 def _write_lines(block: _Block, rejects: Place, escape: bool) -> pd.DataFrame:

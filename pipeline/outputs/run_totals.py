@@ -10,12 +10,47 @@ from typing import Any
 
 from pipeline.columns.totals import EXACT, Checksum, modulo
 from pipeline.csv_text.sources import Source, SourceFile
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.ledger import Ledger, Number
 from pipeline.steps.join import Matched, Paired
 from pipeline.steps.read import MAX_EXAMPLES, BlockRead, Example
 from pipeline.steps.write import Written
 
-_FEW = 2  # records of which one is often like the other
+_FEW = 2  # records; in so short a file, the last amount may well equal the sum of the others
+
+
+@dataclass
+class Tally:
+    """What is known so far of the records of a table (see `read.BlockRead`, `join.Paired`)."""
+
+    bytes: int = 0
+    records: int = 0
+    rejects: int = 0
+    missing: int = 0
+    unusable: int = 0
+    out_of_range: int = 0
+    joined: int = 0
+    unmatched: int = 0
+    without_id: int = 0
+
+    def add_read(self, block: BlockRead) -> None:
+        """Add a block that was read."""
+        self.bytes += block.bytes
+        self.records += block.records
+        self.rejects += block.rejects
+        self.missing += block.missing
+        self.unusable += block.unusable
+        self.out_of_range += block.out_of_range
+
+    def add_joined(self, part: Paired) -> None:
+        """Add purchases that were joined."""
+        self.joined += part.records
+        self.unmatched += part.unmatched
+        self.without_id += part.without_id
+
+    @property
+    def usable(self) -> int:
+        """The number of usable values in the numeric column."""
+        return self.records - self.missing - self.unusable - self.out_of_range
 
 
 @dataclass(frozen=True)
@@ -68,16 +103,19 @@ def total_run(ledger: Ledger, customers: Source, purchases: Source, header: byte
     of_customers, of_purchases = (
         total_table(source, blocks_of(ledger, source)) for source in (customers, purchases)
     )
+    tally = Tally()
+    for part in ledger.all(Paired):
+        tally.add_joined(part)
     matched = sum(part.customers for part in ledger.all(Matched))
-    written, paired = ledger.all(Written), ledger.all(Paired)
+    written = ledger.all(Written)
     checksum = sum((block.checksum for block in written), Checksum.of(header))
     return RunTotals(
         customers=of_customers,
         purchases=of_purchases,
         customers_with_purchases=matched,
         customers_without_purchases=of_customers.records - matched,
-        purchases_unmatched=sum(part.unmatched for part in paired),
-        purchases_without_id=sum(part.without_id for part in paired),
+        purchases_unmatched=tally.unmatched,
+        purchases_without_id=tally.without_id,
         records_written=sum(block.records for block in written),
         bytes_written=checksum.size,
         checksum=str(checksum),
@@ -86,6 +124,9 @@ def total_run(ledger: Ledger, customers: Source, purchases: Source, header: byte
 
 def total_table(source: Source, blocks: Sequence[BlockRead]) -> TableTotals:
     """Add up the totals of a table's blocks, in input order."""
+    tally = Tally()
+    for block in blocks:
+        tally.add_read(block)
     plain, packed = part_packed(source, blocks)
     with localcontext(EXACT):
         total = sum((block.total for block in blocks), Decimal(0))
@@ -94,12 +135,12 @@ def total_table(source: Source, blocks: Sequence[BlockRead]) -> TableTotals:
         + sum(block.bytes for block in plain)
         + sum(block.stored for block in packed),
         bytes_in_files=source.size,
-        records=sum(block.records for block in blocks),
-        rejected=sum(block.rejects for block in blocks),
-        values_missing=sum(block.missing for block in blocks),
-        values_unusable=sum(block.unusable for block in blocks),
+        records=tally.records,
+        rejected=tally.rejects,
+        values_missing=tally.missing,
+        values_unusable=tally.unusable,
         value_examples=_located(source, blocks, [block.examples for block in blocks]),
-        values_out_of_range=sum(block.out_of_range for block in blocks),
+        values_out_of_range=tally.out_of_range,
         range_examples=_located(source, blocks, [block.range_examples for block in blocks]),
         total=total,
         text=sum(block.text for block in blocks),
@@ -151,6 +192,16 @@ def lines_of_totals(source: Source, blocks: Sequence[BlockRead]) -> list[tuple[D
 def blocks_of(ledger: Ledger, source: Source) -> list[BlockRead]:
     """Return what was read from a table, block by block, in input order."""
     return [block for block in ledger.all(BlockRead) if block.table == source.name]
+
+
+def located_blocks(
+    ledger: Ledger, source: Source
+) -> Iterator[tuple[int, BlockRead, list[tuple[SourceFile, int]]]]:
+    """Yield the blocks of a table in input order: number, what was read, places (`places_of`)."""
+    entries = [entry for entry in ledger.having(BlockRead) if entry[BlockRead].table == source.name]
+    blocks = [entry[BlockRead] for entry in entries]
+    for entry, block, places in zip(entries, blocks, places_of(source, blocks), strict=True):
+        yield entry[Number].block, block, places
 
 
 def part_packed(

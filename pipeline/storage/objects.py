@@ -99,13 +99,10 @@ class ObjectFolder:
         about = {**self._at(name), "ContentType": _media(name), **only}
         return _etag(_send(self.url(name), "put_object", **about, Body=data))
 
-    def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return bytes `start` to `stop` of an object, or fewer at its end."""
-        if stop is not None and stop <= start:
-            return b""
-        last = "" if stop is None else stop - 1
-        part = {**self._at(name), "Range": f"bytes={start}-{last}"}
-        return retry(self.url(name), lambda: bytes(_client().get_object(**part)["Body"].read()))
+    def get(self, name: str) -> bytes:
+        """Return the bytes of an object."""
+        which = self._at(name)
+        return retry(self.url(name), lambda: bytes(_client().get_object(**which)["Body"].read()))
 
     def stat(self, name: str) -> Stat | None:
         """Return what the store knows about an object; None if it does not exist."""
@@ -120,12 +117,6 @@ class ObjectFolder:
         """Copy an object to the same name in another folder, within the store."""
         _send(target.url(name), "copy_object", **target._at(name), CopySource=self._at(name))
 
-    def names(self) -> list[str]:
-        """Return the names of all objects in this folder, and in the folders below it."""
-        below = {"Bucket": self.bucket, "Prefix": self.prefix}
-        found = _list(str(self), "list_objects_v2", "Contents", **below)
-        return [item["Key"].removeprefix(self.prefix) for item in found]
-
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; it is not an error if one does not exist."""
         for first in range(0, len(names), _PAGE):
@@ -136,8 +127,10 @@ class ObjectFolder:
                 raise OSError(errno.EACCES, f"cannot be deleted: {failed[0]['Code']}", str(self))
 
     def clear(self) -> None:
-        """Delete all objects in this folder."""
-        self.delete(self.names())
+        """Delete all objects in this folder, and in the folders below it."""
+        below = {"Bucket": self.bucket, "Prefix": self.prefix}
+        found = _list(str(self), "list_objects_v2", "Contents", **below)
+        self.delete([item["Key"].removeprefix(self.prefix) for item in found])
 
     def start_upload(self, name: str) -> Upload:
         """Start a multipart upload of an object, which does not change until it is completed."""

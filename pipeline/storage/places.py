@@ -36,15 +36,9 @@ class Folder:
         with open_file(os.path.join(self.path, name), os.O_WRONLY | os.O_CREAT) as file:
             write_at(file, data, 0)
 
-    def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return bytes `start` to `stop` of a file, or fewer at its end."""
-        with Path(self.path, name).open("rb") as file:
-            file.seek(start)
-            return file.read(-1 if stop is None else max(0, stop - start))
-
-    def names(self) -> list[str]:
-        """Return the names of the files in the folder."""
-        return os.listdir(self.path)
+    def get(self, name: str) -> bytes:
+        """Return the bytes of a file."""
+        return Path(self.path, name).read_bytes()
 
     def below(self, name: str) -> Folder:
         """Return a folder in this one; create it if it is missing."""
