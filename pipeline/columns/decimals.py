@@ -171,7 +171,7 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
 def _taken_apart(value: str) -> tuple[str, str, str]:
     """Return what is odd about a number, the minus that it should have, and the number itself."""
     if found := re.fullmatch(r"\((.*)\)", value):
-        return "in parentheses", "-", _without_word(found[1])[2]
+        return "in parentheses", "-", _split_words(found[1])[2]
     if found := re.fullmatch(r"(.*\d)\s*-", value):
         return "with a minus after them", "-", _without_word(found[1])[2]
     before, behind, number = _without_word(value)
@@ -181,13 +181,13 @@ def _taken_apart(value: str) -> tuple[str, str, str]:
     return f"with {where} them", "", number
 
 
-def _without_word(value: str) -> tuple[str, str, str]:
-    """Return the words before and behind a number, such as a currency, and the number."""
+def _split_words(value: str) -> tuple[str, str, str]:
+    """Return the words before and after a number, such as a currency, and the number."""
     found = re.fullmatch(r"([+-]?)([^\d.,+-]*)([+-]?)(.*\d)([^\d.,+-]*)", value)
     if not found:
         return "", "", value
-    sign, before, inner_sign, number, behind = found.groups()
-    return before.strip(BLANKS), behind.strip(BLANKS), sign + inner_sign + number
+    sign, before, inner_sign, number, after = found.groups()
+    return before.strip(BLANKS), after.strip(BLANKS), sign + inner_sign + number
 
 
 def _read(text: pa.Array, dialect: Dialect) -> tuple[np.ndarray, np.ndarray, int]:
