@@ -40,7 +40,7 @@ _DAMAGE: tuple[Any, ...] = (
 )
 
 
-# What zstd says of intact frames that this reader cannot decompress.
+# Parts of zstd's errors for intact frames that it cannot decompress here: the fault, the remedy.
 _REFUSED = {
     "too much memory": (
         "has a window of more than 128 MiB",
@@ -77,7 +77,7 @@ class Compression:
 class UnpackedStream(io.RawIOBase):
     """The plain bytes of a compressed file; reading them raises DamageError or OSError."""
 
-    def __init__(self, name: str, stream: Any, compression: Compression, feed: int = _FEED) -> None:
+    def __init__(self, name: str, stream: Any, compression: Compression, feed: int) -> None:
         """Read the stream of a file called `name` from the start, up to `feed` bytes at a time."""
         self._stored = _Stored(name, stream, min(feed, _FEED))
         self._compression = compression
@@ -90,15 +90,15 @@ class UnpackedStream(io.RawIOBase):
 
     @property
     def position(self) -> int:
-        """How many stored bytes have been used for what has been read so far."""
-        return self._stored.place
+        """How many bytes of the file have been consumed so far."""
+        return self._stored.offset
 
     def readinto(self, target: Any) -> int:
         """Read the next plain bytes into `target`; return how many, 0 only at the end."""
         while self._unit is not None or self._begin_unit():
             assert self._unit is not None
             with self._locating_damage():
-                # Some decompressors take memory for all that they are asked for.
+                # Some decompressors allocate as much as they are asked for.
                 data = self._unit.read(min(len(target), _CHUNK))
             if data:
                 target[: len(data)] = data
@@ -109,19 +109,19 @@ class UnpackedStream(io.RawIOBase):
     def _begin_unit(self) -> bool:
         """Begin the next unit; return False at the end of the file."""
         stored, kind = self._stored, self._compression
-        zeros = stored.skip_zeros() if kind.padding and stored.place else 0
+        zeros = stored.skip_zeros() if kind.padding and stored.offset else 0
         is_padding = zeros == 0 or zeros % kind.padding == 0
-        begins = stored.peek(16)
-        if is_padding and not begins:
+        head = stored.peek(16)
+        if is_padding and not head:
             return False
         may_begin = not zeros or (is_padding and kind.padded_between)
-        if not (may_begin and kind.magic.match(begins)):
-            place = stored.place - (0 if is_padding and kind.padded_between else zeros)
+        if not (may_begin and kind.magic.match(head)):
+            offset = stored.offset - (0 if is_padding and kind.padded_between else zeros)
             raise DamageError(
-                f"at byte {place:,} there is data other than {kind.name} {kind.unit}s; remove it, "
+                f"at byte {offset:,} there is data other than {kind.name} {kind.unit}s; remove it, "
                 "or copy the file again"
             )
-        self._start = stored.place
+        self._start = stored.offset
         with self._locating_damage():
             self._unit = kind.begin(stored)
         return True
@@ -134,7 +134,7 @@ class UnpackedStream(io.RawIOBase):
             yield
         except EOFError as error:
             raise DamageError(
-                f"{unit} is cut off at byte {self._stored.place:,}, the end of the file; "
+                f"{unit} is cut off at byte {self._stored.offset:,}, the end of the file; "
                 "copy the file again"
             ) from error
         except _DAMAGE as error:
@@ -153,8 +153,8 @@ class _Stored:
         self.name, self.stream, self._feed = name, stream, feed
 
     @property
-    def place(self) -> int:
-        """The place in the file of the next byte."""
+    def offset(self) -> int:
+        """The offset of the next byte in the file."""
         return self.stream.tell()
 
     def peek(self, size: int) -> bytes:
@@ -193,12 +193,12 @@ class _Stored:
 
     def skip_zeros(self) -> int:
         """Skip zero bytes, if there are any; return how many."""
-        start = self.place
+        start = self.offset
         while data := self.stream.read1(self._feed):
             if rest := data.lstrip(b"\0"):
                 self.give_back(len(rest))
                 break
-        return self.place - start
+        return self.offset - start
 
 
 class _Decompressed:
@@ -220,7 +220,7 @@ class _Decompressed:
 
 
 def _gzip_member(stored: _Stored) -> _Unit:
-    # Parsed here, because igzip_lib mistakes some headers that come in two pieces for damaged.
+    # Parsed here: igzip_lib reports some intact headers as damaged if they arrive in two pieces.
     flags = stored.read(10)[3]
     if flags & 0xE0:
         raise ValueError(f"unknown flags 0x{flags:02x} in its header")
@@ -259,7 +259,7 @@ class _ZstdFrame(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes of the frame, none at its end; Arrow always names a size."""
+        """Return the next bytes of the frame, none at its end; Arrow always passes a size."""
         self._left = self._left or next(self._parts, 0)
         data = self._stored.read(min(size, self._left))
         self._left -= len(data)
@@ -287,7 +287,7 @@ class _ZipArchive:
 
     def __init__(self, stored: _Stored) -> None:
         self._stored = stored
-        self._member, self._end = open_zip(stored.name, stored.stream, stored.place)
+        self._member, self._end = open_zip(stored.name, stored.stream, stored.offset)
 
     def read(self, size: int) -> bytes:
         data: bytes = self._member.read(size)
@@ -320,6 +320,6 @@ COMPRESSIONS = {
 }
 
 
-def compression_of(begins: bytes) -> Compression | None:
+def compression_of(head: bytes) -> Compression | None:
     """Return the compression of a file with these first 16 bytes; None if it is not compressed."""
-    return next((kind for kind in COMPRESSIONS.values() if kind.magic.match(begins)), None)
+    return next((kind for kind in COMPRESSIONS.values() if kind.magic.match(head)), None)

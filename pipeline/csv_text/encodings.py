@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.csv_text.marks import Marks
 from pipeline.kernels.encodings import (
-    find_no_utf8,
+    find_invalid_utf8,
     find_undefined,
     recode_bytes,
     split_at_nuls,
@@ -19,65 +19,70 @@ from pipeline.kernels.encodings import (
 from pipeline.kernels.gather import ROOM, gather_ranges
 from pipeline.kernels.marks import HIGH, LINE_ENDS
 
-_NONE = np.empty(0, np.int64)
+_NO_OFFSETS = np.empty(0, np.int64)
 _COLLECT = "pipeline-collect"
 _LINE_END = re.compile(rb"[\r\n]")
-_found = local()  # `places`: where this thread has found invalid bytes
+_found = local()  # `offsets`: where this thread has found invalid bytes
 
 
 def find_undecodable(marks: Marks, encoding: str) -> np.ndarray:
-    """Return where the first byte is in each line that is invalid in an encoding (int64)."""
+    """Return the offset of the first invalid byte in each line that has one (int64)."""
     if not marks.counts[HIGH]:
-        return _NONE
-    places = np.empty(int(marks.counts[LINE_ENDS]) + 1, np.int64)
+        return _NO_OFFSETS
+    offsets = np.empty(int(marks.counts[LINE_ENDS]) + 1, np.int64)
     if encoding == "utf-8":
-        return places[: find_no_utf8(marks.text, marks.lines, places)]
+        return offsets[: find_invalid_utf8(marks.text, marks.lines, offsets)]
     if _is_one_byte(encoding):
-        return places[: find_undefined(marks.text, marks.lines, _undefined(encoding), places)]
-    _found.places = []
+        return offsets[: find_undefined(marks.text, marks.lines, _undefined(encoding), offsets)]
+    _found.offsets = []
     try:
         codecs.decode(marks.text.data, encoding, _COLLECT)
-        return np.array(_found.places, np.int64)
+        return np.array(_found.offsets, np.int64)
     finally:
-        del _found.places
+        del _found.offsets
 
 
 def recode(data: np.ndarray, bounds: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return texts in an encoding as UTF-8, back to back (uint8), and their `bounds` (int64).
+    """Return texts in an encoding as UTF-8, back to back (uint8), and their bounds (int64).
 
-    Text `i` is from `bounds[i]` to `bounds[i + 1]`, and has no NUL.
+    Text `i` is `data[bounds[i] : bounds[i + 1]]`, and has no NUL.
     """
-    found = np.empty(len(bounds), np.int64)
+    new_bounds = np.empty(len(bounds), np.int64)
     if _is_one_byte(encoding):
         text = np.empty(3 * len(data), np.uint8)
-        recode_bytes(data, bounds, _characters(encoding), text, found)
+        recode_bytes(data, bounds, _utf8_table(encoding), text, new_bounds)
     else:
-        parted = np.empty(len(data) + len(bounds) + ROOM, np.uint8)
-        gather_ranges(data, bounds[:-1], bounds[1:], 0, parted, found)
-        decoded = np.frombuffer(str(parted[: found[-1]].data, encoding).encode(), np.uint8)
-        text = np.empty(len(decoded), np.uint8)
-        split_at_nuls(decoded, text, found)
-    return text[: found[-1]], found
+        # A NUL after each text survives the conversion of all at once, and shows where each ends.
+        separated = np.empty(len(data) + len(bounds) + ROOM, np.uint8)
+        gather_ranges(data, bounds[:-1], bounds[1:], 0, separated, new_bounds)
+        joined = str(separated[: new_bounds[-1]].data, encoding).encode()
+        text = np.empty(len(joined), np.uint8)
+        split_at_nuls(np.frombuffer(joined, np.uint8), text, new_bounds)
+    return text[: new_bounds[-1]], new_bounds
+
+
+def _decode_each_byte(encoding: str) -> str:
+    """Return the characters of all bytes, U+FFFD for an undefined one, if each byte is one."""
+    return bytes(range(256)).decode(encoding, "replace")
 
 
 @cache
 def _is_one_byte(encoding: str) -> bool:
-    """Tell whether every character of an encoding is one byte."""
-    return len(bytes(range(256)).decode(encoding, "replace")) == 256
+    """Return whether every character of an encoding is one byte."""
+    return len(_decode_each_byte(encoding)) == 256
 
 
 @cache
 def _undefined(encoding: str) -> np.ndarray:
-    """Return which bytes are not a character (uint8)."""
-    characters = bytes(range(256)).decode(encoding, "replace")
-    return np.array([one == "\ufffd" for one in characters], np.uint8)
+    """Return 1 for each byte that is not a character, else 0 (uint8)."""
+    return np.array([one == "\ufffd" for one in _decode_each_byte(encoding)], np.uint8)
 
 
 @cache
-def _characters(encoding: str) -> np.ndarray:
+def _utf8_table(encoding: str) -> np.ndarray:
     """Return the UTF-8 of each byte: its size and three bytes (uint8)."""
     table = np.zeros((256, 4), np.uint8)
-    for row, character in zip(table, bytes(range(256)).decode(encoding, "replace"), strict=True):
+    for row, character in zip(table, _decode_each_byte(encoding), strict=True):
         text = character.encode()
         row[: len(text) + 1] = [len(text), *text]
     return table.reshape(-1)
@@ -85,7 +90,7 @@ def _characters(encoding: str) -> np.ndarray:
 
 def _collect(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
-    _found.places.append(error.start)
+    _found.offsets.append(error.start)
     line_end = _LINE_END.search(error.object, error.start)
     return "", line_end.start() if line_end else len(error.object)
 

@@ -21,7 +21,7 @@ _COMMA, _QUOTE = 0x2C, 0x22
 class Fields:
     """The fields of records: a row per record, a column per name.
 
-    They stay in the text; a column is extracted on demand.
+    The fields stay in the text; a column is extracted on demand.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Fields:
         edges: np.ndarray,
         *,
         encoding: str,
-        null: str = "",
+        null: str,
     ) -> None:
         """Take what `scan.scan_records` found in a text; a field that is `null` is missing."""
         self.columns = columns
@@ -47,18 +47,18 @@ class Fields:
 
     def column(self, name: str) -> pa.Array:
         """Return one column as large_string; an empty field is null."""
-        marks, rows, place = self._marks, self._rows, self.columns.index(name)
+        marks, rows, index = self._marks, self._rows, self.columns.index(name)
         valid = np.empty(-(-rows // 8), np.uint8)
         missing = 0
 
         def fill(data: np.ndarray, bounds: np.ndarray) -> None:
             nonlocal missing
             missing = gather_fields(
-                *(marks.text, marks.quotes, self._edges, rows, len(self.columns), place),
+                *(marks.text, marks.quotes, self._edges, rows, len(self.columns), index),
                 *(marks.quote_used, marks.escape_used, self._null, data, bounds, valid),
             )
 
-        data, bounds = self._texts(fill, int(self._sizes[place]))
+        data, bounds = self._texts(fill, int(self._sizes[index]))
         buffers = [pa.py_buffer(valid) if missing else None, pa.py_buffer(bounds), data]
         return pa.Array.from_buffers(TEXT, rows, buffers, missing)
 
@@ -72,8 +72,8 @@ class Fields:
             return quoting.end_lines(quoting.join_fields(columns, escape))
         marks, rows = self._marks, self._rows
         ranges = self._ranges([self.columns.index(name) for name in names])
-        means_text = marks.quote_used == marks.escape_used == NONE and not len(self._null)
-        is_plain = marks.delimiter == _COMMA and marks.quote == _QUOTE and means_text
+        is_literal = marks.quote_used == marks.escape_used == NONE and not len(self._null)
+        is_plain = marks.delimiter == _COMMA and marks.quote == _QUOTE and is_literal
         firsts, lasts = np.array(ranges, np.int64).reshape(-1, 2).T.copy()
 
         def fill(data: np.ndarray, bounds: np.ndarray) -> None:
@@ -91,7 +91,7 @@ class Fields:
     def text_total(self, rejected: int) -> int:
         """Return the total of the text of all fields (see `totals.text_total`).
 
-        `rejected` is that of the records of the text that are not among these.
+        `rejected` is the total of the rejected records in the same text.
         """
         marks, width = self._marks, len(self.columns)
         if not self._is_utf8 or marks.escape_used != NONE or len(self._null):
@@ -113,12 +113,12 @@ class Fields:
             data, bounds = recode(data, bounds, self._encoding)
         return pa.py_buffer(data), bounds
 
-    def _ranges(self, places: Sequence[int]) -> list[tuple[int, int]]:
-        """Return the places of columns as ranges of neighbours that can be copied at once."""
+    def _ranges(self, indices: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the first and last of each run of adjacent columns that can be copied at once."""
         ranges: list[tuple[int, int]] = []
-        for place in places:
-            if ranges and ranges[-1][1] + 1 == place and self._marks.delimiter == _COMMA:
-                ranges[-1] = ranges[-1][0], place
+        for index in indices:
+            if ranges and ranges[-1][1] + 1 == index and self._marks.delimiter == _COMMA:
+                ranges[-1] = ranges[-1][0], index
             else:
-                ranges.append((place, place))
+                ranges.append((index, index))
         return ranges

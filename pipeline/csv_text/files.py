@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pipeline.csv_text.compression import COMPRESSIONS, UnpackedStream, compression_of
-from pipeline.csv_text.formats import BEGINS, refuse_other_formats
+from pipeline.csv_text.formats import HEAD_SIZE, refuse_other_formats
 from pipeline.csv_text.messages import printable
 from pipeline.errors import StorageError, UsageError, is_storage_fault
 from pipeline.settings import Dialect
@@ -32,7 +32,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _CHUNK = 1 << 20
-_ENDS = 1 << 12
+_ENDS = 1 << 12  # bytes at each end of a file, for its checksum
 # UTF-32 first: its mark begins with that of UTF-16.
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -57,7 +57,7 @@ def shown(path: str) -> str:
 
 
 class _LocalFile(io.FileIO):
-    """A local file in a given or in its current version; it ends where that version ends.
+    """A local file, which ends where its version ends: the given one, or the current one.
 
     Read it through a buffer. Raises InputChangedError if the file ends earlier.
     """
@@ -97,14 +97,14 @@ def read_bytes(path: str, start: int, stop: int, version: Version | None = None)
     with open(path, "rb", buffering=0) as file:
         file.seek(start)
         # A file system may return fewer bytes than it is asked for.
-        data = read_on(start, stop, lambda place, stop: file.read(stop - place))
+        data = read_on(start, stop, lambda offset, stop: file.read(stop - offset))
     if start + len(data) < stop:
         raise ends_early(shown(path), stop)
     return data
 
 
 def call_at_once(function: Callable[[T], U], files: Sequence[T]) -> Iterator[U]:
-    """Yield the result of a function for each file, in order; call it for many files at once."""
+    """Call a function for each file, many at a time; yield the results in order."""
     if len(files) == 1:
         yield function(files[0])
         return
@@ -117,8 +117,8 @@ def call_at_once(function: Callable[[T], U], files: Sequence[T]) -> Iterator[U]:
 
 def checksum_of_ends(path: str, size: int) -> int:
     """Return a checksum of the first and last few KiB of the first `size` bytes of a file."""
-    begins = read_bytes(path, 0, min(_ENDS, size))
-    return zlib.crc32(read_bytes(path, max(0, size - _ENDS), size), zlib.crc32(begins))
+    first = read_bytes(path, 0, min(_ENDS, size))
+    return zlib.crc32(read_bytes(path, max(0, size - _ENDS), size), zlib.crc32(first))
 
 
 class TextFile:
@@ -128,7 +128,7 @@ class TextFile:
     at the bytes of delimiters is converted to UTF-8. If `is_plain`, the bytes are the file's own,
     so any part of the file can be read by itself. `stored` holds the file's bytes if they have been
     fetched already. Raises UsageError if the file cannot be read or has another format,
-    StorageError if its file system fails, or if it `was_read` before.
+    StorageError if its file system fails, or if it `was_read` before and can no longer be.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class TextFile:
     ) -> None:
         """Open a file, in that `version` if one is given; read `ahead` bytes of it at a time."""
         self._path, self._was_read = path, was_read
-        with ExitStack() as opened, self._explained():
+        with ExitStack() as opened, self._explain_errors():
             make: Any = RemoteFile if is_remote(path) else _LocalFile
             raw: Any = make(path, version) if stored is None else io.BytesIO(stored)
             self._raw = opened.enter_context(raw)
@@ -150,15 +150,15 @@ class TextFile:
             file = io.BufferedReader(self._raw, ahead)
             self._unpacked = self._unpack(opened.enter_context(file), ahead)
             self._stream = io.BufferedReader(self._unpacked, _CHUNK) if self._unpacked else file
-            begins = opened.enter_context(self._stream).peek(BEGINS)[:BEGINS]
-            if self._unpacked and (again := compression_of(begins)):
+            head = opened.enter_context(self._stream).peek(HEAD_SIZE)[:HEAD_SIZE]
+            if self._unpacked and (again := compression_of(head)):
                 raise UsageError(
                     f"{shown(path)}: unpacks to {again.name} data; unpack it once, and name the "
                     "unpacked file"
                 )
-            refuse_other_formats(shown(path), begins)
+            refuse_other_formats(shown(path), head)
             self._opened = opened.pop_all()
-        marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if begins.startswith(mark))
+        marked = (name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark))
         self.encoding = next(marked, dialect.encoding)
         self.is_plain = self._unpacked is None
         if not cuts_at_bytes(self.encoding, max(dialect.delimiter, dialect.quote, dialect.escape)):
@@ -174,26 +174,26 @@ class TextFile:
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end."""
-        with self._explained():
+        with self._explain_errors():
             return self._stream.read(size)
 
     @property
     def position(self) -> int:
-        """How many bytes of the file, as stored, have been read so far."""
+        """How many bytes of the stored file have been read so far."""
         return self._unpacked.position if self._unpacked else int(self._raw.tell())
 
     def _unpack(self, file: io.BufferedReader, ahead: int) -> UnpackedStream | None:
         """Return the plain bytes of a compressed file, None if it is not compressed."""
-        begins, name = file.peek(16), shown(self._path)
-        if kind := compression_of(begins):
+        head, name = file.peek(16), shown(self._path)
+        if kind := compression_of(head):
             return UnpackedStream(name, file, kind, ahead)
         claimed = COMPRESSIONS.get(suffix := Path(self._path).suffix.lower())
-        if claimed and begins:
+        if claimed and head:
             raise UsageError(f"{name}: ends in {suffix}, but is not {claimed.name} data")
         return None
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError) as error:
@@ -236,9 +236,9 @@ class _ToUtf8(io.RawIOBase):
 
 
 def cuts_at_bytes(encoding: str, mark: str) -> bool:
-    """Tell whether text in `encoding` can be cut at the bytes of line ends and of `mark`.
+    """Return whether text in `encoding` can be cut at the bytes of line ends and of `mark`.
 
-    That is so if these bytes are never part of another character, and no other bytes mean the same.
+    It can if these bytes are never part of another character, and no other bytes mean the same.
     """
     if encoding == "utf-8":
         return True
@@ -251,9 +251,9 @@ def cuts_at_bytes(encoding: str, mark: str) -> bool:
     return mark < "0"
 
 
-def _undecodable(error: UnicodeError) -> tuple[str, int]:
+def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
     return "\ud800", error.end  # a lone surrogate: invalid in UTF-8
 
 
-codecs.register_error("pipeline-undecodable", _undecodable)
+codecs.register_error("pipeline-undecodable", _mark_undecodable)

@@ -55,8 +55,8 @@ def find_files(table: str, paths: Iterable[str]) -> Files:
         found = _find(table, path)
         files += found
         left_out += found.left_out
-    places = Counter(file if is_remote(file) else os.path.realpath(file) for file in files)
-    if twice := [place for place, times in places.items() if times > 1]:
+    counts = Counter(file if is_remote(file) else os.path.realpath(file) for file in files)
+    if twice := [file for file, count in counts.items() if count > 1]:
         raise UsageError(
             f"{table}: '{shown(min(twice))}' is named twice; its records would count twice"
         )
@@ -110,7 +110,7 @@ def _find_in(table: str, system: fsspec.AbstractFileSystem, inner: str, path: st
 def _in_folder(
     table: str, system: fsspec.AbstractFileSystem, inner: str, path: str
 ) -> tuple[list[str], list[str]]:
-    """Return the files in a folder that are read, and the names of the rest."""
+    """Return the files in a folder that are to be read, and the names of all else in it."""
     found, left_out = [], []
     for entry in system.ls(inner, detail=True):
         file = entry["name"].rstrip("/")
@@ -139,7 +139,7 @@ def _in_folder(
 
 
 def _glob(system: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
-    """Return the files that match; hidden ones only if the glob spells out their prefix."""
+    """Return the files that match a glob, hidden ones only if it spells out their prefix."""
     fixed = _count_fixed(pattern)
     written_out = tuple(part[0] for part in pattern.split("/")[fixed:] if _is_hidden(part))
     return [
@@ -156,7 +156,7 @@ def _glob(system: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
 def _count_fixed(pattern: str) -> int:
     """Return how many parts of a path come before the first one with glob characters."""
     parts = pattern.split("/")
-    return next((place for place, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+    return next((index for index, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
 
 
 def _is_hidden(name: str) -> bool:
@@ -180,7 +180,7 @@ def _refuse(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str
 
 
 def _refuse_pipe(table: str, path: str, inner: str) -> None:
-    """Raise UsageError for anything but a file that can be opened: reading it may never end."""
+    """Raise UsageError for a pipe or a device: reading it may never end."""
     if path == "-" or (os.path.exists(inner) and not os.path.isfile(inner)):
         raise UsageError(
             f"{table}: '{shown(path)}' is a pipe or a device, which cannot be read in parts; write "
@@ -189,7 +189,7 @@ def _refuse_pipe(table: str, path: str, inner: str) -> None:
 
 
 def _check_readable(inner: str) -> None:
-    """Raise OSError if it cannot be known whether a file is there."""
+    """Raise OSError if the system does not tell whether a file exists."""
     parts, fixed = inner.split("/"), _count_fixed(inner)
     with suppress(FileNotFoundError, NotADirectoryError):
         if fixed < len(parts):

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.csv_text.messages import counted, printable
 from pipeline.errors import UsageError
 
-# Arrow is needed anyway, and keeps every value exact.
+# Arrow is installed anyway, and keeps every value exact.
 _ARROW = (
     'convert it first: python -c "from pyarrow import csv, {0}; '
     "csv.write_csv({0}.read_table('{{0}}'), '{{0}}.csv')\""
@@ -44,20 +44,20 @@ _FORMATS = (
     (rb"Rar!\x1a\x07", "a RAR archive", _EXTRACT.format("unrar x")),
     (rb"(?=[^\0]{1,107}\0).{257}ustar", "a tar archive", _EXTRACT.format("tar -xf")),
 )
-BEGINS = 512  # bytes that are enough to recognize a format
+HEAD_SIZE = 512  # bytes that are enough to recognize a format
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
 
-def refuse_other_formats(name: str, begins: bytes) -> None:
-    """Raise UsageError if a file begins like one of another format.
+def refuse_other_formats(name: str, head: bytes) -> None:
+    """Raise UsageError if a file is in another format.
 
-    `name` is what messages call it; `begins` holds its first `BEGINS` plain bytes.
+    `name` is what messages call it; `head` holds its first `HEAD_SIZE` plain bytes.
     """
-    for magic, kind, way in _FORMATS:
-        if re.match(magic, begins, re.DOTALL):
-            raise _refusal(name, kind, way)
-    # This format has no mark, only an ending.
-    if name.lower().endswith(".br") and _CONTROL.search(begins):
+    for magic, kind, remedy in _FORMATS:
+        if re.match(magic, head, re.DOTALL):
+            raise _refusal(name, kind, remedy)
+    # Brotli has no magic bytes, only a suffix.
+    if name.lower().endswith(".br") and _CONTROL.search(head):
         raise _refusal(name, "a Brotli file", _UNPACK.format("brotli -dc"))
 
 
@@ -106,5 +106,5 @@ def _end_of_zip(stream: Any) -> int:
     return int(place + record + _RECORD + comment)
 
 
-def _refusal(name: str, kind: str, way: str) -> UsageError:
-    return UsageError(f"{name}: is {kind}, not CSV; {way.format(name)}")
+def _refusal(name: str, kind: str, remedy: str) -> UsageError:
+    return UsageError(f"{name}: is {kind}, not CSV; {remedy.format(name)}")

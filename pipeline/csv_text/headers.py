@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pipeline.csv_text.files import TextFile, call_at_once, checksum_of_ends, cuts_at_bytes, shown
+from pipeline.csv_text.files import (
+    TextFile,
+    call_at_once,
+    checksum_of_ends,
+    cuts_at_bytes,
+    shown,
+)
 from pipeline.csv_text.head import AT_FIRST, Head, Header, find_header
 from pipeline.csv_text.header_hints import HeaderHints
 from pipeline.csv_text.marks import count_lines

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns.arrow import TEXT, text_bytes
-from pipeline.kernels.lines import count_marks
+from pipeline.kernels.lines import count_special
 
 _NEEDS_QUOTES = '[",\r\n]'
 
@@ -21,7 +21,7 @@ def quote(text: pa.Array, escape: bool = False) -> pa.Array:
     """
     if escape:
         text = _escape_formulas(text)
-    if count_marks(text_bytes(text)) == 0:
+    if count_special(text_bytes(text)) == 0:
         return pc.fill_null(text, "") if text.null_count else text
     special = pc.match_substring_regex(text, _NEEDS_QUOTES)
     doubled = pc.replace_substring(text, '"', '""')

@@ -3,8 +3,8 @@
 numba's own cache misses edits of a function in another file, ignores NUMBA_BOUNDSCHECK, fails where
 there is no writable folder, and raises if a file in it is damaged. So each state of the sources,
 versions, settings and processor has a folder of its own here, and a cache that cannot be used only
-costs time. What a cache holds are pickles, and loading one runs code: it must be a folder that no
-other user can write to.
+costs time. A cache holds pickles, and loading one runs code, so no other user may be able to write
+to its folder.
 
 numba has no public way to say where a function's cache is: this module uses `numba.core.caching`.
 """
@@ -35,7 +35,7 @@ _OWN = "age-group-spending"
 
 
 class _Locator(caching._CacheLocator):
-    """Names `cache_folder()`, for which there must be one."""
+    """Names `cache_folder()`, which must not be None."""
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> _Locator:
@@ -56,9 +56,9 @@ class _Files(caching.CompileResultCacheImpl):
 
 
 class KernelCache(caching.FunctionCache):
-    """The cache of one function. If it does not hold it, others wait until this is closed.
+    """The cache of one function. If it is empty, other processes wait until this one closes it.
 
-    So of several processes that need a kernel at once, one compiles it. No error of the cache
+    So if several processes need a kernel at once, only one compiles it. No error of the cache
     reaches the caller.
     """
 
@@ -180,7 +180,7 @@ def _belongs_to_us(found: os.stat_result) -> bool:
 
 
 def _is_out_of_reach(folder: Path) -> bool:
-    """Return whether no other user can put another folder in the place of this one."""
+    """Return whether no other user can replace this folder."""
     for parent in folder.resolve().parents:
         found = parent.stat()
         others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

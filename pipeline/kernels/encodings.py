@@ -22,7 +22,7 @@ from pipeline.kernels.marks import U, next_mark
 
 @inner
 def skip_ascii(text: Any, at: Any) -> Any:
-    """Return the place of the first byte from 0x80 on, not before `at`; without any, the end."""
+    """Return the offset of the first byte beyond ASCII from `at` on, or the end of the text."""
     while at + 64 <= text.size:
         high = high_bits(text, at)
         if high != U(0):
@@ -34,10 +34,11 @@ def skip_ascii(text: Any, at: Any) -> Any:
 
 
 @kernel
-def find_no_utf8(text: Bytes, lines: UInt64s, places: Int64sOut) -> Int64:
-    """Find the first byte of each line that is no UTF-8; return how many lines have one.
+def find_invalid_utf8(text: Bytes, lines: UInt64s, places: Int64sOut) -> Int64:
+    """Find the first byte of each line that is not valid UTF-8; return how many lines have one.
 
-    `lines` marks the line ends (see `marks.mark_bytes`). `places` has room for one more than these.
+    `lines` marks the line ends (see `marks.mark_bytes`). `places` has an element for each of them,
+    and one more.
     """
     size, at, found = text.size, 0, 0
     while at < size:
@@ -64,9 +65,9 @@ def find_no_utf8(text: Bytes, lines: UInt64s, places: Int64sOut) -> Int64:
 
 @kernel
 def find_undefined(text: Bytes, lines: UInt64s, undefined: Bytes, places: Int64sOut) -> Int64:
-    """Find the first byte of each line from 0x80 on that `undefined` (of 256) does not have as 0.
+    """Find the first byte beyond ASCII of each line for which `undefined` (of 256) is not 0.
 
-    Returns and does the same as `find_no_utf8`.
+    Otherwise, do what `find_invalid_utf8` does.
     """
     size, at, found = text.size, 0, 0
     while at < size:
@@ -84,7 +85,7 @@ def find_undefined(text: Bytes, lines: UInt64s, undefined: Bytes, places: Int64s
 
 @kernel
 def split_at_nuls(text: Bytes, data: BytesOut, bounds: Int64sOut) -> None:
-    """Take texts apart that have a NUL behind each of them, which is left out.
+    """Split texts that each end with a NUL, and leave the NULs out.
 
     `data` has room for the text; `bounds` has one element more than there are NULs.
     """
@@ -104,9 +105,9 @@ def split_at_nuls(text: Bytes, data: BytesOut, bounds: Int64sOut) -> None:
 def recode_bytes(
     text: Bytes, bounds: Int64s, table: Bytes, data: BytesOut, data_bounds: Int64sOut
 ) -> None:
-    """Write texts in another encoding, in which each byte becomes up to three.
+    """Convert texts from a one-byte encoding to UTF-8, in which a byte becomes up to three.
 
-    `table` has four bytes for each byte: how many it becomes, and these. Below 0x80, none changes.
+    `table` has four bytes for each byte: how many it becomes, and these. ASCII does not change.
     `data` has room for three times the text.
     """
     at, last = 0, bounds.size - 1

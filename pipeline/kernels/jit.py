@@ -2,7 +2,7 @@
 
 A kernel is a function of arrays and integers whose parameters are annotated with the types below.
 It is compiled for these types alone, when it is first called or by `compile_all`, and releases the
-interpreter's lock. An argument of another type is a TypeError, not a second compilation.
+interpreter's lock. An argument of another type raises TypeError; it is not compiled again.
 
 With NUMBA_DISABLE_JIT=1, kernels run as plain Python; with NUMBA_BOUNDSCHECK=1, an index out of
 bounds raises IndexError instead of crashing. A test suite runs all three ways.
@@ -69,7 +69,7 @@ class Kernel:
         return (self._compiled or self.compile())(*args)
 
     def __reduce__(self) -> str:
-        return self.__name__  # its place in its module
+        return self.__name__  # its name in its module
 
     def compile(self) -> Callable[..., Any]:
         """Return the compiled function, from the cache if it is there."""
@@ -108,18 +108,18 @@ class Kernel:
 
 
 def kernel(function: Callable[..., Any]) -> Kernel:
-    """Make a kernel of a module's function: Python code calls it, other kernels do not."""
+    """Make a function of a module a kernel: Python code calls it, other kernels do not."""
     return Kernel(function)
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function that kernels call; its code is compiled into each place of a call."""
+    """Make a function that kernels call; it is inlined."""
     compiled: Callable[..., Any] = numba.njit(**_SETTINGS, forceinline=True)(function)
     return compiled
 
 
 def rare(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function that kernels seldom call: its code would be in the way there."""
+    """Make a function that kernels seldom call; inlined, it would slow them down."""
     compiled: Callable[..., Any] = numba.njit(**_SETTINGS)(function)
     return compiled
 

@@ -1,4 +1,4 @@
-"""The lines of the combined table, put together of their parts."""
+"""Assembles the lines of the combined table from their parts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _QUOTE, _COMMA, _CR, _LF = (np.uint8(mark) for mark in b'",\r\n')
 
 
 @kernel
-def count_marks(text: Bytes) -> Int64:
+def count_special(text: Bytes) -> Int64:
     """Return how many bytes are quotes, commas, CR or LF: a CSV field with any is quoted."""
     count: Any = np.int64(0)
-    for byte in text:  # no branch, and no end before the end: several at once
+    for byte in text:  # without a branch or an early exit, the loop becomes vector instructions
         count += (byte == _QUOTE) | (byte == _COMMA) | (byte == _CR) | (byte == _LF)
     return count
 
@@ -40,16 +40,16 @@ def write_lines(
 ) -> Int64:
     """Write lines from row `first` on, as many as fit into `out`; return the row after the last.
 
-    A line is an id, its customer's text and the rest, back to back. Those of row `r` are `ids` from
-    `id_bounds[r]` to `id_bounds[r + 1]`, the same of `customers` for the row `rows[r]` of its
-    bounds, and of `rests` for `r`, or `no_rest` unless bit `first_bit + r` of `valid` (the lowest
-    of a byte first) is set. If all rests are there, `valid` may be empty. `size[0]` becomes the
-    bytes written; if no line fits, those of the first.
+    A line is an id, its customer's text and the rest, back to back. Text `i` of a column is from
+    `bounds[i]` to `bounds[i + 1]`. Row `r` takes id `r`, customer `rows[r]`, and rest `r`, or
+    `no_rest` unless bit `first_bit + r` of `valid` (the lowest of a byte first) is set. If no rest
+    is missing, `valid` may be empty. `size[0]` becomes the number of bytes written or, if no line
+    fits, the size of the first.
     """
     at = 0
     row = first
     while row < rows.size:
-        # A customer is two places in memory, anywhere: each is asked for well before its use.
+        # A customer is two random accesses to memory: prefetch each well before its use.
         if row + AHEAD < rows.size:
             prefetch(customer_bounds, rows[row + AHEAD])
         if row + AHEAD // 2 < rows.size:

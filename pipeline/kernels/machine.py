@@ -1,8 +1,8 @@
-"""What the processor does and Python has no words for.
+"""Processor instructions that Python cannot express.
 
-Each is an intrinsic of numba with a plain twin, for NUMBA_DISABLE_JIT=1. An index is checked as
-that of an array is: where bounds are checked, any out of bounds raises IndexError. (The elements
-that are named for that, and not used, cost nothing elsewhere.)
+Each is a numba intrinsic, with a plain twin for NUMBA_DISABLE_JIT=1. Where bounds are checked, an
+index out of bounds raises IndexError: for that, functions first name the outermost elements, such
+as `text[at], text[at + 7]`. Elsewhere, this costs nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numba.extending import intrinsic
 
 from pipeline.kernels.jit import inner
 
-AHEAD = 24  # steps of a loop: by then, what was prefetched is there
+AHEAD = 24  # steps of a loop after which prefetched memory is in the cache
 
 
 def _loader(kind: Any) -> Any:
-    """Return an intrinsic that reads an integer of this type from any byte of an array on."""
+    """Return an intrinsic that reads an integer of a type at any byte of an array."""
 
     @intrinsic
     def load(typingctx: Any, array: Any, index: Any) -> Any:
@@ -68,7 +68,7 @@ def _high_bits(typingctx: Any, text: Any, at: Any) -> Any:
 
 
 def _bits(context: Any, builder: Any, signature: Any, args: Any, compare: Any) -> Any:
-    """Return the bits of two vectors, each of half a word of bytes, that are compared."""
+    """Compare 64 bytes from `args[1]` on, 32 at a time; return a bit for each."""
     data = context.make_array(signature.args[0])(context, builder, args[0]).data
     first = builder.bitcast(builder.gep(data, [args[1]]), _VECTOR.as_pointer())
     halves = []
@@ -111,7 +111,7 @@ def _count_bits(typingctx: Any, word: Any) -> Any:
 
 @intrinsic
 def _multiply(typingctx: Any, first: Any, second: Any) -> Any:
-    """Return the two halves of a product of 128 bits, combined by an exclusive or."""
+    """Return the exclusive or of both halves of a product of 128 bits."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         single, double = ir.IntType(64), ir.IntType(128)
@@ -229,7 +229,7 @@ def high_bits(text: Any, at: Any) -> Any:
 
 @inner
 def first_bit(word: Any) -> Any:
-    """Return the place of the lowest bit that is set in a uint64, which must not be 0."""
+    """Return the index of the lowest bit that is set in a uint64, which must not be 0."""
     return _first_bit(np.uint64(word))
 
 
@@ -241,7 +241,7 @@ def count_bits(word: Any) -> Any:
 
 @inner
 def fold(first: Any, second: Any) -> Any:
-    """Return both halves of the product of two uint64, combined by an exclusive or."""
+    """Return the exclusive or of both halves of the product of two uint64."""
     return _multiply(first, second)
 
 
@@ -253,7 +253,7 @@ def high_product(first: Any, second: Any) -> Any:
 
 @inner
 def prefetch(array: Any, at: Any) -> None:
-    """Have the processor bring `array[at]` into its cache; any `at` will do."""
+    """Have the processor bring `array[at]` into its cache; `at` may be out of bounds."""
     _prefetch(array, np.int64(at))
 
 

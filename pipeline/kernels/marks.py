@@ -1,4 +1,4 @@
-"""Bitmaps of the bytes of a text that matter.
+"""Bitmaps of the bytes that matter to CSV: line ends, delimiters, quotes.
 
 A bitmap has a bit for each byte of the text, the lowest first, in words of 64. `mark_bytes` looks
 at every byte once, 64 at a time; all else goes from mark to mark.
@@ -16,7 +16,7 @@ from pipeline.kernels.machine import count_bits, equal_bits, first_bit, high_bit
 U = np.uint64
 LF, CR, COMMA, QUOTE = 0x0A, 0x0D, 0x2C, 0x22
 NONE = -1  # in place of a quote or an escape character: there is none
-# The places in what `mark_bytes` counts.
+# Indices into the counts of `mark_bytes`.
 LINE_ENDS, QUOTES, ESCAPES, HIGH, NULS, NEEDS, COUNTS = 0, 1, 2, 3, 4, 5, 6
 
 
@@ -52,16 +52,15 @@ def mark_bytes(
 ) -> None:
     """Mark the bytes of a text that matter; all bitmaps have a word for each 64 bytes.
 
-    `tail` is 64 bytes that begin with those behind the last whole word; the others do not matter.
+    `tail` is 64 bytes that begin with those after the last whole word; the others do not matter.
+    `quote` and `escape` may be `NONE`.
 
+    The bitmaps mark: `stops`, delimiters, LF and CR; `lines`, the first byte of each line end (LF,
+    CR, CR LF); `quotes`, quotes; `needs`, the bytes that require quotes in the output: comma, `"`,
+    LF and CR. Bytes that an escape character precedes are marked in `lines` and `needs` only.
 
-    `stops`: delimiters, LF and CR. `lines`: the first byte of each line end (LF, CR, CR LF).
-    `quotes`. `needs`: what requires quotes in the output: comma, `"`, LF and CR. Bytes that an
-    escape character precedes are marked in `lines` and `needs` only. `quote` and `escape` may be
-    `NONE`.
-
-    `counts` (of size `COUNTS`) are the marks in `lines`, `quotes`, `needs`, how many escape
-    characters there are, and whether any byte is no ASCII or is NUL.
+    `counts` (of size `COUNTS`) are the numbers of marks in `lines`, `quotes` and `needs`, that of
+    escape characters, and whether any byte is beyond ASCII, and any is NUL.
     """
     ends = marks = wanted = escapes = 0
     high, nuls, after_cr, carry, escaped_cr = U(0), U(0), U(0), U(0), U(0)
@@ -102,7 +101,7 @@ def mark_bytes(
 
 @inner
 def next_mark(marks: Any, at: Any, stop: Any) -> Any:
-    """Return where the next mark is, from `at` on; `stop` if none is before it."""
+    """Return the offset of the next mark from `at` on; `stop` if none comes before it."""
     if at >= stop:
         return stop
     word = at >> 6
@@ -125,7 +124,7 @@ def is_marked(marks: Any, at: Any) -> Any:
 
 @inner
 def marks_from(marks: Any, at: Any, size: Any) -> Any:
-    """Return the marks from `at` on in its word; none at the end of the text."""
+    """Return the marks from `at` on in its word, as a word; 0 at the end of the text."""
     return marks[at >> 6] & (~U(0) << U(at & 63)) if at < size else U(0)
 
 
@@ -147,7 +146,7 @@ def count_marks(marks: Any, start: Any, stop: Any) -> Any:
 
 @inner
 def behind_line_end(text: Any, end: Any) -> Any:
-    """Return the place behind the line end at `end`, where the text may end too."""
+    """Return the offset after the line end at `end`, which may be the end of the text."""
     if end >= text.size:
         return end
     if text[end] == CR and end + 1 < text.size and text[end + 1] == LF:
@@ -166,7 +165,7 @@ def line_stop(text: Any, lines: Any, start: Any) -> Any:
 def find_line_ends(
     text: Bytes, stops: UInt64s, lines: UInt64s, quotes: UInt64s, ends: Int64sOut
 ) -> None:
-    """Find the places after the first line end outside quotes and after the first one inside.
+    """Find the offsets after the first line end outside quotes and after the first one inside.
 
     The text is assumed to begin outside quotes; if it does not, the two swap. A quote at the first
     byte does not count. -1 means that there is no such line end, or that its LF may still follow.
@@ -191,7 +190,7 @@ def find_line_ends(
 
 @kernel
 def count_lines_before(lines: UInt64s, places: Int64s, counts: Int64sOut) -> None:
-    """Count the line ends before each of some ascending places of a text."""
+    """Count the line ends before each of some ascending offsets in a text."""
     before = found = 0
     for number in range(places.size):
         found += count_marks(lines, before, places[number])

@@ -1,4 +1,4 @@
-"""Takes a block apart: the rows of each partition come together, in their order.
+"""Sorts the rows of a block by partition, and keeps their order within each.
 
 Row `r` goes into the partition `numbers[r]`, counted from 0. Its text is UTF-8 bytes from
 `bounds[r]` to `bounds[r + 1]`. The caller allocates all arrays.
@@ -51,8 +51,8 @@ def move_texts(
     `following` has the byte of `moved` where each partition begins; it becomes that where it ends.
     `moved_bounds` are for `moved` what `bounds` are for `text`.
     """
-    # Texts are read one after the other, and written to the ends of as many as there are
-    # partitions: both are faster than to look for the text of each place.
+    # Reads are sequential, and writes append to each partition: this is faster than to gather the
+    # texts in the order of their places.
     moved_bounds[0] = 0
     for row in range(numbers.size):
         at, size = following[numbers[row]], bounds[row + 1] - bounds[row]

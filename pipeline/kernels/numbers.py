@@ -27,8 +27,8 @@ from pipeline.kernels.machine import high_product, load_word
 
 U = np.uint64
 MOST_PLACES = 18
-# In place of the decimal places: of a number that has an exponent or more than 18 digits, and of
-# text that is no number.
+# Instead of decimal places: for a number with an exponent or more than 18 digits, and for text that
+# is not a number.
 UNDECIDED, NO_NUMBER = -1, -2
 
 _ZERO, _PLUS, _MINUS = np.uint8(48), np.uint8(43), np.uint8(45)
@@ -38,7 +38,7 @@ _POWERS = np.array([10**places for places in range(MOST_PLACES + 1)], np.uint64)
 # Eight characters at once: these are eight bytes each.
 _WORD, _ONES, _ZEROS = 8, U(0x0101010101010101), U(0x3030303030303030)
 _TOP_BITS, _ABOVE_NINE = U(0x8080808080808080), U(0x7676767676767676)
-_PLACES = U(0x0706050403020100)  # of a point in each byte: how many are behind it
+_PLACES = U(0x0706050403020100)  # for a point in each byte, how many bytes follow it
 _PAIRS, _HUNDREDS, _UNITS = (
     U(0x000000FF000000FF),
     U(100 + (10**6 << 32)),
@@ -57,12 +57,12 @@ def _first(word: Any, byte: Any) -> Any:
 
 @inner
 def _without(word: Any, first: Any, before: Any) -> Any:
-    """Return a word without the byte that `first` tells of; `before` comes in at the other end.
+    """Remove the byte at `first` (see `_first`) from a word, and add the byte `before` in front.
 
-    If `first` is 0, it is the word as it is.
+    If `first` is 0, return the word unchanged.
     """
     below = first - U(1)
-    changed = U(0) - U(first != U(0))  # all bits or none: a branch would be guessed wrong
+    changed = U(0) - U(first != U(0))  # all bits or none: a branch would often be mispredicted
     moved = (word & ~(below << U(8) | U(0xFF))) | (word & below) << U(8) | before
     return word & ~changed | moved & changed
 
@@ -75,7 +75,7 @@ def _are_digits(word: Any) -> Any:
 
 @inner
 def _eight_digits(word: Any) -> Any:
-    """Return the number that eight digits are (int64)."""
+    """Return the value of eight digits (int64)."""
     values = word ^ _ZEROS
     pairs = values * U(10) + (values >> U(8))
     fours = (pairs & _PAIRS) * _HUNDREDS + (pairs >> U(16) & _PAIRS) * _UNITS
@@ -84,7 +84,7 @@ def _eight_digits(word: Any) -> Any:
 
 @inner
 def _short_number(text: Any, at: Any, stop: Any, point: Any) -> Any:
-    """Return up to 16 characters that are digits and perhaps a `point` as (number, places).
+    """Read up to 16 characters, digits and perhaps a `point`, as (number, places).
 
     `stop` is 16 or more. The places are `NO_NUMBER` for any other text.
     """
@@ -94,7 +94,7 @@ def _short_number(text: Any, at: Any, stop: Any, point: Any) -> Any:
     places, point_size = U(0), U(0)
     front, back = _ZEROS, load_word(text, stop - _WORD)
     if size > _WORD:
-        # What is in front of the number becomes zeros.
+        # The bytes before the number become zeros.
         kept = ~U(0) << U(8 * (2 * _WORD - size))
         front = (load_word(text, stop - 2 * _WORD) & kept) | (_ZEROS & ~kept)
         first = _first(front, point)
@@ -124,7 +124,7 @@ def _value(byte: Any) -> Any:
 
 @inner
 def _size_at(text: Any, at: Any, stop: Any, sign: Any) -> Any:
-    """Return how many bytes `sign` takes (int64) if it is at `at`, before `stop`; else 0."""
+    """Return the size of `sign` in bytes (int64) if it is at `at`, before `stop`; else 0."""
     size = np.int64(0)
     while sign >> (8 * size) > 0:
         if at + size >= stop or np.int64(text[at + size]) != sign >> (8 * size) & 0xFF:
@@ -135,7 +135,7 @@ def _size_at(text: Any, at: Any, stop: Any, sign: Any) -> Any:
 
 @inner
 def _trimmed(text: Any, at: Any, stop: Any) -> Any:
-    """Return whether a number is negative, and where it is without its sign and blanks."""
+    """Return (whether a number is negative, its start and its end without sign and blanks)."""
     while at < stop:
         size = blank_at(text, at, stop)
         if size == 0:
@@ -218,7 +218,8 @@ def read_numbers(
     `NO_NUMBER`, `digits` are 0. Returns how many rows are `UNDECIDED`.
     """
     undecided = 0
-    # Of the others, a blank may be around a number; no byte of UTF-8 stands for them.
+    # A blank may also surround a number, and other characters take several bytes. 0xFF, which UTF-8
+    # never contains, leaves such points to `_any_number`.
     short_point = U(point) if 0x20 < point < 0x80 else U(0xFF)
     for row in range(places.size):
         at, stop = bounds[row], bounds[row + 1]

@@ -25,8 +25,9 @@ from pipeline.kernels.jit import (
 )
 from pipeline.kernels.machine import AHEAD, prefetch
 
-LIMBS = 4  # of a sum: 32 bits of each number, so no 2**31 numbers overflow one
-# Of a sum by long addition: 64 bits more than a number, so no 2**63 overflow it; and a count.
+LIMBS = 4  # of a sum; each adds 32 bits of every number, so 2**31 numbers cannot overflow it
+# Words of a sum by long addition: one more than a number has, so 2**63 numbers cannot overflow it;
+# and with a count after them.
 WORDS, COUNTED = 3, 4
 
 _HALF, _LOW, _SIGN = 32, np.int64(0xFFFFFFFF), 63
@@ -41,8 +42,8 @@ def sum_by_code(
     """Add each number to the sum of its code.
 
     `words` are two for each number of 128 bits, the low one first; those that are not `valid` do
-    not count. `sums` has `LIMBS` for each code, the lowest first; with their places, they add up to
-    the sum: the last one has its sign.
+    not count. `sums` has `LIMBS` for each code, the lowest first, each worth 2**32 times the one
+    before; the last one has the sign.
     """
     for row in range(codes.size):
         bit = first_bit + row
@@ -68,14 +69,14 @@ def sum_joined(
     sums: UInt64sOut,
     totals: UInt64sOut,
 ) -> None:
-    """Sum joined purchases by what their customers are, to check what is found in other ways.
+    """Sum joined purchases by the traits of their customers, as a check on other sums.
 
-    The customer of purchase `r` is in row `rows[r]` of `keys` and of `traits`, which are twice a
-    code, and one more if an earlier customer has the same id. `words` are as in `sum_by_code`.
+    The customer of purchase `r` is in row `rows[r]` of `keys` and of `traits`. A trait is twice a
+    code, plus one if an earlier customer has the same id. `words` are as in `sum_by_code`.
 
     `sums` has `COUNTED` for each code: the `WORDS` of the sum of its numbers in two's complement,
     found by long addition, the lowest first, and how many purchases have the code. `totals` gets
-    what `sum_pairs` returns for their keys, and how many have such a later customer.
+    what `sum_pairs` returns for their keys, and how many have a customer with a repeated id.
     """
     for row in range(rows.size):
         if row + AHEAD < rows.size:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.kernels.lines import count_marks, write_lines
+from pipeline.kernels.lines import count_special, write_lines
 
 TEXTS = st.binary(max_size=80)
 
@@ -76,4 +76,4 @@ def test_without_a_missing_rest_no_bits_are_needed() -> None:
     ("text", "count"), [(b"", 0), (b"a'b;c\t\x00", 0), (b'a,"b"\r\n', 5), (b"," * 300, 300)]
 )
 def test_marks_that_need_quotes_are_counted(text: bytes, count: int) -> None:
-    assert count_marks(np.frombuffer(text, np.uint8)) == count
+    assert count_special(np.frombuffer(text, np.uint8)) == count

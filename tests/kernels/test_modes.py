@@ -22,7 +22,9 @@ SLOW = pytest.mark.slow("modes of kernels")
 # Each reads or writes one element beyond an array.
 OVERRUNS = """
 import numpy as np
-from pipeline.kernels.encodings import find_no_utf8, find_undefined, recode_bytes, split_at_nuls
+from pipeline.kernels.encodings import (
+    find_invalid_utf8, find_undefined, recode_bytes, split_at_nuls
+)
 from pipeline.kernels.gather import (
     gather_fields, gather_ranges, join_fields, measure_columns
 )
@@ -118,7 +120,7 @@ CALLS = [
     lambda: join_fields(*rest, plain[:7], bounds),
     lambda: join_fields(*rest, plain, bounds[:2]),
     lambda: gather_ranges(csv, some(1), some(1) + csv.size + 1, -1, plain, bounds),
-    lambda: find_no_utf8(csv + np.uint8(128), lines, empty),
+    lambda: find_invalid_utf8(csv + np.uint8(128), lines, empty),
     lambda: find_undefined(csv + np.uint8(128), lines, some(8, np.uint8), empty),
     lambda: split_at_nuls(some(3, np.uint8), plain, bounds),
     lambda: recode_bytes(csv, some(2) + csv.size + 1 - np.array([1, 0]), none, plain, bounds),

@@ -19,7 +19,7 @@ from support.reference import Span, spans
 from pipeline.csv_text.marks import next_record
 from pipeline.csv_text.parse import parse
 from pipeline.csv_text.rejects import list_rejects
-from pipeline.kernels.encodings import find_no_utf8
+from pipeline.kernels.encodings import find_invalid_utf8
 from pipeline.kernels.marks import count_marks, next_mark
 from pipeline.settings import Dialect
 
@@ -135,7 +135,7 @@ def test_the_first_byte_of_a_line_that_is_no_utf8_is_found_as_by_python(text: by
         marks[end.start() >> 6] |= np.uint64(1 << (end.start() & 63))
     places = np.empty(len(lines), np.int64)
 
-    found = find_no_utf8(np.frombuffer(text, np.uint8), marks, places)
+    found = find_invalid_utf8(np.frombuffer(text, np.uint8), marks, places)
 
     bad = [first_bad(line) for line in lines]
     wanted = [starts[number] + place for number, place in enumerate(bad) if place is not None]
