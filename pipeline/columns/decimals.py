@@ -100,7 +100,7 @@ def _grouped(digits: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def is_too_long(value: str, dialect: Dialect) -> bool:
-    """Tell whether a value is a number, but one with too many digits (see `parse_numbers`)."""
+    """Return whether a value is a number, but one with too many digits (see `parse_numbers`)."""
     text = pa.array([value], TEXT)
     *_, undecided = _read(text, dialect)
     return bool(undecided) and not parse_numbers(text, dialect)[0].is_valid

@@ -41,7 +41,7 @@ class TrimmedIds:
         return found
 
     def are_missing(self) -> np.ndarray:
-        """Tell which ids are missing (bool)."""
+        """Return which ids are missing (bool)."""
         return self.begin == self.end
 
 

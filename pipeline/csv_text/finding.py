@@ -64,7 +64,7 @@ def find_files(table: str, paths: Iterable[str]) -> Files:
 
 
 def would_find(path: str, file: str) -> bool:
-    """Tell whether a folder or glob would match a file once that exists.
+    """Return whether a folder or glob would match a file once that exists.
 
     Both are local paths, or URLs of the same kind.
     """
@@ -160,7 +160,7 @@ def _count_fixed(pattern: str) -> int:
 
 
 def _is_hidden(name: str) -> bool:
-    """Tell whether a file is hidden, a marker such as `_SUCCESS`, or a lock such as `~$a.csv`."""
+    """Return whether a file is hidden, a marker such as `_SUCCESS`, or a lock such as `~$a.csv`."""
     return name.startswith((".", "_", "~$"))
 
 

@@ -1,4 +1,4 @@
-"""The beginning of a file's text, and the header that it is read as."""
+"""Reads the header at the beginning of a file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SEP = re.compile(rb'"?sep=([^\r\n])"?\1*(\r\n?|\n|$)', re.IGNORECASE)
 
 
 class Header(NamedTuple):
-    """A header as it is read with a `dialect`: its text, and where that ends.
+    """The first record of a file, read as a header with a `dialect`: its text, and where it ends.
 
-    If it is none, there are no `columns`, `fault` says why, and `remedy` what to do. `width` is how
-    many fields the first record has that was looked at.
+    If it cannot be a header, it has no `columns`; `fault` says why, and `remedy` what to do.
+    `width` is the number of fields in the record.
     """
 
     dialect: Dialect
@@ -37,11 +37,11 @@ class Header(NamedTuple):
 
 
 class _NoHeaderError(ValueError):
-    """A record that is no header: what is wrong with it, and what to do."""
+    """A record cannot be a header; the arguments say why, and what to do."""
 
 
 class Head:
-    """The beginning of a file's text, as much of it as was needed so far."""
+    """The beginning of a file's text, as much as has been needed so far."""
 
     def __init__(self, file: TextFile, longest: int) -> None:
         """Take an open file, and the size of the longest record in bytes."""
@@ -49,28 +49,28 @@ class Head:
         self.text, self._is_ended = b"", False
         self._read_on()
 
-    def begin_of(self, line: int) -> int:
-        """Return where a line begins, counted from 0; a byte order mark comes before it."""
-        place = len(_BOM) if self.text.startswith(_BOM) else 0
+    def line_start(self, line: int) -> int:
+        """Return the offset of a line, counted from 0, after any byte order mark."""
+        offset = len(_BOM) if self.text.startswith(_BOM) else 0
         for _ in range(line):
-            if place == len(self.text) and self._is_ended:
+            if offset == len(self.text) and self._is_ended:
                 break
-            place = self._behind_line(place)
-        return place
+            offset = self._next_line(offset)
+        return offset
 
     def is_blank(self, line: int) -> bool:
-        """Tell whether a line, counted from 0, is empty."""
-        place = self.begin_of(line)
-        return self.text[place : place + 1] in (b"\r", b"\n", b"")
+        """Return whether a line, counted from 0, is empty."""
+        start = self.line_start(line)
+        return self.text[start : start + 1] in (b"\r", b"\n", b"")
 
-    def record(self, place: int, dialect: Dialect) -> tuple[int, int]:
-        """Return where the first record from `place` on begins and ends.
+    def find_record(self, start: int, dialect: Dialect) -> tuple[int, int]:
+        """Return where the first record from `start` on begins and ends.
 
-        Both are equal if there is none. Of a record that is too long, no more may be read.
+        Both are equal if there is none. A record that is too long may not be read to its end.
         """
         while True:
-            rest = self.text[place:]
-            begin = place + len(rest) - len(rest.lstrip(b"\r\n"))
+            rest = self.text[start:]
+            begin = start + len(rest) - len(rest.lstrip(b"\r\n"))
             is_all = self._is_ended or len(rest) > self._longest
             if begin < len(self.text):
                 size = next_record(self.text[begin:], 1, is_all, dialect)
@@ -80,13 +80,13 @@ class Head:
                 return begin, begin
             self._read_on()
 
-    def _behind_line(self, place: int) -> int:
+    def _next_line(self, start: int) -> int:
         while True:
-            end = _LINE_END.search(self.text, place)
+            end = _LINE_END.search(self.text, start)
             # The LF of a CR LF may still follow.
             if end and (end.end() < len(self.text) or end[0] != b"\r" or self._is_ended):
                 return end.end()
-            if self._is_ended or len(self.text) - place > self._longest:
+            if self._is_ended or len(self.text) - start > self._longest:
                 return len(self.text)
             self._read_on()
 
@@ -100,42 +100,42 @@ class Head:
 def find_header(head: Head, dialect: Dialect, encoding: str, required: Collection[str]) -> Header:
     """Return the header after the lines to skip, with the delimiter that fits it best.
 
-    That is one under which it has the `required` columns.
+    The best delimiter is the first with which it has all `required` columns.
     """
-    place = head.begin_of(dialect.skip_lines)
-    separated = _SEP.match(head.text, place)
+    start = head.line_start(dialect.skip_lines)
+    separated = _SEP.match(head.text, start)
     if separated:
-        place = separated.end()
+        start = separated.end()
         named = separated[1].decode("latin-1")
         if not dialect.delimiter and may_delimit(named, dialect):
             dialect = replace(dialect, delimiter=named)
     tried: list[Header] = []
-    for each in _delimited(dialect):
-        tried.append(_read(head, place, each, encoding))
+    for each in _try_delimiters(dialect):
+        tried.append(_read(head, start, each, encoding))
         if _fit(tried[-1], required)[0] == (1 if dialect.column_names else len(required)):
             return tried[-1]
     return max(tried, key=lambda header: _fit(header, required))  # the first of equals
 
 
 def may_delimit(sign: str, dialect: Dialect) -> bool:
-    """Tell whether a character, or none, may be the delimiter beside the other signs."""
+    """Return whether a character (or "", any) can be the delimiter beside the other signs."""
     return sign.isascii() and not {sign} & {*dialect.quote, *dialect.escape, *dialect.null, "\0"}
 
 
 def may_quote(sign: str, dialect: Dialect) -> bool:
-    """Tell whether a character may be the quote, and is not, beside the other signs."""
+    """Return whether a character can be the quote beside the other signs, and is not yet."""
     return sign not in {*dialect.quote, *dialect.delimiter, *dialect.escape, *dialect.null}
 
 
-def _delimited(dialect: Dialect) -> Iterator[Dialect]:
-    """Yield a dialect with each delimiter that it may have."""
+def _try_delimiters(dialect: Dialect) -> Iterator[Dialect]:
+    """Yield the dialect with its delimiter or, if it has none, with each possible one."""
     for delimiter in dialect.delimiter or DELIMITERS:
         if dialect.delimiter or may_delimit(delimiter, dialect):
             yield replace(dialect, delimiter=delimiter)
 
 
 def _fit(header: Header, required: Collection[str]) -> tuple[int, int]:
-    """Return how well a header fits: if it has all columns, nothing else counts."""
+    """Return how well a header fits, as a sort key: having all columns comes first."""
     if names := header.dialect.column_names:
         return int(len(names) == header.width), 0
     has = sum(column in header.columns for column in required)
@@ -143,8 +143,8 @@ def _fit(header: Header, required: Collection[str]) -> tuple[int, int]:
     return has, header.width if has < len(required) and header.width > 1 else 0
 
 
-def _read(head: Head, place: int, dialect: Dialect, encoding: str) -> Header:
-    start, stop = head.record(place, dialect)
+def _read(head: Head, start: int, dialect: Dialect, encoding: str) -> Header:
+    start, stop = head.find_record(start, dialect)
     raw = head.text[start:stop]
     names, fields, why = dialect.column_names, [], ("", "")
     if raw:
@@ -159,21 +159,21 @@ def _read(head: Head, place: int, dialect: Dialect, encoding: str) -> Header:
 
 
 def _named(columns: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of columns, those without one named by their place."""
+    """Return the names of columns; a column without one is named after its position."""
     return tuple(
-        column if column.strip() else f"column_{place}" for place, column in enumerate(columns, 1)
+        column if column.strip() else f"column_{number}" for number, column in enumerate(columns, 1)
     )
 
 
 def _fields(header: bytes, encoding: str, dialect: Dialect) -> list[str]:
-    """Return the fields of a record; raise _NoHeaderError if it is none."""
+    """Return the fields of a header; raise _NoHeaderError if the record cannot be one."""
     fault, *_ = parse(header, (), "latin-1", dialect).rejected["reason"].to_pylist()
     remedy = "the first line should name the columns"
     if b"\0" in header:
         fault, remedy = "NUL byte", "is it text, in another encoding such as utf-16? see --encoding"
     elif fault == "record too long":
         remedy = f"is it text? a header has at most {dialect.max_record_size:,} bytes"
-    elif fault == "too many fields":  # as any number is
+    elif fault == "too many fields":  # any number is, as no column is expected
         try:
             text = header.decode(encoding).rstrip("\r\n")
             return next(csv.reader([text], **_format(dialect), strict=True))

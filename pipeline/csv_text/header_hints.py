@@ -1,4 +1,4 @@
-"""What to do about a header that cannot be used: options with which it can, or might, be read."""
+"""Hints about a header that cannot be used: options with which it can, or might, be read."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pipeline.csv_text.parse import parse
 from pipeline.settings import Dialect
 from pipeline.settings.shell import for_shell
 
-_SEARCHED = 20  # lines, for a header that does not stand on the first
+_SEARCHED = 20  # lines, for a header that is not on the first
 _LONGEST = 300  # characters of a header in a message
-_RARE_DELIMITERS = " ^~:\x01\x1f"  # looked for where the header has no column
+_RARE_DELIMITERS = " ^~:\x01\x1f"  # tried if the header lacks a column
 _CONTROL = re.compile("[\x01-\x08\x0e-\x1f]")
 _HAS_LETTER = re.compile(r"\w")
-_MADE_UP = re.compile(r"column_\d+")  # of a column that has none
-_IN_NAMES = re.compile(r"[\s_.-]")  # what stands between the words of a name, or does not
+_MADE_UP = re.compile(r"column_\d+")  # the name given to a column without one
+_SEPARATORS = re.compile(r"[\s_.-]")  # of the words in a name
 OTHER_QUOTE = "'"
 
 
-def name_columns(table: str, columns: Sequence[str], header_lines: int = 0) -> str:
+def name_columns(table: str, columns: Sequence[str], header_lines: int) -> str:
     """Return the options that name the columns and skip a header of `header_lines` lines."""
     written = io.StringIO()
     csv.writer(written, lineterminator="").writerow(columns)
@@ -36,10 +36,10 @@ def name_columns(table: str, columns: Sequence[str], header_lines: int = 0) -> s
 
 @dataclass(frozen=True)
 class HeaderHints:
-    """Says what is wrong with the header of a file of a `table`, and what was found to help.
+    """Explains why a file's header cannot be used, and tries options that might help.
 
-    `required` are the columns that it needs, each with the option that renames it, `dialect` is the
-    one asked for, `head` the beginning of the file, and `encoding` that of the file.
+    `required` are the columns that the `table` needs, each with the option that renames it.
+    `dialect` is the one asked for, `head` the beginning of the file, `encoding` that of the file.
     """
 
     table: str
@@ -48,15 +48,16 @@ class HeaderHints:
     head: Head
     encoding: str
 
-    def refusal(self, header: Header) -> str:
+    def explain(self, header: Header) -> str:
         """Return why a header cannot be used, and how to fix that."""
-        hint = self._found_otherwise(header)
+        hint = self._find_options(header)
         if header.fault:
-            hint = hint or self._in_two_bytes(header.raw) or self._in_cp1252() or header.remedy
+            hint = hint or self._suggest_utf16(header.raw) or self._suggest_cp1252()
+            hint = hint or header.remedy
             what = f"its first line is not a CSV header in {self.encoding}: {header.fault}"
             return f"{what}; {hint}"
         column = next(column for column in self.required if column not in header.columns)
-        what = f"{self.table} need a column '{column}'; {_shown(header)}"
+        what = f"{self.table} need a column '{column}'; {_describe(header)}"
         return f"{what}; {hint or self._guess(header.columns)}"
 
     def _read(self, dialect: Dialect, encoding: str) -> Header:
@@ -72,9 +73,9 @@ class HeaderHints:
         return [column for column in self.required if column not in columns]
 
     def _meant(self, columns: Sequence[str]) -> dict[str, str]:
-        """Return the only name that is nearly that of a column, for each missing one that has it.
+        """Return the name that each missing column seems to have, if only one is nearly right.
 
-        Such names differ in case, in what stands between words, or in what does not show.
+        Such names differ in case, in the separators of words, or in invisible characters.
         """
         counts = Counter(map(_loosely, columns))
         alike = {_loosely(name): name for name in columns if counts[_loosely(name)] == 1}
@@ -82,15 +83,15 @@ class HeaderHints:
         wanted = self._missing(columns)
         return {name: alike[_loosely(name)] for name in wanted if _loosely(name) in alike}
 
-    def _found_otherwise(self, header: Header) -> str:
+    def _find_options(self, header: Header) -> str:
         """Return options with which the header has all columns; "" if none is found."""
         if not self.required or header.dialect.column_names:
             return ""
-        # Names that are nearly right are named by the next hint, and with those of other lines.
+        # If names are nearly right as the header is read now, `_guess` names them.
         for is_loose in (False, True):
             if is_loose and self._has_all(header, is_loose):
                 return ""
-            for other, given in self._otherwise(header):
+            for other, given in self._try_other_signs(header):
                 if self._has_all(other, is_loose) and all(map(_HAS_LETTER.search, other.columns)):
                     options = " ".join([given, *self._renamed(other.columns)])
                     return f"its columns are found with {options}{self._row_names(other)}"
@@ -107,8 +108,8 @@ class HeaderHints:
                         return f"the columns are on line {lines + 1}: {options}"
         return ""
 
-    def _otherwise(self, header: Header) -> Iterator[tuple[Header, str]]:
-        """Yield the header as it is with another sign, and the option that sets that."""
+    def _try_other_signs(self, header: Header) -> Iterator[tuple[Header, str]]:
+        """Yield the header as read with another delimiter or quote, and the option that sets it."""
         for delimiter in ("", *_RARE_DELIMITERS):
             if may_delimit(delimiter, self.dialect):
                 other = self._read(replace(self.dialect, delimiter=delimiter), self.encoding)
@@ -126,8 +127,8 @@ class HeaderHints:
         ]
 
     def _row_names(self, header: Header) -> str:
-        """Return the options for records that begin with a name, as R writes them; or ""."""
-        start, stop = self.head.record(header.stop, header.dialect)
+        """Return options for records with a row name that the header lacks, as in R; or ""."""
+        start, stop = self.head.find_record(header.stop, header.dialect)
         record = self.head.text[start:stop]
         columns = f"column_{len(header.columns) + 1}", *header.columns
         is_named = record.startswith(b'"1"') and header.dialect.quote == '"'
@@ -136,16 +137,16 @@ class HeaderHints:
         lines = count_lines(self.head.text[: header.stop])
         return f" {name_columns(self.table, columns, lines)}"
 
-    def _in_two_bytes(self, raw: bytes) -> str:
-        """Return the encoding of a header of two bytes a character; "" if it has none."""
+    def _suggest_utf16(self, raw: bytes) -> str:
+        """Suggest UTF-16 if the header has its columns in it; else return ""."""
         for encoding, zeros in (("utf-16-le", raw[1::2]), ("utf-16-be", raw[::2])):
             text = raw.decode(encoding, "replace")
             if not any(zeros) and all(column in text for column in self.required):
                 return f"its columns are found with {self._given('--encoding', encoding)}"
         return ""
 
-    def _in_cp1252(self) -> str:
-        """Return what a header is in this encoding, and what it lacks then; "" if it is none."""
+    def _suggest_cp1252(self) -> str:
+        """Return how the header reads in cp1252, and what it lacks then; "" if it is none."""
         found = self._read(self.dialect, "cp1252")
         if self.encoding == "cp1252" or found.fault:
             return ""
@@ -154,7 +155,7 @@ class HeaderHints:
         return f"with {self._given('--encoding', 'cp1252')}, it is {as_read}{lacks}"
 
     def _guess(self, columns: Sequence[str]) -> str:
-        """Suggest what may be meant by a header that lacks columns."""
+        """Suggest what a header that lacks columns may mean."""
         missing, meant = self._missing(columns), self._meant(columns)
         control = _CONTROL.search(columns[0])
         if len(columns) == 1 and control:
@@ -186,13 +187,13 @@ class HeaderHints:
         return f"{'it' if column == missing[0] else repr(column)} with {how}"
 
     def _given(self, option: str, value: str) -> str:
-        """Return what to write for a value of an option; those of both tables hold for this one."""
+        """Return an option with a value, for a shell; an option of both tables names this one."""
         is_for_both = option not in self.required.values() or option == "--id-column"
         shown_as = {"\t": "tab", "\x01": r"\x01", "\x1f": r"\x1f"}.get(value, value)
         return f"{option} {for_shell(f'{self.table}={shown_as}' if is_for_both else value)}"
 
 
-def _shown(header: Header) -> str:
+def _describe(header: Header) -> str:
     if _are_made_up(header.columns):
         return f"its first line is {quoted(header.raw.decode('latin-1'))}"
     columns = ", ".join(header.columns)
@@ -206,5 +207,5 @@ def _are_made_up(columns: Sequence[str]) -> bool:
 
 
 def _loosely(name: str) -> str:
-    """Return a name without what is easily overlooked in it, or written in another way."""
-    return _IN_NAMES.sub("", without_hidden(name)).casefold()
+    """Return a name without case, separators and invisible characters, for comparison."""
+    return _SEPARATORS.sub("", without_hidden(name)).casefold()

@@ -56,7 +56,7 @@ def open_source(
 class _Table:
     """A table whose files are opened: its name, its required columns, and the dialect asked for.
 
-    `versions` are those of its files, as far as they are known.
+    `versions` are the known versions of its files, by path.
     """
 
     name: str
@@ -77,7 +77,7 @@ class _Table:
         if not dialect.delimiter and not cuts_at_bytes(file.encoding, found.dialect.delimiter):
             return self._open(path, found.dialect)  # it has to be recoded
         version = file.version
-        # Packed files without records may well be alike.
+        # Compressed files without records are often identical.
         if not is_remote(path) and (file.is_plain or head.text[found.stop :].strip(b"\r\n")):
             version = replace(version, ends=checksum_of_ends(path, version.size))
         return SourceFile(
@@ -94,12 +94,12 @@ class _Table:
         )
 
     def _check(self, name: str, head: Head, header: Header, encoding: str) -> None:
-        """Raise UsageError if there is no header, or it lacks a column or has one twice."""
+        """Raise UsageError if there is no header, or if it lacks or repeats a column."""
         if not header.columns and not header.fault:
             raise _empty(name, header.dialect)
         if header.fault or not set(self.required) <= set(header.columns):
             hints = HeaderHints(self.name, self.required, self.dialect, head, encoding)
-            raise UsageError(f"{name}: {hints.refusal(header)}")
+            raise UsageError(f"{name}: {hints.explain(header)}")
         for column in header.columns:
             if header.columns.count(column) > 1:
                 raise UsageError(f"{name}: column '{column}' appears twice in the header")
@@ -111,7 +111,7 @@ def _empty(name: str, dialect: Dialect) -> UsageError:
 
 
 def _check_same_columns(files: list[SourceFile]) -> None:
-    """Raise UsageError if files differ in their columns; say how many have which."""
+    """Raise UsageError if files differ in their columns; count the files with each set."""
     groups: dict[frozenset[str], list[SourceFile]] = {}
     for file in files:
         groups.setdefault(frozenset(file.columns), []).append(file)

@@ -15,6 +15,7 @@ from pipeline.kernels.marks import COUNTS, ESCAPES, NONE, NULS, QUOTES, find_lin
 from pipeline.kernels.scan import find_record
 from pipeline.settings import DELIMITERS, Dialect
 
+AHEAD = 1 << 12  # bytes to read past a range, for the end of its last record
 _WORD = 64  # bytes whose marks are one word of a bitmap
 _NOTHING = np.empty(0, np.int32)
 _NUL = re.compile(rb"\0[^\r\n]*")
@@ -38,7 +39,7 @@ class Marks(NamedTuple):
 
     @classmethod
     def of(cls, text: bytes, dialect: Dialect) -> Marks:
-        """Scan a text once."""
+        """Mark a text."""
         data = np.frombuffer(text, np.uint8)
         tail = np.zeros(_WORD, np.uint8)
         rest = data[len(data) // _WORD * _WORD :]
@@ -85,8 +86,8 @@ class Marks(NamedTuple):
 def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> int | None:
     """Return where the first record at or after `position` begins.
 
-    `text` begins with a record; if `at_end`, it ends where its file does. Otherwise the answer may
-    depend on what follows, and is None then.
+    `text` begins with a record; if `at_end`, it ends where its file does. None means that the
+    answer depends on the bytes that follow.
     """
     marks = Marks.of(text, dialect)
     found: int = find_record(
@@ -94,6 +95,14 @@ def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> i
         *(marks.escape_used, dialect.max_record_size, position, at_end, _NOTHING),
     )
     return None if found == NONE else found
+
+
+def read_further(ahead: int, size: int) -> int:
+    """Return how far to read past a record whose end is not in `size` bytes, `ahead` at the end.
+
+    It is a little further each time, so as not to read far past a long record.
+    """
+    return min(4 * ahead, max(AHEAD, size // 4))
 
 
 def find_first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | None]:

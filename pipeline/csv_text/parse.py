@@ -49,12 +49,12 @@ class Parsed:
         return self.fields.text_total(range_total(self._marks.text, begin, begin + length))
 
     def stops(self) -> np.ndarray:
-        """Return the row of `fields` at which those of each text end (int64)."""
+        """Return the row of `fields` after the last one of each text (int64)."""
         starts = self._edges[:: len(self.fields.columns) + 1]
         return np.append(np.searchsorted(starts, self._starts[1:]), len(self.fields))
 
     def lines_of(self, rows: Sequence[int]) -> list[tuple[int, int]]:
-        """Return the text and the line, from 0, of some ascending rows of `fields`."""
+        """Return the text and the line in it, from 0, of each of these ascending rows."""
         places = self._edges[np.array(rows, np.int64) * (len(self.fields.columns) + 1)]
         found = np.empty(len(rows), np.int64)
         count_lines_before(self._marks.lines, places.astype(np.int64), found)
@@ -91,20 +91,20 @@ def parse(
     """Return the records of a text, which begins with one.
 
     Records that repeat the `header` are rejected. Raises DataError if the text is longer than
-    2 GiB, as a block is only if one of its lines is.
+    2 GiB, which happens only if a single line is.
     """
     how = columns, encoding, dialect
-    return _together([_scan(text, *how, header)], *how)
+    return _combine([_scan(text, *how, header)], *how)
 
 
 def parse_texts(texts: Sequence[FileText]) -> Parsed:
     """Return the records of texts of like files, each read by itself (see `parse`)."""
     file = texts[0].file
     how = file.columns, file.encoding, file.dialect
-    return _together([_scan(one.text, *how, one.file.header) for one in texts], *how)
+    return _combine([_scan(one.text, *how, one.file.header) for one in texts], *how)
 
 
-def _together(
+def _combine(
     texts: Sequence[_Scanned], columns: tuple[str, ...], encoding: str, dialect: Dialect
 ) -> Parsed:
     whole, starts = texts[0], np.zeros(1, np.int64)
@@ -146,14 +146,14 @@ def _scan(
     good = edges.reshape(-1, width)[:rows]
     bad = faults[1 : 1 + int(faults[0]) * FAULT_SIZE].copy()  # without the unused room
     bad = bad.reshape(-1, FAULT_SIZE)
-    repeats = _rows_of(header, marks.text, good) if header else _NOTHING
+    repeats = _find_record(header, marks.text, good) if header else _NOTHING
     if len(repeats):
         bad = _with_repeats(bad, good[repeats], marks)
         good = np.delete(good, repeats, axis=0)
     return _Scanned(marks, good, bad)
 
 
-def _rows_of(record: bytes, text: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _find_record(record: bytes, text: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Return the rows (int64) that repeat a record, with or without a byte order mark before it."""
     starts, ends = edges[:, 0], edges[:, -1]
     sizes = ends - starts
@@ -169,7 +169,7 @@ def _rows_of(record: bytes, text: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def _with_repeats(faults: np.ndarray, repeats: np.ndarray, marks: Marks) -> np.ndarray:
-    """Return the faults and, in order of place, those of repeated headers with these edges."""
+    """Return the faults, with those of repeated headers that have these edges, by offset."""
     starts = repeats[:, 0].astype(np.int64)
     lines = np.empty_like(starts)
     count_lines_before(marks.lines, starts, lines)

@@ -16,15 +16,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from pipeline.csv_text.files import call_at_once, read_bytes
-from pipeline.csv_text.marks import find_first_ends, next_record
+from pipeline.csv_text.marks import AHEAD, find_first_ends, next_record, read_further
 from pipeline.csv_text.sources import Block, FileText, Source, SourceFile, UnpackedBlock
 from pipeline.errors import DataError
 
 _LINE_END = re.compile(rb"\r\n?|\n")
-_AHEAD = 1 << 12  # bytes read past a range, for the end of its last record
 _MOST_FILES = 256  # of one block: opening a file takes time
 # How many block numbers a table has, and how many are reserved for a file to unpack.
-_NUMBERS, _KEPT = 1 << 32, 1 << 20
+_NUMBERS, _RESERVED = 1 << 32, 1 << 20
 
 
 class Cut(NamedTuple):
@@ -56,9 +55,9 @@ def cut_into_ranges(source: Source, size: int) -> Source:
     """
     blocks: list[Block] = []
     number = 0
-    kept = min(_KEPT, _NUMBERS // len(source.files))
-    for file, *more in _together(source.files, size):
-        following = None if file.is_plain else number + kept
+    reserved = min(_RESERVED, _NUMBERS // len(source.files))
+    for file, *more in _group_files(source.files, size):
+        following = None if file.is_plain else number + reserved
         bounds = [file.start, file.size]
         if file.is_plain:
             bounds = [*range(file.start, file.size, size), file.size]
@@ -77,22 +76,22 @@ def cut_into_ranges(source: Source, size: int) -> Source:
     return replace(source, blocks=tuple(blocks))
 
 
-def _together(files: Iterable[SourceFile], size: int) -> Iterator[list[SourceFile]]:
+def _group_files(files: Iterable[SourceFile], size: int) -> Iterator[list[SourceFile]]:
     """Yield the files that share a block of `size` bytes: small neighbours of the same form."""
-    some: list[SourceFile] = []
+    group: list[SourceFile] = []
     left = 0
     for file in files:
         if file.is_plain and file.start == file.size:  # no records
             continue
         left -= file.plain_size
-        if some and (left < 0 or len(some) == _MOST_FILES or not file.is_like(some[0])):
-            yield some
-            some = []
-        if not some:
+        if group and (left < 0 or len(group) == _MOST_FILES or not file.is_like(group[0])):
+            yield group
+            group = []
+        if not group:
             left = size - file.plain_size
-        some.append(file)
-    if some:
-        yield some
+        group.append(file)
+    if group:
+        yield group
 
 
 def find_records(block: Block) -> Found:
@@ -106,10 +105,10 @@ def find_records(block: Block) -> Found:
     first = start == file.start
     # Include the previous byte, which may be a line end, and those that may escape it.
     before = 0 if first else min(start - file.start, 3 if file.dialect.escape else 1)
-    text = _Text(file, start - before, stop + _AHEAD)
+    text = _Text(file, start - before, stop + AHEAD)
     if first:
         return text.between(_cut(block, start, text))
-    if text.is_plain(start, stop) and _is_outside_quotes(block):
+    if text.is_unquoted(start, stop) and _is_outside_quotes(block):
         begin = text.first_line(start, stop)
         if begin is None:
             return Found((FileText(file, stop, b""),))
@@ -125,7 +124,7 @@ def _read_part(part: tuple[SourceFile, int, int]) -> FileText:
 
 
 def _is_outside_quotes(block: Block) -> bool:
-    """Tell whether a range without a quote is certainly outside quotes.
+    """Return whether a range without a quote is certainly outside quotes.
 
     A quote opened earlier must be closed within the maximum record size. Otherwise it is malformed
     and does not count.
@@ -141,7 +140,7 @@ def _is_outside_quotes(block: Block) -> bool:
 
 def cut_again(block: Block, start: int) -> Cut:
     """Cut a range whose first record begins at byte `start`."""
-    return _cut(block, start, _Text(block.file, start, block.stop + _AHEAD))
+    return _cut(block, start, _Text(block.file, start, block.stop + AHEAD))
 
 
 def decide_blocks(
@@ -197,15 +196,15 @@ class _Text:
         file, begin = self._file, self._start + len(self._bytes)
         self._bytes += read_bytes(file.path, begin, min(begin + size, file.size), file.version)
 
-    def behind(self, start: int) -> bytes:
+    def after(self, start: int) -> bytes:
         return self._bytes[start - self._start :]
 
     def between(self, cut: Cut) -> Found:
         first, last = (place - self._start for place in cut)
         return Found((FileText(self._file, cut.start, self._bytes[first:last]),))
 
-    def is_plain(self, start: int, stop: int) -> bool:
-        """Tell whether every line end in `start - 1` to `stop` ends a record if none is quoted."""
+    def is_unquoted(self, start: int, stop: int) -> bool:
+        """Return whether there is no quote in `start` to `stop`, nor an escape that applies."""
         first, last = start - self._start, stop - self._start
         dialect = self._file.dialect
         marks = (dialect.quote, first), (dialect.escape, 0)
@@ -244,11 +243,10 @@ def _cut(block: Block, start: int, text: _Text, known: int | None = None) -> Cut
     if block.stop == block.file.size:
         return Cut(start, block.stop)
     begin = start if known is None else known
-    ahead, dialect = _AHEAD, block.file.dialect
+    ahead, dialect = AHEAD, block.file.dialect
     while True:
-        found = next_record(text.behind(begin), block.stop - begin, text.at_end, dialect)
+        found = next_record(text.after(begin), block.stop - begin, text.at_end, dialect)
         if found is not None:
             return Cut(start, begin + found)
-        # A little more each time, so as not to read far past a long record.
-        ahead = min(4 * ahead, max(_AHEAD, text.size // 4))
+        ahead = read_further(ahead, text.size)
         text.read_on(ahead)

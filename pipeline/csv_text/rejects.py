@@ -42,15 +42,14 @@ SCHEMA = pa.schema(
         "file": pa.int64(),
     }
 )
-_NONE = SCHEMA.empty_table()
 
 
 class Reject(NamedTuple):
     """A record that could not be read.
 
     `line` and `offset` count from 0 in the block's text of that `file`. `length` is the size of the
-    record in bytes, without its line end. `raw` is the record without its line end, cut at the size
-    that the largest record may have.
+    record in bytes, and `raw` its bytes, up to the largest size of a record. Neither includes the
+    line end.
     """
 
     line: int
@@ -77,7 +76,7 @@ def make_table(
     of numbers for each fault, as `scan.scan_records` makes them, but lines count within each text.
     """
     if not len(faults):
-        return _NONE
+        return SCHEMA.empty_table()
     begin, length, line, reason, _ = faults.T
     file = np.searchsorted(starts, begin, side="right") - 1
     names = {**_REASONS, UNDECODABLE: f"not {encoding.upper()}"}
@@ -109,11 +108,11 @@ def _describe(text: np.ndarray, faults: np.ndarray, columns: int) -> pa.Array:
     before = pa.array([*bytes_named, "at byte ", ""], TEXT).take(
         pa.array(np.where(is_undecodable, bad, np.where(is_byte, 256, 257)))
     )
-    behind = pa.array([f" where the header has {columns}", " of the record"], TEXT).take(
+    after = pa.array([f" where the header has {columns}", " of the record"], TEXT).take(
         pa.array(is_byte.astype(np.int64))
     )
     number = pc.cast(pa.array(detail), TEXT)
-    described = pc.binary_join_element_wise(before, number, behind, pa.scalar("", TEXT))
+    described = pc.binary_join_element_wise(before, number, after, pa.scalar("", TEXT))
     return pc.if_else(pa.array(is_byte | np.isin(reason, (TOO_FEW, TOO_MANY))), described, "")
 
 

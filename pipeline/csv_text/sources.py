@@ -11,7 +11,7 @@ from pipeline.csv_text.messages import counted, list_names
 from pipeline.settings import Dialect
 from pipeline.storage.versions import Version
 
-_EXPANDS = 4  # a guess: compressed CSV is often a quarter of the text
+_EXPANDS = 4  # a guess: text is often four times its compressed size
 _ALIKE = "is_plain", "columns", "encoding", "dialect"
 
 
@@ -46,7 +46,7 @@ class SourceFile:
         return self.size * (1 if self.is_plain else _EXPANDS)
 
     def is_like(self, other: SourceFile) -> bool:
-        """Tell whether the records of two files can be read together."""
+        """Return whether the records of two files can be read together."""
         return all(getattr(self, name) == getattr(other, name) for name in _ALIKE)
 
 
@@ -125,8 +125,8 @@ class UnpackedBlock(Block):
 class Source:
     """One table: its files in input order, its columns in the first file's order, its blocks.
 
-    If a task has yet to make a block, its future may stand for it. `left_out` has the names in the
-    table's folders that are not read.
+    Instead of a block that a task has yet to make, there may be its future. `left_out` has the
+    names in the table's folders that are not read.
     """
 
     name: str
@@ -152,11 +152,11 @@ class Source:
 
     @property
     def end(self) -> int:
-        """The number after those of all blocks."""
+        """The number after those of all its blocks."""
         return int(self.blocks[-1].next_number)
 
     def describe_copies(self) -> Iterator[str]:
-        """Say which files seem to be copies of others, judging by their sizes and checksums."""
+        """Warn of files that seem to be copies of others, by their sizes and checksums."""
         first: dict[Any, SourceFile] = {}
         pairs = []
         for file in self.files:

@@ -13,7 +13,7 @@ from pipeline.storage.remote import list_versions
 from pipeline.storage.versions import Version, changed
 
 
-class Inputs:
+class WatchedInputs:
     """The input files of a run; `warn` is called with a message about each that has grown."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -40,13 +40,13 @@ class Inputs:
 
 
 @contextmanager
-def unchanged_inputs(warn: Callable[[str], None]) -> Iterator[Inputs]:
+def unchanged_inputs(warn: Callable[[str], None]) -> Iterator[WatchedInputs]:
     """Yield the inputs of a run, to be watched and checked; compare them if the block fails.
 
     A changed input explains any failure: damaged data, blocks that do not meet, an index out of
     range. So InputChangedError is raised instead.
     """
-    inputs = Inputs(warn)
+    inputs = WatchedInputs(warn)
     try:
         yield inputs
     except InputChangedError:
@@ -65,7 +65,7 @@ def _growth(listed: Mapping[str, Version], file: SourceFile) -> int:
         now = listed.get(file.path) or version_of(file.path)
         if now == file.version:
             return 0
-        if now.size > file.size and now.inode == file.version.inode and _has_same_begin(file):
+        if now.size > file.size and now.inode == file.version.inode and _has_only_grown(file):
             return now.size - file.size
     except OSError as error:
         raise InputChangedError(
@@ -75,8 +75,8 @@ def _growth(listed: Mapping[str, Version], file: SourceFile) -> int:
     raise changed(file.name, file.version.difference(now))
 
 
-def _has_same_begin(file: SourceFile) -> bool:
-    """Tell whether a file that has grown begins like the planned one, which ended with a line."""
+def _has_only_grown(file: SourceFile) -> bool:
+    """Return whether a file only grew: its planned part is the same, and ends with a line."""
     if not file.is_plain or file.version.ends is None:  # at a URL
         return False
     last = read_bytes(file.path, file.size - 1, file.size)

@@ -7,19 +7,17 @@ from itertools import islice, repeat
 from threading import Lock
 
 from pipeline.csv_text.files import TextFile, call_at_once, read_bytes
-from pipeline.csv_text.marks import next_record
+from pipeline.csv_text.marks import AHEAD, next_record, read_further
 from pipeline.csv_text.sources import Block, FileText, SourceFile, UnpackedBlock
 from pipeline.settings import Dialect
 from pipeline.storage.remote import is_remote
-
-_AHEAD = 1 << 12  # bytes read past a block, for the end of its last record
 
 
 class BlockStream:
     """Cuts the files of a `whole` block into blocks of `size` plain bytes.
 
-    A block holds the records that begin within the next `size` bytes. So the blocks are the same,
-    whichever is asked for first.
+    A block holds the records that begin within the next `size` bytes, so the blocks are the same in
+    whatever order they are asked for.
     """
 
     def __init__(self, whole: Block, size: int) -> None:
@@ -109,7 +107,7 @@ def _read_records(
 
     Return `text` with what follows it, where these records end in it, and whether the file ends.
     """
-    ahead, wanted = _AHEAD, size + _AHEAD
+    ahead, wanted = AHEAD, size + AHEAD
     while True:
         if len(text) < wanted and not is_end:
             text += file.read(wanted - len(text))
@@ -117,8 +115,7 @@ def _read_records(
         stop = next_record(text, min(size, len(text)), is_end, dialect)
         if stop is not None:
             return text, stop, is_end
-        # A little more each time, so as not to read far past a long record.
-        ahead = min(4 * ahead, max(_AHEAD, len(text) // 4))
+        ahead = read_further(ahead, len(text))
         wanted = len(text) + ahead
 
 

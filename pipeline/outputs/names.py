@@ -19,7 +19,7 @@ FINISHED = ".finished"
 
 
 def is_reserved(path: str) -> bool:
-    """Tell whether a run may write or delete `path`, relative to the output folder or prefix.
+    """Return whether a run may write or delete `path`, relative to the output folder or prefix.
 
     Its names are separated by `/`.
     """

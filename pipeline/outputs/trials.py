@@ -152,7 +152,7 @@ def _ways(table: str, file: SourceFile, none_left: bool) -> Iterator[_Way]:
 
 
 def _is_usable(fields: Fields, way: SourceFile, file: SourceFile) -> bool:
-    """Tell whether no field is left in quotes, and a column more is empty or counts the lines."""
+    """Return whether no field is left in quotes, and a column more is empty or counts the lines."""
     if way.columns[0] != file.columns[0]:
         numbers, last = (fields.column(way.columns[at]).to_pylist() for at in (0, -1))
         if way.dialect.delimiter == "," and all(_CENTS.fullmatch(one or "") for one in last):

@@ -34,7 +34,7 @@ class Closing(NamedTuple):
 
 
 def means_total(id: str) -> bool:
-    """Tell whether an id is a word for totals."""
+    """Return whether an id is a word for totals."""
     return _TOTAL.fullmatch(id.strip(BLANKS)) is not None
 
 

@@ -81,7 +81,7 @@ def _count_ids(purchases: pd.DataFrame, share: float) -> pd.DataFrame:
 
 
 def is_hot(ids: pa.Array, hot: tuple[str, ...]) -> pa.Array:
-    """Tell which ids are among those that `find_hot` returned (bool)."""
+    """Return which ids are among those that `find_hot` returned (bool)."""
     if not hot:
         return pa.repeat(False, len(ids))
     return pc.is_in(trimmed(ids), pa.array(hot, TEXT))

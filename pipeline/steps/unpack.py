@@ -130,7 +130,7 @@ class _Reader(BlockStream):
         self._refused = Counter[int]()
 
     def refuses(self, index: int) -> bool:
-        """Tell whether another worker, which has read up to there, should unpack a block.
+        """Return whether another worker, which has read up to there, should unpack a block.
 
         Dask steals tasks for idle workers, whatever a task prefers. If a block comes again and
         again, the other worker is lost.

@@ -15,7 +15,7 @@ from pipeline.csv_text import ranges
 from pipeline.csv_text.files import read_bytes
 from pipeline.csv_text.finding import find_files
 from pipeline.csv_text.headers import open_source
-from pipeline.csv_text.marks import find_first_ends
+from pipeline.csv_text.marks import AHEAD, find_first_ends
 from pipeline.csv_text.ranges import cut_into_ranges, decide_blocks, find_records
 from pipeline.csv_text.sources import Block, Source
 from pipeline.errors import DataError, InputChangedError
@@ -63,7 +63,7 @@ def test_any_text_is_cut_between_records(
     folder = tmp_path_factory.mktemp("cut")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "_AHEAD", 3)  # the end of a record is often not there yet
+        patch.setattr(ranges, "AHEAD", 3)  # the end of a record is often not there yet
         check(folder, body, Dialect(max_record_size=longest), block_size)
 
 
@@ -116,7 +116,7 @@ def test_without_quotes_nothing_is_undecided_and_nothing_is_read_twice(
 
     assert all(one.undecided is None for one in found)
     assert b"".join(one.texts[0].text for one in found) == b"1,2\n" * 20_000
-    assert sum(read) <= 80_000 + len(source.blocks) * (ranges._AHEAD + 1)
+    assert sum(read) <= 80_000 + len(source.blocks) * (AHEAD + 1)
 
 
 def test_a_quote_leaves_only_its_own_range_undecided(tmp_path: Path) -> None:
