@@ -35,7 +35,7 @@ _SIGNS = (
 )
 _TRIED = 100  # values
 _FEW = 1_000  # values that are enough to refute most guesses
-_GROUP = 3  # digits between two signs of thousands
+_GROUP = 3  # digits between two thousands separators
 _NO_ROWS = np.empty(0, np.int64)
 _LAST_PLACE = Decimal(1).scaleb(-NUMBER.scale)
 _FITTING = Context(prec=NUMBER.precision, traps=[InvalidOperation, Inexact])
@@ -50,10 +50,10 @@ def parse_numbers(text: pa.Array, dialect: Dialect | None = None) -> pa.Array:
 
 
 class Numbers(NamedTuple):
-    """Decimals, the most places with which one is written, and `grouped` rows (int64).
+    """Decimals, the most decimal places of any as written, and `grouped` rows (int64).
 
-    The point of these may as well be a sign between thousands: `12.500`. There are none if any
-    other number could not be meant so, or if the dialect sets such a sign, or another point.
+    In these rows, the decimal point may be a thousands separator: `12.500`. There are none if any
+    other number rules that out, or if the dialect has a thousands separator or another point.
     """
 
     values: pa.Array
@@ -65,9 +65,9 @@ def parse_with_places(text: pa.Array, dialect: Dialect | None = None) -> Numbers
     """Return the numbers in `text` (large_string), and how they are written.
 
     `dialect` gives the decimal point and the optional thousands separator. Numbers are decimals,
-    null where the text is not a number. Their type is decimal128(19, p), with the most places p, if
-    each fits into 64 bits without its point, else, and without any number, decimal128(38, 18).
-    Places count up to 18.
+    null where the text is not a number. If there are any, and each fits into 64 bits without its
+    point, their type is decimal128(19, p), with the most places p; otherwise it is
+    decimal128(38, 18). Places count up to 18.
     """
     dialect = dialect or Dialect()
     digits, places, undecided = _read(text, dialect)
@@ -111,8 +111,8 @@ def suggest_signs(
 ) -> str:
     """Return the options with which most of a table's unusable values are numbers; "" if none is.
 
-    All of the `usable` values are numbers with them, too. Another decimal point may be suggested
-    with `any_point`, or if that of usable values may as well be their other sign: `1.234`.
+    All of the `usable` values stay numbers. Another decimal point is tried with `any_point`, or if
+    a usable value has the current one, which may be a thousands separator: `1.234`.
     """
     text, numeric, best, most = pa.array(values, TEXT), pa.array(usable, TEXT), "", 0
     of_best = dialect
@@ -151,7 +151,7 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
     tried = values[:_TRIED]
     kinds, first = Counter[str](), dict[str, str]()
     for value in tried:
-        what, minus, number = _taken_apart(value.strip(BLANKS))
+        what, minus, number = _split_oddity(value.strip(BLANKS))
         text = pa.array([number], TEXT)
         read = (parse_numbers(text, one)[0].as_py() for one in dialects)
         found = next((one for one in read if one is not None), None)
@@ -168,8 +168,8 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
     )
 
 
-def _taken_apart(value: str) -> tuple[str, str, str]:
-    """Return what is odd about a number, the minus that it should have, and the number itself."""
+def _split_oddity(value: str) -> tuple[str, str, str]:
+    """Return what is odd about a number, the minus that it lacks, and the rest of it."""
     if found := re.fullmatch(r"\((.*)\)", value):
         return "in parentheses", "-", _split_words(found[1])[2]
     if found := re.fullmatch(r"(.*\d)\s*-", value):
@@ -203,9 +203,10 @@ def _as_integer(sign: str) -> int:
 
 
 def _decide(text: pa.Array, dialect: Dialect, places: np.ndarray) -> tuple[np.ndarray, int]:
-    """Have Python read the numbers that are `UNDECIDED` in `places`, where others become none.
+    """Parse the numbers that are `UNDECIDED` in `places` with Python's `Decimal`.
 
-    Returns them as pairs of 64-bit words, in units of 1e-18, and the most places of one.
+    Returns them as pairs of 64-bit words, in units of 1e-18, and the most places of any. Marks what
+    is not a number as `NO_NUMBER` in `places`.
     """
     rows = np.flatnonzero(places == UNDECIDED)
     words, most = [], 0

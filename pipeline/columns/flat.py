@@ -14,9 +14,9 @@ _WORD = 8  # bytes of an offset
 class Flat:
     """An object whose attributes are arrays and small values, and perhaps others of this kind.
 
-    Pickled with buffers out of band, as Dask does, its arrays are neither copied nor made again.
-    The exception is arrays that arrive at an address that is not a multiple of their numbers' size:
-    NumPy would copy them for every use. `sys.getsizeof` is what all its arrays take.
+    Dask pickles it with buffers out of band, so its arrays are not copied. Only an array that
+    arrives misaligned is copied, once; NumPy would copy it at every use. `sys.getsizeof` returns
+    the size of all its arrays.
     """
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -12,13 +12,13 @@ from pipeline.columns.flat import Flat
 from pipeline.columns.keys import TrimmedIds
 from pipeline.kernels.ids import find_ids, index_ids
 
-_ROOM = 1.5  # places in the table for each id, at least
+_ROOM = 1.5  # slots in the table for each id, at least
 
 
 class IdIndex(Flat):
     """An index of a column of ids (large_string), compared as `TrimmedIds` are.
 
-    The seeds of its hashes are random, so no file can be made whose ids collide.
+    Its hashes have random seeds, so nobody can make a file whose ids collide.
 
     Attributes: `ids`, the column.
     """
@@ -28,14 +28,14 @@ class IdIndex(Flat):
         self._seeds = np.frombuffer(os.urandom(32), np.uint64)
         self._table = np.zeros(2 << int(_ROOM * len(ids)).bit_length(), np.uint64)
         known = TrimmedIds(ids)
-        # Most columns have no blanks: their own offsets are enough then.
+        # Most columns have no blanks around ids; then their own offsets suffice.
         self._begin: np.ndarray | None = known.begin if known.shorter else None
         self._end: np.ndarray | None = known.end if known.shorter else None
         hashes = known.hashes(self._seeds)
         index_ids(hashes, known.text, known.begin, known.end, self._table)
 
     def rows(self, ids: pa.Array) -> np.ndarray:
-        """Return the first row that has each of some ids, or the number of rows (int64)."""
+        """Return the first row with each of some ids (int64); the number of rows if none has it."""
         wanted = TrimmedIds(ids)
         rows = np.empty(len(ids), np.int64)
         text, bounds, _ = raw_text(self.ids)

@@ -1,4 +1,4 @@
-"""Ids as they are compared: as text without the blanks around it. A blank one is missing."""
+"""Ids as they are compared: as text without surrounding blanks. A blank id is missing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 from pipeline.columns.arrow import raw_text
 from pipeline.kernels.ids import hash_ids, trim_ids
 
-# As `ids.blank_at` knows them.
+# Those of `kernels.ids.blank_at`.
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"
-# For hashes that must be the same in every process. Ids that have one hash with these seeds, or
-# with the secret ones of an index, have different ones in control totals.
+# For hashes that must be the same in every process. Control totals have seeds of their own, so ids
+# whose hashes collide in a shuffle or an index do not collide there.
 _SEEDS = np.array(
     [0x5D1B9C3E2F8A4761, 0xA3C65C2D97F4B10F, 0x3E8D17B2C96F05A5, 0xC9F1482B6D7E93B7], np.uint64
 )
@@ -25,8 +25,8 @@ class TrimmedIds:
     """Where ids are in the text of a column (large_string), without blanks around them.
 
     `text` is the bytes of the column (uint8). The id of row `r` is from `begin[r]` to `end[r]`
-    (int64); one of no bytes is missing. `shorter` is the number of fields that are not an id from
-    end to end.
+    (int64); an empty one is missing. `shorter` is the number of ids that are shorter than their
+    field.
     """
 
     def __init__(self, ids: pa.Array) -> None:

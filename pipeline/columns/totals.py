@@ -27,7 +27,7 @@ from pipeline.kernels.sums import (
 )
 from pipeline.kernels.text import sum_ranges
 
-# For sums of decimals in Python: enough digits for any.
+# For sums of decimals in Python: enough digits for any sum.
 EXACT = Context(prec=100)
 
 # Odd constants of a multiplicative hash (those of SplitMix64).
@@ -37,7 +37,7 @@ _HALF = np.uint64(32)
 
 @dataclass(frozen=True)
 class Checksum:
-    """The CRC-32 of some bytes, and their number; those of two parts add up to that of both."""
+    """The CRC-32 and the number of some bytes; the checksum of two parts is their sum."""
 
     value: int = 0
     size: int = 0
@@ -62,7 +62,7 @@ def checksums(text: pa.Array) -> tuple[Checksum, Checksum]:
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
-    """Return a permutation of all 64-bit numbers that leaves no pattern (uint64); 0 stays 0."""
+    """Scramble 64-bit numbers, so that no pattern is left (uint64); 0 stays 0."""
     values = values.astype(np.uint64)  # a copy
     for factor in (_FIRST, _SECOND):
         values *= factor
@@ -73,7 +73,7 @@ def mixed(values: np.ndarray) -> np.ndarray:
 def pairing(order: np.ndarray, keys: np.ndarray) -> int:
     """Return the sum modulo 2**64 of `keys` (uint64), each times a hash of its record's `order`.
 
-    If any record has another's key, the sum differs but for a chance of some 2**-60.
+    If any record has another's key, the sum differs, except with probability about 2**-60.
     """
     return int(sum_pairs(order, keys))
 
@@ -84,15 +84,15 @@ def total_of(keys: np.ndarray) -> int:
 
 
 def modulo(total: int) -> int:
-    """Return a sum of totals as one of them: modulo 2**64."""
+    """Return a sum of totals modulo 2**64, as a total is."""
     return total % (1 << 64)
 
 
 def text_total(data: np.ndarray) -> int:
-    """Return the sum of all bytes (uint8) except those that CSV adds to text, or takes from it.
+    """Return the sum of all bytes (uint8) except those that writing CSV adds or removes.
 
-    Those are quotes, commas, line ends and the apostrophe of an escaped formula. So the total stays
-    the same when text is quoted, put into lines, and joined with other text.
+    These are quotes, commas, line ends and the apostrophe of an escaped formula. So the total stays
+    the same when text is quoted or put into lines.
     """
     return range_total(data, np.zeros(1, np.int64), np.array([len(data)]))
 
@@ -130,8 +130,8 @@ class Joined:
     """Totals of joined purchases, all from the customers' side.
 
     `pairs` are as `pairing` returns them. `not_first` is the number of purchases whose customer has
-    the id of an earlier one. `sums` and `counts` are those of each group, the sums found in another
-    way than by `sum_by_group`.
+    the id of an earlier one. `sums` and `counts` are those of each group; the sums are computed
+    differently than by `sum_by_group`.
     """
 
     pairs: int
@@ -167,7 +167,7 @@ def total_joined(
 
 
 def _words(numbers: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return decimals as kernels take them: their words, and which are valid from which bit on."""
+    """Return decimals as kernels take them: words, bitmap of valid ones, and its first bit."""
     start, stop = 2 * numbers.offset, 2 * (numbers.offset + len(numbers))
     words = np.frombuffer(numbers.buffers()[1], np.int64)[start:stop]
     return words, bitmap(numbers), numbers.offset
