@@ -1,7 +1,7 @@
 """The checks of a run: what must agree before anything is published.
 
 Each compares two figures that were found in different ways: before and after data was sent, stored
-or joined, or by two calculations that share nothing. What a function does within one task is left
+or joined, or by two calculations that share no code. What a function does within one task is left
 to its tests.
 """
 
@@ -20,7 +20,7 @@ from pipeline.engine.ledger import Ledger
 from pipeline.errors import DataError
 from pipeline.outputs.names import SPENDING
 from pipeline.outputs.read_back import ReadBack, add_up
-from pipeline.outputs.run_totals import RunTotals, blocks_of, part_packed
+from pipeline.outputs.run_totals import RunTotals, blocks_of, separate_packed
 from pipeline.steps.join import Alone, Broadcasted, Kept, Matched, Paired, Spending
 from pipeline.steps.read import BlockRead
 from pipeline.steps.render import CustomerTotals, Rendered
@@ -63,7 +63,7 @@ def check_run(
     `tables` are customers and purchases; `target` is where the combined table was written;
     `outputs` is the folder from which the results are read back.
     """
-    groups = _groups(outputs / SPENDING)
+    groups = _read_groups(outputs / SPENDING)
     return [
         *_check_bytes(ledger, totals, tables),
         *_check_text(ledger, totals),
@@ -80,7 +80,7 @@ def check_run(
 def _check_bytes(ledger: Ledger, totals: RunTotals, tables: Sequence[Source]) -> Iterator[Check]:
     for source, table in zip(tables, (totals.customers, totals.purchases), strict=True):
         yield Check(f"bytes of {source.name}, in files and read", table.bytes_in_files, table.bytes)
-        _, packed = part_packed(source, blocks_of(ledger, source))
+        _, packed = separate_packed(source, blocks_of(ledger, source))
         if packed:
             headers = sum(file.start for file in source.files if not file.is_plain)
             yield Check(
@@ -126,8 +126,8 @@ def _check_sums(
     }
     yield Check(
         "sums by the groups of the customers joined, and in the age groups",
-        _spelled(_merged(part.groups for part in ledger.all(Paired))),
-        _spelled(table),
+        _list_spending(_merge(part.groups for part in ledger.all(Paired))),
+        _list_spending(table),
     )
 
 
@@ -217,17 +217,19 @@ def _check_recount(
     yield Check("ids, of the run and recounted", f"{ids:016x}", f"{recounted.ids:016x}")
     table = {group["age_group"]: Decimal(group["total_spending"]) for group in groups}
     yield Check(
-        "sum of each age group, of the run and recounted", _sums(table), _sums(recounted.sums)
+        "sum of each age group, of the run and recounted",
+        _list_sums(table),
+        _list_sums(recounted.sums),
     )
 
 
-def _groups(path: Path) -> list[dict[str, str]]:
+def _read_groups(path: Path) -> list[dict[str, str]]:
     """Return the rows of the table of results."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, strict=True))
 
 
-def _merged(parts: Iterable[Spending]) -> Spending:
+def _merge(parts: Iterable[Spending]) -> Spending:
     merged: dict[str, tuple[Decimal, int]] = {}
     with localcontext(EXACT):
         for part in parts:
@@ -237,12 +239,12 @@ def _merged(parts: Iterable[Spending]) -> Spending:
     return merged
 
 
-def _spelled(groups: Spending) -> str:
+def _list_spending(groups: Spending) -> str:
     found = sorted((label, amount, count) for label, (amount, count) in groups.items() if count)
     return ", ".join(f"{label} {_plain(amount)} in {count}" for label, amount, count in found)
 
 
-def _sums(groups: Mapping[str, Decimal]) -> str:
+def _list_sums(groups: Mapping[str, Decimal]) -> str:
     found = sorted((label, amount) for label, amount in groups.items() if amount)
     return ", ".join(f"{label} {_plain(amount)}" for label, amount in found)
 

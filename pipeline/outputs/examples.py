@@ -25,14 +25,14 @@ from pipeline.settings import Columns
 from pipeline.steps.join import Paired, Repeated
 from pipeline.steps.read import BlockRead, Example, place_of
 
-# Tells which file of its block a purchase is in, and its line there, from 0: the block's number,
-# what was read of it, and the purchase's row there.
+# Finds a purchase, given its block's number, what was read from the block, and its row there.
+# Returns the number of the file in the block, and the line in the block's text of it, both from 0.
 LineOf: TypeAlias = Callable[[int, BlockRead, int], tuple[int, int]]
 
 _YEAR = re.compile(r"(18|19|20)\d\d")
-SUCH_AS = "such as: "  # begins a case that may not be the first
+SUCH_AS = "such as: "  # before a case that may not be the first
 _TRIED = 1_000  # records
-_RAW = 1 << 10  # bytes of a bad record, of which a few characters are shown
+_RAW = 1 << 10  # bytes of a bad record, enough for the characters that are shown
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
 _Place: TypeAlias = tuple[SourceFile, int | None]
 _EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
@@ -42,7 +42,7 @@ _TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 af
 
 @dataclass(frozen=True)
 class Examples:
-    """The entries so far of both tables, to look for first cases in."""
+    """Finds the first case of each fault among the entries so far of both tables."""
 
     sources: tuple[Source, Source]
     columns: Columns
@@ -50,7 +50,7 @@ class Examples:
     line_of: LineOf
 
     def of(self, kind: str, table: str) -> str:
-        """Return the first case of a fault in parentheses, with a blank before; "" if unknown."""
+        """Return the first case of a fault in parentheses, after a blank; "" if it is unknown."""
         (source,) = (source for source in self.sources if source.name == table)
         if kind == "rejected":
             found = self._rejected(source)
@@ -121,7 +121,7 @@ class Examples:
         )
 
     def _hint(self, source: Source) -> str:
-        """Return what would make some of the values usable, or missing; "" if nothing does."""
+        """Return the option that would make some values usable or missing; "" if none would."""
         blocks = blocks_of(self.ledger, source)
         file, column = source.files[0], self._column(source)
         values = [example.value for block in blocks for example in block.examples]
@@ -164,7 +164,7 @@ class Examples:
         return ""
 
     def _other_ids(self, unmatched: Sequence[str]) -> str:
-        """Return an id that customers have, for comparison, and what keeps others from them."""
+        """Return an id of a customer, for comparison, and why unmatched ids may differ."""
         for block in blocks_of(self.ledger, self.sources[0]):
             if block.first_id is not None:
                 tried = suggest_ids(self.sources[0], self.columns.id, unmatched)
@@ -172,10 +172,10 @@ class Examples:
         return "; no customer has an id"
 
     def _blocks(self, source: Source) -> Iterator[tuple[int, BlockRead, list[_Place]]]:
-        """Yield the blocks that have records: number, what was read, each file and its first line.
+        """Yield the blocks that have text: number, what was read, each file and its first line.
 
-        The line is None if it is unknown: lines are counted from the front of the file, so no block
-        before may be missing.
+        Lines are counted from the start of a file, so the line is None if an earlier block is still
+        missing.
         """
         ends = {file.path: file.start for file in source.files}
         for number, block, places in located_blocks(self.ledger, source):
@@ -190,7 +190,7 @@ class Examples:
 
 
 def _where(file: SourceFile, line: int | None, otherwise: str = "", lead: str = "") -> str:
-    """Return where a case is; it is the first only if its line is known."""
+    """Return where a case is, as the first one if its line is known."""
     if line is not None:
         return f"first: {lead}{file.name} line {line:,}"
     return f"{SUCH_AS}{lead}{file.name} {otherwise}".rstrip()

@@ -2,7 +2,7 @@
 
 Its name says how far the run got, and a single rename takes it from one state to the next:
 
-    .unfinished-ID    the run is at work, or over; the next run deletes it
+    .unfinished-ID    the run is at work, or has ended; the next run deletes it
     .finished         committed: the new outputs move into place, and those that they replace move
                       into `.finished/previous`; if a move fails, all move back; if the run is
                       killed, the next run completes the moves
@@ -32,7 +32,7 @@ from pipeline.steps.combined_file import CombinedFile
 from pipeline.storage.places import Folder
 
 _PREVIOUS = "previous"
-# Error numbers that mean that the user named the wrong folder.
+# Error numbers that mean that the user named an unsuitable folder.
 _DENIED = (
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.ENAMETOOLONG, errno.ELOOP),
@@ -137,8 +137,8 @@ class FolderStage:
             log.write_failed(self / FAILED, error)
             os.replace(self / FAILED, self._output / FAILED)
 
-    def meaning(self, error: OSError) -> PipelineError | None:
-        """Return what an error means for the folder; None if it concerns another, or is a bug."""
+    def explain(self, error: OSError) -> PipelineError | None:
+        """Return the error to raise for one about the folder; None for any other, or for a bug."""
         root = self._output.absolute()
         if isinstance(error.filename, str):  # errors of an open file name none
             path = Path(error.filename).absolute()
@@ -168,7 +168,7 @@ class FolderStage:
             )
 
     def _put_in_place(self) -> None:
-        """Move the outputs of a finished run into place, or those that a run left unmoved."""
+        """Move the outputs of a finished run into place, except those that are there already."""
         (self._finished / _PREVIOUS).mkdir(exist_ok=True)
         if not self._is_in_place:
             # The old report goes first: without a report, a mixture of old and new outputs does
@@ -212,9 +212,8 @@ class FolderStage:
     def _discard(self) -> None:
         """Delete the folder of a commit, which has nothing left to move."""
         left = _new_stage(self._output)
-        os.rename(
-            self._finished, left
-        )  # if this run is killed from here on, the next one deletes it
+        # If this run is killed after that, the next one deletes the folder.
+        os.rename(self._finished, left)
         _clear(left)
 
     def _remains(self) -> str:

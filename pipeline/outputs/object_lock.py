@@ -14,12 +14,12 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.outputs.names import LOCK
 from pipeline.storage.objects import ObjectFolder
 
-_BEAT = 5.0  # seconds between two signs of life
-_DEAD = 30.0  # seconds without a sign of life, after which a run counts as dead
+_BEAT = 5.0  # seconds between two renewals of the lock
+_DEAD = 30.0  # seconds without a renewal, after which a run counts as dead
 
 
 class ObjectLock:
-    """An object that says who writes below a prefix, and is put again every few seconds."""
+    """An object that says who writes below a prefix, renewed every few seconds."""
 
     def __init__(self, folder: ObjectFolder, run_id: str) -> None:
         self._folder, self._run_id = folder, run_id
@@ -28,14 +28,14 @@ class ObjectLock:
         self._beating = Lock()
 
     def take(self) -> None:
-        """Put the lock; raise UsageError if another run that is alive holds it."""
+        """Take the lock; raise UsageError if another run holds it and is alive."""
         if not self._put():
             self._put(instead_of=self._wait_for_death())
         if not self._etag:
             raise self._refusal()
 
-    def hold(self) -> None:
-        """Give a sign of life; raise StorageError if another run took the lock."""
+    def renew(self) -> None:
+        """Renew the lock; raise StorageError if another run took it."""
         with self._beating:
             if not self._put(instead_of=self._etag):
                 raise StorageError(
@@ -89,7 +89,7 @@ class ObjectLock:
 def lock_prefix(folder: ObjectFolder, run_id: str) -> Iterator[ObjectLock]:
     """Keep other runs from writing into a folder during the block, and yield the lock.
 
-    A run that was killed gives no more signs of life, and the next run takes over its lock.
+    A run that was killed no longer renews its lock, so the next run takes it over.
     """
     lock, ended = ObjectLock(folder, run_id), Event()
     lock.take()
@@ -97,8 +97,8 @@ def lock_prefix(folder: ObjectFolder, run_id: str) -> Iterator[ObjectLock]:
     def beat() -> None:
         while not ended.wait(_BEAT):
             try:
-                lock.hold()
-            except StorageError:  # `hold` raises it again before anything is published
+                lock.renew()
+            except StorageError:  # `renew` raises it again before anything is published
                 return
             except OSError:  # the store may come back
                 continue

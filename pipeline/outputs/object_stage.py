@@ -80,7 +80,7 @@ class ObjectStage:
 
     def prepare(self) -> None:
         """Put all that the commit needs, so that another process can complete it."""
-        self._lock.hold()
+        self._lock.renew()
         names = [name for name in (*_SMALL, REPORT) if (self / name).exists()]
         for name in names:
             self.place.put(name, (self / name).read_bytes())
@@ -124,14 +124,14 @@ class ObjectStage:
 
     def fail(self, log: RunLog, error: BaseException) -> None:
         """Clear the stage unless it is committed; put `failed_run.json` beside the outputs."""
-        self._lock.hold()
+        self._lock.renew()
         if not self._is_committed:
             self._clear()
         log.write_failed(self / FAILED, error)
         self._output.put(FAILED, (self / FAILED).read_bytes())
 
-    def meaning(self, error: OSError) -> PipelineError | None:
-        """Return what an error means for objects below the prefix; None if it concerns others."""
+    def explain(self, error: OSError) -> PipelineError | None:
+        """Return the error to raise for one about an object below the prefix; else None."""
         if not str(error.filename).startswith(str(self._output)):
             return None
         kind = StorageError if is_storage_fault(error) else UsageError
@@ -145,7 +145,7 @@ class ObjectStage:
 
 
 def _put_in_place(output: ObjectFolder, plan: dict[str, Any]) -> None:
-    """Put the outputs of a finished run in place, or those that a run left.
+    """Put the outputs of a finished run in place, except those that are there already.
 
     Raises FileNotFoundError, with nothing changed, if the store no longer has them.
     """
@@ -164,7 +164,7 @@ def _put_in_place(output: ObjectFolder, plan: dict[str, Any]) -> None:
         place.copy(name, output)
     output.delete([name for name in _SMALL if name not in plan["small"]])
     report = json.loads(place.get(REPORT))
-    report["outputs"] = {name: _seen(output, name) for name in (COMBINED, *plan["small"])}
+    report["outputs"] = {name: _describe(output, name) for name in (COMBINED, *plan["small"])}
     text = json.dumps(report, indent=2, ensure_ascii=False)
     output.put(REPORT, f"{text}\n".encode())
 
@@ -183,7 +183,7 @@ def _is_complete(upload: Upload, plan: dict[str, Any]) -> bool:
     return bool(found and same and found.etag.endswith(f"-{plan['parts']}"))
 
 
-def _seen(output: ObjectFolder, name: str) -> dict[str, Any]:
+def _describe(output: ObjectFolder, name: str) -> dict[str, Any]:
     found = output.stat(name)
     assert found, "this run has just put it"
     return {"etag": found.etag, "bytes": found.size}

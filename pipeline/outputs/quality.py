@@ -1,9 +1,9 @@
-"""How good the data is: what of it could not be used, and whether that is too much.
+"""The quality of the data: what could not be used, and whether that is too much.
 
-Three kinds of fault count. A record is rejected if it cannot be read. An age or amount is unusable
-if it is neither empty nor a number. A purchase is unmatched if no customer has its id. Each has a
-limit, for each table. Whatever the limits, a run fails that has nothing left to compute with,
-unless a limit of 100% asks for that.
+Three kinds of fault have a limit for each table. A record is rejected if it cannot be read. An age
+or amount is unusable if it is neither empty nor a number. A purchase is unmatched if no customer
+has its id. A run also fails if nothing is left to compute with, unless a limit of 100% accepts
+that.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from pipeline.settings.limits import TABLES, Limit
 from pipeline.steps.join import Paired, Repeated
 from pipeline.steps.read import BlockRead
 
-_MANY = 2_000  # records that are enough to warn of a fault in half of them
+_MANY = 2_000  # records; from then on, a fault in half of them is worth a warning
 _LEAST_RECORD = 2  # bytes: one, and a line end
-_PATIENCE = 16  # blocks that may end before the first case is known
-_LEAST_GROUPED = 10  # values with three decimal places that are enough to doubt their point
-_ANY_NUMBER = 1 << 62
+_PATIENCE = 16  # blocks to wait for until the line of the first case is known
+_LEAST_GROUPED = 10  # values with three decimal places, enough to doubt their point
+_UNKNOWN_NUMBER = 1 << 62
 
 
 @dataclass(frozen=True)
 class Fault:
     """A kind of fault in a table: how many records have it, among how many, and what is `left`.
 
-    `what` follows the two numbers in messages, and `nothing` says what it means that none is left.
+    In messages, `what` follows the two numbers, and `nothing` says that none is left.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Quality:
     def note(self, entry: Entry) -> None:
         """Add an entry to the ledger, and judge the data so far.
 
-        Raises DataError as soon as a limit is certainly exceeded; warns of what half have.
+        Raises DataError as soon as a limit is certainly exceeded; warns if half have a fault.
         """
         self.ledger.add(entry)
         if read := entry.get(BlockRead):
@@ -92,7 +92,7 @@ class Quality:
             if not limit.allows(fault.bad, most):
                 self._waited += 1
                 exceeded = self._exceeded(fault, limit)
-                # A block before this one may still be at work, and then no line is known.
+                # No line number is known while an earlier block is still being read.
                 if f"({SUCH_AS}" not in exceeded or self._waited > _PATIENCE:
                     raise DataError(f"so far, {exceeded}")
             if 2 * fault.bad > fault.among > _MANY and (table, fault.kind) not in self._warned:
@@ -119,11 +119,11 @@ class Quality:
             tally = self._tallies[table]
             if not tally.records + tally.rejects:
                 yield self._without_records(table)
-            for fault in (*self._faults(table), *self._apart(table)):
+            for fault in (*self._faults(table), *self._unlimited_faults(table)):
                 if fault.bad:
-                    yield self._told(fault)
+                    yield self._describe(fault)
             yield from self._source(table).describe_copies()
-        yield from self._named_missing()
+        yield from self._joined_null_words()
 
     def _faults(self, table: str) -> Iterator[Fault]:
         """Yield the faults that have a limit."""
@@ -165,7 +165,7 @@ class Quality:
                 self._without_matches(),
             )
 
-    def _apart(self, table: str) -> Iterator[Fault]:
+    def _unlimited_faults(self, table: str) -> Iterator[Fault]:
         """Yield the faults without a limit."""
         tally, column = self._tallies[table], self._column(table)
         make = partial(Fault, table=table, left=1, nothing="")
@@ -241,7 +241,7 @@ class Quality:
         return f"{table} have no records: 0 in {counted(len(self._source(table).files), 'file')}"
 
     def _without_matches(self) -> str:
-        """Say why no purchase matches; "" if none of them could be read, which is another fault."""
+        """Say why no purchase matches; "" if none could be read, which is a fault of its own."""
         tally = self._tallies["purchases"]
         if not tally.joined:
             return "" if tally.records + tally.rejects else self._without_records("purchases")
@@ -254,8 +254,8 @@ class Quality:
             f"that no customer has{missing}"
         )
 
-    def _named_missing(self) -> Iterator[str]:
-        """Say of which customers the id is a word for a missing one, which has purchases."""
+    def _joined_null_words(self) -> Iterator[str]:
+        """Warn of words for a missing id, such as NULL, that both a customer and purchases have."""
         counts = Counter[str]()
         for part in self.ledger.all(Paired):
             counts.update(part.by_null_words)
@@ -268,26 +268,26 @@ class Quality:
             )
 
     def _others(self, fault: Fault, faults: Sequence[Fault]) -> str:
-        """Return what is wrong beside a fault, for its error: to look for that takes time."""
-        told = (self._told(other) for other in faults if other is not fault and other.bad)
-        return "".join(f"; also, {one}" for one in told)
+        """Return the other faults, for the error about one: a user can fix all at once."""
+        others = (other for other in faults if other is not fault and other.bad)
+        return "".join(f"; also, {self._describe(other)}" for other in others)
 
-    def _told(self, fault: Fault) -> str:
+    def _describe(self, fault: Fault) -> str:
         first = self._examples.of(fault.kind, fault.table)
         return f"{fault.bad:,} of {fault.among:,} {fault.what}{first}"
 
     def _exceeded(self, fault: Fault, limit: Limit) -> str:
         strict = " (or --strict)" if limit.count == 0 and fault.kind != "unmatched" else ""
         return (
-            f"{self._told(fault)}, more than {fault.option}{limit}{strict} allows; nothing was "
+            f"{self._describe(fault)}, more than {fault.option}{limit}{strict} allows; nothing was "
             "published; fix the files, or raise the limit"
         )
 
     def _most_records(self, table: str) -> int:
-        """Return how many records a table may have at most, given those seen so far."""
+        """Return how many records a table has at most, given those seen so far."""
         source, tally = self._source(table), self._tallies[table]
         if not source.is_plain:
-            return _ANY_NUMBER
+            return _UNKNOWN_NUMBER
         left = sum(file.size - file.start for file in source.files) - tally.bytes
         return tally.records + tally.rejects + left // _LEAST_RECORD + 1
 

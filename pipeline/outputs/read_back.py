@@ -42,10 +42,10 @@ class _Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """What a recount of some lines has found.
+    """The result of recounting some lines.
 
-    The number of records, the total of their ids (see `totals.total_of`), and the exact sum of the
-    amounts in each age group.
+    `records` is their number, `ids` the total of their ids (see `totals.total_of`), and `sums` the
+    exact sum of the amounts in each age group.
     """
 
     records: int
@@ -63,7 +63,7 @@ class ReadBack:
 
 @dataclass(frozen=True)
 class Recount:
-    """How to recount the table from its lines: its columns, and the places of two of them."""
+    """Recounts the table from its lines: its columns, and the indices of two of them."""
 
     columns: tuple[str, ...]
     group: int
@@ -72,7 +72,7 @@ class Recount:
 
     @classmethod
     def of(cls, settings: Settings, customers: Source, purchases: Source) -> Recount | None:
-        """Return how to recount the combined table (see `render.layout`); None if not wanted."""
+        """Return the recount of the combined table (see `render.layout`); None without `verify`."""
         if not settings.verify:
             return None
         columns = settings.columns
@@ -103,7 +103,7 @@ class Recount:
             ),
         )
         ids, groups, amounts = (
-            table.column(place).combine_chunks() for place in (0, self.group, self.amount)
+            table.column(index).combine_chunks() for index in (0, self.group, self.amount)
         )
         numbers = parse_numbers(amounts, self.dialect)
         sums = {
@@ -152,7 +152,7 @@ def _read_back(blocks: list[_Range], path: str, recount: Recount | None) -> pd.D
 
 
 def _parts(file: int, block: _Range) -> Iterator[memoryview]:
-    """Yield the bytes of a block, as far as the file has them, always in the same buffer."""
+    """Yield a block's bytes, as many as the file has, always in the same buffer."""
     buffer = memoryview(bytearray(min(_CHUNK, block.size)))
     place, end = block.place, block.place + block.size
     while place < end:

@@ -50,8 +50,8 @@ def write_rejected(
 ) -> None:
     """Write the records that could not be read (see `Rejected`); if there are none, no file.
 
-    If workers have kept rejects in the place `rejects` (see `read.read`), workers also write their
-    lines there. For `escape`, see `quoting.quote`.
+    For blocks with many rejects, which workers have kept in `rejects` (see `read.read`), workers
+    also make the lines. For `escape`, see `quoting.quote`.
     """
     blocks = [block for source in tables for block in _blocks(ledger, source)]
     if many := [block for block in blocks if block.has_more]:
@@ -100,10 +100,10 @@ class _Block(NamedTuple):
         return [
             pa.array(self.files, TEXT).take(file),
             *(pc.cast(number, TEXT) for number in numbers),
-            *(reason, detail, self._shown(raw)),
+            *(reason, detail, self._decode(raw)),
         ]
 
-    def _shown(self, raw: pa.Array) -> pa.Array:
+    def _decode(self, raw: pa.Array) -> pa.Array:
         """Return raw records as text."""
         try:
             if self.encoding == "utf-8":

@@ -29,9 +29,9 @@ from pipeline.settings import Settings
 from pipeline.steps.plan import Plan
 from pipeline.storage.remote import is_remote
 
-# Goes up when a key of the report is renamed or removed, or changes its meaning.
+# Increase this when a key of the report is renamed or removed, or changes its meaning.
 FORMAT = 3
-_BYTE = re.compile("[\udc80-\udcff]")  # of a name that is not valid UTF-8
+_BYTE = re.compile("[\udc80-\udcff]")  # an invalid byte in a name
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "matplotlib", "isal")
 
 

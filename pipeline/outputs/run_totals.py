@@ -57,7 +57,7 @@ class Tally:
 class TableTotals:
     """The totals of one table.
 
-    `bytes` counts what was read: headers and blocks or, of a file to unpack, stored bytes.
+    `bytes` counts what was read: headers and blocks or, for a file to unpack, stored bytes.
     `bytes_in_files` is the size of the files as the client sees them. `values_missing`,
     `values_unusable` and `values_out_of_range` count values of the parsed column; `value_examples`
     lists up to 20 unusable ones, each with its file and line, and `range_examples` those out of
@@ -127,7 +127,7 @@ def total_table(source: Source, blocks: Sequence[BlockRead]) -> TableTotals:
     tally = Tally()
     for block in blocks:
         tally.add_read(block)
-    plain, packed = part_packed(source, blocks)
+    plain, packed = separate_packed(source, blocks)
     with localcontext(EXACT):
         total = sum((block.total for block in blocks), Decimal(0))
     return TableTotals(
@@ -163,8 +163,8 @@ def _located(
 def lines_of_totals(source: Source, blocks: Sequence[BlockRead]) -> list[tuple[Decimal, str, int]]:
     """Return the amount, file and line of each purchase that seems to be a line of totals.
 
-    That is the last one of a file, without an id, if its amount is the sum of the others in that
-    file, or in all.
+    That is the last record of a file, if it has no id, and its amount is the sum of all others in
+    that file or in all files.
     """
     found: dict[str, tuple[Decimal, str, int]] = {}
     sums: dict[str, Decimal] = defaultdict(Decimal)
@@ -172,9 +172,9 @@ def lines_of_totals(source: Source, blocks: Sequence[BlockRead]) -> list[tuple[D
     with localcontext(EXACT):
         total, count = sum(block.total for block in blocks), sum(block.records for block in blocks)
         for block, places in zip(blocks, places_of(source, blocks), strict=True):
-            begun = block.files[0].path
+            path = block.files[0].path
             if block.records:
-                found.pop(begun, None)
+                found.pop(path, None)
             for closing in block.closings:
                 file, line = places[closing.file]
                 of_file = sums[file.path] + closing.total, counts[file.path] + closing.records
@@ -183,9 +183,9 @@ def lines_of_totals(source: Source, blocks: Sequence[BlockRead]) -> list[tuple[D
                     for amount, records in (of_file, (total, count))
                 ):
                     found[file.path] = closing.amount.normalize(), file.name, line + closing.line
-            # Only a block that has no other file may be followed by more of its file.
-            sums[begun] += block.total
-            counts[begun] += block.records
+            # A file goes on in the next block only if this one has no other file.
+            sums[path] += block.total
+            counts[path] += block.records
     return list(found.values())
 
 
@@ -204,10 +204,10 @@ def located_blocks(
         yield entry[Number].block, block, places
 
 
-def part_packed(
+def separate_packed(
     source: Source, blocks: Sequence[BlockRead]
 ) -> tuple[list[BlockRead], list[BlockRead]]:
-    """Return the blocks of plain files and those of files to unpack."""
+    """Return the blocks of plain files, and those of files to unpack."""
     plain = {file.path for file in source.files if file.is_plain}
     return (
         [block for block in blocks if block.files[0].path in plain],

@@ -105,10 +105,7 @@ class _OutputFolder:
 
 
 def _identity(path: str) -> Hashable:
-    """Return what identifies a file or folder, whatever its path: its device and inode.
-
-    If it does not exist, return its real path.
-    """
+    """Return what identifies a file or folder: device and inode, or the real path if missing."""
     try:
         found = os.stat(path)
     except OSError:

@@ -43,8 +43,8 @@ def _explain_errors(stage: Stage) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if meant := stage.meaning(error):
-            raise meant from error
+        if explained := stage.explain(error):
+            raise explained from error
         raise
 
 

@@ -1,4 +1,4 @@
-"""Hints, tried on bad records and on the beginning of a file before they are given."""
+"""Hints that are tried, on bad records and the beginning of a file, before they are given."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from pipeline.settings.shell import for_shell
 from pipeline.steps.closing import means_total
 
 _SAMPLE = 1 << 18  # bytes of a file
-_SAMPLE_OF_IDS, _OPENING = 1 << 22, 1 << 16  # bytes of customers; what it costs to open a file
+_SAMPLE_OF_IDS = 1 << 22  # bytes of customers
+_OPENING = 1 << 16  # bytes that could be read in the time that opening a file takes
 _MISSING = {"null", r"\n", "na", "n/a", "nan", "none", "nil", "#n/a"}  # as exports write it
 _CENTS = re.compile(r"\d{1,2}")
-# What may differ in the ids of two tables, and ids without it.
+# How ids of two tables may differ, and a function that removes the difference.
 _DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
     "without a trailing '.0'": lambda ids: pc.replace_substring_regex(ids, r"\.0+$", ""),
     "without leading zeros": lambda ids: pc.utf8_ltrim(ids, "0"),
@@ -44,7 +45,7 @@ _DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
 }
 
 
-class _Way(NamedTuple):
+class _Attempt(NamedTuple):
     """Options to try, and the file as it is read with them."""
 
     options: str
@@ -56,8 +57,8 @@ def suggest_dialect(
 ) -> str:
     """Return the options with which most of a file's rejected records could be read, "" if none.
 
-    With them, all can be read of the beginning of the file that can be without. `none_left`: all
-    records of the table are rejected.
+    At the beginning of the file, they reject no record that can be read now. `none_left` means that
+    all records of the table are rejected.
     """
     first = rejected[0]
     if first.reason.startswith("not "):
@@ -67,17 +68,17 @@ def suggest_dialect(
     bad = b"\n".join(reject.raw for reject in rejected) + b"\n"
     text = _sample(file)
     known, best, most = _places(_parsed(text, file).rejected), "", 0
-    for way in _ways(table, file, none_left):
-        found, sample = _parsed(bad, way.file).fields, _parsed(text, way.file)
-        is_usable = all(_is_usable(fields, way.file, file) for fields in (found, sample.fields))
+    for attempt in _attempts(table, file, none_left):
+        found, sample = _parsed(bad, attempt.file).fields, _parsed(text, attempt.file)
+        is_usable = all(_is_usable(fields, attempt.file, file) for fields in (found, sample.fields))
         if is_usable and _places(sample.rejected) <= known and len(found) > most:
-            best, most = way.options, len(found)
+            best, most = attempt.options, len(found)
     tried = f"{most:,} of {len(rejected):,} sampled records"
     return f"; {tried} can be read with {best}" if most else ""
 
 
 def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str:
-    """Return what keeps most of some unmatched ids from those of customers; "" if nothing does."""
+    """Return the difference that keeps most unmatched ids from those of customers, or ""."""
     known = trimmed(_values(customers, column)).drop_null()
     ids = trimmed(pa.array(unmatched, TEXT)).unique()
     counts = {}
@@ -96,7 +97,7 @@ def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str
 
 
 def suggest_null(table: str, values: Sequence[str]) -> str:
-    """Return the option with which the most frequent of some values counts as missing, or ""."""
+    """Return the --null option for the most frequent of some values, or "" if it is a value."""
     word, count = Counter(values).most_common(1)[0] if values else ("", 0)
     if word.casefold() not in _MISSING:
         return ""
@@ -105,9 +106,9 @@ def suggest_null(table: str, values: Sequence[str]) -> str:
 
 
 def suggest_quote(table: str, file: SourceFile, values: Sequence[str]) -> str:
-    """Return the option with which quotes around values are none of them; "" if there are none.
+    """Return the --quote option if values are in other quotes; "" if they are not.
 
-    With it, no more of the beginning of a file is rejected.
+    At the beginning of the file, it rejects no record that can be read now.
     """
     count = sum(value[:1] == value[-1:] == OTHER_QUOTE for value in values)
     if not count or not may_quote(OTHER_QUOTE, file.dialect):
@@ -120,57 +121,57 @@ def suggest_quote(table: str, file: SourceFile, values: Sequence[str]) -> str:
 
 
 def amounts_in_cp1252(file: SourceFile, rejected: Sequence[Reject], column: str) -> list[str]:
-    """Return the values of records that were rejected because they are not in their encoding."""
+    """Return the values, read as cp1252, of records rejected for invalid bytes."""
     raw = [reject.raw for reject in rejected if reject.reason.startswith("not ")]
     parsed = _parsed(b"\n".join([*raw, b""]), replace(file, encoding="cp1252"))
     values: list[str] = parsed.fields.column(column).drop_null().to_pylist()
     return values
 
 
-def _ways(table: str, file: SourceFile, none_left: bool) -> Iterator[_Way]:
+def _attempts(table: str, file: SourceFile, none_left: bool) -> Iterator[_Attempt]:
     dialect = file.dialect
     escape, no_quotes = "--escape " + for_shell(f"{table}=\\"), f"--quote {table}=none"
     if not dialect.escape:
-        yield _Way(escape, replace(file, dialect=replace(dialect, escape="\\")))
+        yield _Attempt(escape, replace(file, dialect=replace(dialect, escape="\\")))
     if dialect.quote:
-        yield _Way(no_quotes, replace(file, dialect=replace(dialect, quote="")))
+        yield _Attempt(no_quotes, replace(file, dialect=replace(dialect, quote="")))
     if dialect.quote and not dialect.escape:
         both = replace(dialect, quote="", escape="\\")
-        yield _Way(f"{no_quotes} {escape}", replace(file, dialect=both))
+        yield _Attempt(f"{no_quotes} {escape}", replace(file, dialect=both))
     if may_quote(OTHER_QUOTE, dialect):
         option = "--quote " + for_shell(f"{table}={OTHER_QUOTE}")
-        yield _Way(option, replace(file, dialect=replace(dialect, quote=OTHER_QUOTE)))
+        yield _Attempt(option, replace(file, dialect=replace(dialect, quote=OTHER_QUOTE)))
     if none_left:  # a delimiter at the end of each line, or the numbers of lines before them
         more = f"column_{len(file.columns) + 1}"
         for columns in ((*file.columns, more), (more, *file.columns)):
             lines = 0 if dialect.column_names else file.header_lines
-            named = _Way(name_columns(table, columns, lines), replace(file, columns=columns))
+            named = _Attempt(name_columns(table, columns, lines), replace(file, columns=columns))
             yield named
             if not dialect.escape:  # as R writes quotes within text
                 escaped = replace(dialect, escape="\\")
-                yield _Way(f"{named.options} {escape}", replace(named.file, dialect=escaped))
+                yield _Attempt(f"{named.options} {escape}", replace(named.file, dialect=escaped))
 
 
-def _is_usable(fields: Fields, way: SourceFile, file: SourceFile) -> bool:
-    """Return whether no field is left in quotes, and a column more is empty or counts the lines."""
-    if way.columns[0] != file.columns[0]:
-        numbers, last = (fields.column(way.columns[at]).to_pylist() for at in (0, -1))
-        if way.dialect.delimiter == "," and all(_CENTS.fullmatch(one or "") for one in last):
-            return False  # the first may be ids, and the last stand behind a decimal comma
+def _is_usable(fields: Fields, changed: SourceFile, file: SourceFile) -> bool:
+    """Return whether no field is left in quotes, and an extra column is empty or numbers lines."""
+    if changed.columns[0] != file.columns[0]:
+        numbers, last = (fields.column(changed.columns[at]).to_pylist() for at in (0, -1))
+        if changed.dialect.delimiter == "," and all(_CENTS.fullmatch(one or "") for one in last):
+            return False  # the first column may be ids, and the last cents after a decimal comma
         return numbers == [str(1 + place) for place in range(len(numbers))]
-    if len(way.columns) > len(file.columns):
-        return bool(fields.column(way.columns[-1]).null_count == len(fields))
-    if way.dialect.quote == file.dialect.quote:
+    if len(changed.columns) > len(file.columns):
+        return bool(fields.column(changed.columns[-1]).null_count == len(fields))
+    if changed.dialect.quote == file.dialect.quote:
         return True
     mark = re.escape(file.dialect.quote)
-    columns = (fields.column(name).drop_null() for name in way.columns)
+    columns = (fields.column(name).drop_null() for name in changed.columns)
     return not any(
         pc.any(pc.match_substring_regex(values, f"^{mark}.*{mark}$")).as_py() for values in columns
     )
 
 
 def _values(source: Source, column: str) -> pa.Array:
-    """Return the first values of a table's column, as many as are read in no time."""
+    """Return the first values of a table's column, as many as can be read quickly."""
     found, left = [], _SAMPLE_OF_IDS
     for file in source.files:
         text = _sample(file, left)

@@ -2,8 +2,8 @@
 
 Each process finds credentials and endpoint in the usual way (environment, profile, role of the
 machine); neither travels between processes. All errors are OSErrors that name the object (see
-`storage.remote_errors`). Failures that may pass are tried again (see `storage.remote.retry`):
-throttling, server errors and lost connections.
+`storage.remote_errors`). After throttling, server errors and lost connections, a request is tried
+again (see `storage.remote.retry`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Stat(NamedTuple):
 class Part(NamedTuple):
     """A part of a multipart upload: its number from 1, its ETag, its size in bytes.
 
-    `crc` is its CRC-32 in the spelling of the store, or None if the store keeps none.
+    `crc` is its CRC-32 as the store writes it, or None if the store keeps none.
     """
 
     number: int
@@ -178,7 +178,7 @@ class Upload:
         ]
 
     def complete(self, parts: Sequence[Part]) -> None:
-        """Put the parts together as the object; they are ordered by number."""
+        """Assemble the object from its parts, which are ordered by number."""
         named = [
             {"PartNumber": part.number, "ETag": part.etag}
             | ({"ChecksumCRC32": part.crc} if part.crc else {})
@@ -235,5 +235,5 @@ def _media(name: str) -> str:
 
 
 def _etag(response: dict[str, Any]) -> str:
-    # Without its quotes: some stores compare it with `If-Match` to the letter.
+    # Without its quotes, because some stores compare it with `If-Match` literally.
     return str(response["ETag"]).strip('"')

@@ -49,7 +49,7 @@ class Folder:
 
 @contextmanager
 def open_file(path: str, flags: int) -> Iterator[int]:
-    """Open a file and yield its descriptor; an OSError that names no file then names this one."""
+    """Open a file and yield its descriptor; make any OSError in the block name the file."""
     file = os.open(path, flags, 0o666)
     try:
         yield file
@@ -62,7 +62,7 @@ def open_file(path: str, flags: int) -> Iterator[int]:
 
 
 def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
-    """Write data to a descriptor at an offset; go on while the system takes only a part of it."""
+    """Write all of the data to a descriptor at an offset."""
     left = memoryview(data)
     while left:
         size = os.pwrite(file, left, offset)

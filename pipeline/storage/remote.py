@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _WAITS = (1, 2, 4, 8, 16)  # seconds, at most, before a request is tried again
 _PASSING = errno.EIO, errno.ETIMEDOUT  # a quota does not pass
-_PATIENCE = 60  # seconds; a request that fails later is not tried again
+_PATIENCE = 60  # seconds, after which a request that fails is not tried again
 CONNECT, ANSWER = 10, 60  # seconds until a server that does not respond counts as lost
 _REPLACED = errno.EEXIST, errno.ESTALE  # see `remote_errors`
 _NO_RANGES = (
@@ -33,7 +33,7 @@ _NO_RANGES = (
 )
 _AHEAD = 8 << 20  # bytes of a stream to read at once
 AT_ONCE = 32  # requests of one process
-_MANY = 2 * AT_ONCE  # files of a folder: to list it takes less time than to ask for each
+_MANY = 2 * AT_ONCE  # files in a folder, so that listing it is faster than asking for each
 
 
 def is_remote(path: str) -> bool:
@@ -75,7 +75,7 @@ def file_system(path: str) -> tuple[Any, str]:
 
 
 def _limits(path: str) -> dict[str, Any]:
-    """Return how long a file system waits for a server, and how many requests it sends at once."""
+    """Return options that limit how long a file system waits, and how many requests it sends."""
     if path.startswith("s3://"):
         return {"config_kwargs": configure_botocore()}
     if is_web(path):
@@ -213,7 +213,7 @@ def _version(path: str, system: Any, inner: str, info: dict[str, Any]) -> Versio
         raise OSError(errno.EINVAL, _NO_RANGES, path)
     etag = _etag(info)
     stamp, modified = info.get("Last-Modified"), info.get("LastModified")
-    # Not every server knows the time of a file, or spells it right.
+    # Some servers do not know the time of a file, or write it wrong.
     with suppress(NotImplementedError, OSError, ValueError):
         if stamp:
             modified = parsedate_to_datetime(stamp)

@@ -47,6 +47,7 @@ _CLASSES = {
     "InvalidEndpointConfigurationError": (errno.EINVAL, "AWS_ENDPOINT_URL is not an address"),
 }
 
+_SILENT_SERVER = errno.ETIMEDOUT, "the server does not respond, or closed the connection"
 _SILENT_STORE = errno.ETIMEDOUT, "the store does not respond; is AWS_ENDPOINT_URL right?"
 # By the status of a web server's response; other statuses below 500 are refusals.
 _HTTP = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT, 410: errno.ENOENT}
@@ -67,21 +68,17 @@ def remote_error(error: BaseException, where: str) -> OSError | None:
             if isinstance(response, dict) and "Error" in response:
                 return _error_in_response(response, getattr(cause, "operation_name", "it"), where)
             known = _CLASSES.get(type(cause).__name__, _SILENT_STORE)
-            return OSError(known[0], known[1], where)
+            return OSError(*known, where)
         if library == "aiohttp":
             status = getattr(cause, "status", 0)
             if not status:
-                return OSError(
-                    errno.ETIMEDOUT, "the server does not respond, or closed the connection", where
-                )
+                return OSError(*_SILENT_SERVER, where)
             number = _HTTP.get(status, errno.EIO if status in _PASSING else errno.EINVAL)
             return OSError(number, f"the server responds with status {status}", where)
     if isinstance(error, FileNotFoundError) and not error.errno:  # fsspec gives the URL alone
         return OSError(errno.ENOENT, "there is no such file", where)
     if isinstance(error, ConnectionError | TimeoutError):
-        return OSError(
-            errno.ETIMEDOUT, "the server does not respond, or closed the connection", where
-        )
+        return OSError(*_SILENT_SERVER, where)
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
         return OSError(errno.EINVAL, "AWS_ENDPOINT_URL is not an address", where)
     return None

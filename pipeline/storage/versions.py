@@ -19,8 +19,8 @@ class Version:
 
     `size` is in bytes. For a local file, `stamp` is the time of the last change in ns, and `inode`
     is its inode. Elsewhere, `etag` is the ETag, if there is one, and `stamp` is the time, unless a
-    store's ETag says more. Two fields are not compared: `modified`, the time as ISO 8601, and
-    `ends`, a checksum of the first and last bytes. None stands for unknown.
+    store's ETag makes it redundant. Two fields are not compared: `modified`, the time as ISO 8601,
+    and `ends`, a checksum of the first and last bytes. None means unknown.
     """
 
     size: int
