@@ -195,7 +195,7 @@ class _WorkersLostError(Exception):
 
 
 class _Computing:
-    """Computes partitions, and watches the workers meanwhile."""
+    """Computes partitions, and watches the workers while it does."""
 
     def __init__(
         self, client: Client, frames: Iterable[dd.DataFrame], kept: list[Future] | None
@@ -266,7 +266,7 @@ class _Computing:
         self._shares_tasks |= len(part.keys) > 1
         if self._client.status != "running":  # else this waits for it, half a minute
             raise CommClosedError
-        # Dask orders the tasks of one submission, and submissions of the same time, in its own way.
+        # Tasks submitted within `fifo_timeout` of each other, Dask would order in its own way.
         how: dict[str, Any] = {"sync": False, "retries": RETRIES, "fifo_timeout": "0 s"}
         if self._team.refused and self._fit:
             how |= {"workers": self._fit, "allow_other_workers": True}  # workers may be lost

@@ -1,7 +1,8 @@
-"""Whether a process can do the tasks of a run: the same versions, inputs and output folder.
+"""Whether a process is fit for the tasks of a run: the same versions, inputs and output folder.
 
-The client writes what it has to the place of the run, which all workers must be able to read and
-write. Each worker compares itself with that, once, before its first task.
+The client writes its versions and the sizes of the inputs to the place of the run: a temporary
+folder, or a prefix in a store, that all workers must be able to read and write. Each worker
+compares itself with that, once, before its first task.
 """
 
 from __future__ import annotations

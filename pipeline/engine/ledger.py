@@ -85,7 +85,7 @@ NO_ENTRIES = as_entry(pd.DataFrame()).iloc[:0]
 
 def entries_in(rows: pd.DataFrame) -> list[Entry]:
     """Return the entries in a frame that `as_entry` returned."""
-    # By name, it takes twice as long.
+    # Access by name takes twice as long.
     found: list[Entry] = rows.to_numpy()[:, 0].tolist()
     return found
 

@@ -32,8 +32,8 @@ def from_blocks(
     `meta` is an empty frame with the result's columns and dtypes. `step` names the tasks on the
     dashboard.
     """
-    # All text is already in Arrow: spare Dask a task that looks for other text. All threads share
-    # the configuration, and would undo each other's changes.
+    # All text is already in Arrow, so Dask need not add a task that converts other text. Locked,
+    # because all threads share the configuration, and would undo each other's changes.
     with _configuring, dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(
             function, blocks, args=args, meta=meta, label=step, enforce_metadata=False
@@ -45,9 +45,9 @@ def on_partitions(
 ) -> dd.DataFrame:
     """Return `function` applied to each partition of the dataframes in `args`, lazily.
 
-    A Delayed value or a dataframe of one partition is passed to every call. Without `meta`,
-    `function` is called with the dataframes' own metas, which have no rows, to find it; Dask would
-    use made-up rows.
+    A Delayed value or a dataframe of one partition is passed to every call. Without `meta`, it is
+    what `function` returns for the dataframes' own metas, which have no rows; Dask would make up
+    rows.
     """
     if meta is None:
         meta = function(*(schema(arg) if isinstance(arg, dd.DataFrame) else arg for arg in args))

@@ -24,8 +24,8 @@ class PrefixSum:
     """The prefix sum of the blocks' sizes, as far as this machine knows them.
 
     Blocks are read in order. If one machine has them all, it knows the predecessors of each block,
-    or soon will: its threads and processes share the sizes in a file. A block whose predecessors
-    went to another machine has no place here.
+    or soon will: its threads and processes share the sizes in a file. It does not know where a
+    block begins whose predecessors went to another machine.
     """
 
     def __init__(self, start: int, folder: Path) -> None:
@@ -41,7 +41,7 @@ class PrefixSum:
         """Add a block of `size` bytes; return where it begins, or None if that is unknown here.
 
         Blocks have ascending numbers: the first is 0, and `following` comes after this one. A retry
-        calls this again for the same block, with the same size, and gets the same place.
+        calls this again for the same block, with the same size, and gets the same result.
         """
         # Never creates the folder: a worker that outlives its run must leave nothing behind.
         with open_file(str(self._path), os.O_RDWR | os.O_CREAT) as file:

@@ -17,7 +17,7 @@ from pipeline.storage.places import Place
 
 
 def wait_for_worker(client: Client) -> None:
-    """Wait until a worker has computed something; for this, an adaptive cluster starts one.
+    """Wait until a worker has computed something; an adaptive cluster starts one only for a task.
 
     Raises ClusterError if no worker does so in time (see `cluster.no_workers_timeout`).
     """

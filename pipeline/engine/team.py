@@ -66,7 +66,7 @@ async def find_faults(
         sizes: dict[str, int] = {}
         fault = answer
         while isinstance(fault, Fault) and fault.has_grown and fault.has_grown not in sizes:
-            # Others may append to a file meanwhile: then this machine sees it, too.
+            # If somebody appends to the file, this machine sees its new size, too.
             sizes[fault.has_grown] = version_of(fault.has_grown).size
             again = await client.run(fitness.fault, sizes, workers=[address], on_error="return")
             fault = again.get(address)
@@ -76,7 +76,7 @@ async def find_faults(
 
 
 def fault_of_error(error: Exception) -> Fault:
-    """Return the fault of a process that cannot look because it lacks this package, or has another.
+    """Return the fault of a process that cannot check itself: it lacks this package, or differs.
 
     What it failed to unpickle arrives here as an Exception with the text of the error.
     """
@@ -120,9 +120,9 @@ def name_of_run() -> str:
 
 @contextmanager
 def form_team(client: Client, say: Callable[[str], object]) -> Iterator[None]:
-    """Have fit workers do all that this thread computes within the block.
+    """Let only fit workers do what this thread computes within the block.
 
-    The thread knows the team; it is not passed from step to step, as no step needs it.
+    The team is not passed from step to step, because no step needs it: the thread's context has it.
     """
     team = Team(client, say)
     token = _team.set(team)

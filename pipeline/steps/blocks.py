@@ -73,7 +73,7 @@ class Blocks:
         return Collected(frame, is_lazy=False)
 
     def compute_shuffled(self, joined: dd.DataFrame, *tables: Collected) -> None:
-        """Compute what was made of whole tables; also note the blocks of the lazy ones."""
+        """Compute a join of whole tables; also note the entries of the lazy ones."""
         frames = [joined, *(table.frame for table in tables if table.is_lazy)]
         # One graph, because they share the blocks read.
         self.compute([dd.concat([ledger_of(frame) for frame in frames])])
@@ -138,7 +138,7 @@ def _note_cut(cuts: _Cuts, entry: Entry) -> None:
 
 
 def _look(block: Block, table: str) -> pd.DataFrame:
-    """Return the entry that reading a block would give, with only where its records are."""
+    """Return the entry that reading a block would give, but only where its records are."""
     texts, undecided = find_records(block)
     files = tuple(FileRead(one.file.path, one.start, len(one.text)) for one in texts)
     return entry_with(

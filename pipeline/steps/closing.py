@@ -20,7 +20,7 @@ _TOTAL = re.compile(
 
 
 class Closing(NamedTuple):
-    """The last record of a file in a block, without an id, or with a word for totals as one.
+    """The last record of a file in a block, if its id is missing or a word for totals.
 
     `line` is counted from 0 in the block's text of that `file`. `amount` is its own, `total` the
     sum of all of the `records` in that text, its own included.
@@ -39,7 +39,7 @@ def means_total(id: str) -> bool:
 
 
 def find_closings(parsed: Parsed, ids: pa.Array, numbers: pa.Array) -> Sequence[Closing]:
-    """Return such records of a block, given the ids and numbers of all of its records."""
+    """Return the closings of a block, given the ids and numbers of all its records."""
     stops = parsed.stops()
     sizes = np.diff(stops, prepend=0)
     files = [

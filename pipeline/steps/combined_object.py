@@ -1,10 +1,10 @@
 """The combined table as one object in a store: a multipart upload by all workers.
 
-Every block is put as a temporary object where it was read. Once all of them are written, they
-become the parts of the upload, in order: the store copies each. It takes no part below 5 MiB except
-the last, and no part number above 10,000. So small neighbours, or all blocks if there are too many,
-are read again and uploaded several as one part, and so is the header with the first block. A block
-or part that is written twice has the same bytes.
+The worker that read a block stores it as a temporary object. Once all are written, they become the
+parts of the upload, in order: the store copies each. It takes no part below 5 MiB except the last,
+and no part number above 10,000. So workers read small neighbours again, or all blocks if there are
+too many, and upload several as one part; likewise the header with the first block. A block or part
+that is written twice has the same bytes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CombinedObject:
     def begin(
         cls, output: ObjectFolder, name: str, place: ObjectFolder, header: bytes, purchases: int
     ) -> CombinedObject:
-        """Start the upload; raise UsageError if so many bytes do not fit into one object."""
+        """Start the upload; raise UsageError if `purchases` bytes do not fit into an object."""
         if purchases > MOST_PARTS * LARGEST_PART:
             raise UsageError(
                 f"{purchases / 1e12:,.0f} TB of purchases do not fit into one object, which has at "
@@ -71,7 +71,7 @@ class CombinedObject:
         """None: it is not in a file."""
 
     def write(self, block: int, _: int, size: int, texts: Iterator[memoryview]) -> None:
-        """Put a block as a temporary object."""
+        """Store a block as a temporary object."""
         if size:
             self.place.put(_name(block), b"".join(texts))
 

@@ -66,7 +66,7 @@ class Job(Blocks):
         place: Place,
         target: Target,
     ) -> Job:
-        """Return the run of a plan, of which nothing is computed yet."""
+        """Return the run of a plan; nothing is computed yet."""
         return cls(client, plan.block_size, quality.note, settings, plan, place, target, quality)
 
     @property

@@ -46,7 +46,7 @@ def put_marks(place: Place, block: int, rows: np.ndarray, customers: int) -> Mar
 def find_matched(client: Client, place: Place, marks: Sequence[Marks], customers: int) -> Future:
     """Return the union of all marks, a bitmap (uint8, a bit for each customer), on the cluster.
 
-    It is not waited for. It fails with a DataError (see `union_of`).
+    Does not wait for the result, which may be a DataError (see `union_of`).
     """
     parts = [
         submit(client, union_of, place, marks[first : first + _AT_ONCE], customers, name="matches")

@@ -24,9 +24,8 @@ from pipeline.columns.keys import TrimmedIds
 from pipeline.kernels.moves import move_texts, place_rows, sum_sizes
 
 CELL = pa.large_binary()
-_END = np.dtype(np.int64)  # the type of the places where cells end
-# Arrow's small offsets reach this far.
-_FAR = 1 << 31
+_END = np.dtype(np.int64)  # the type of the offsets where cells end
+_FAR = 1 << 31  # bytes that Arrow's 32-bit offsets reach
 
 
 def partition_numbers(ids: pa.Array, count: int) -> np.ndarray:

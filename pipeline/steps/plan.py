@@ -132,7 +132,7 @@ def _open(settings: Settings, inputs: Inputs) -> list[Source]:
 
 
 def _of_both(*of_tables: Callable[[], T]) -> list[T]:
-    """Return what is found of each table; raise UsageError that says what is wrong with either."""
+    """Return both results; raise UsageError that says what is wrong with either table."""
     found: list[T] = []
     faults: list[UsageError] = []
     for of_table in of_tables:

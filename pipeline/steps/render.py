@@ -33,8 +33,8 @@ PURCHASE_SUFFIX = "_purchase"
 class Layout:
     """The parts of a line of the combined table, as CSV text without a line end.
 
-    `header` names the columns; `no_customer` and `no_purchase` are the text of a missing side, that
-    of a customer with a delimiter on both sides.
+    `header` names the columns; `no_customer` and `no_purchase` are the text of a missing side. The
+    former has a delimiter on both sides.
     """
 
     header: str

@@ -242,7 +242,7 @@ def _join(number: int, purchases: _Cells, customers: _Cells, shuffle: Shuffle) -
     """Join the pieces of one partition; see `Shuffle.join`."""
     lookup, copies = _lookup(customers[1], shuffle)
     table = _table(purchases[1])
-    # Of the customers of a hot id, the first has purchases for certain, here or elsewhere.
+    # The first customer of a hot id certainly has purchases, here or in another partition.
     buyers = lookup.rows(pa.array(shuffle.hot, TEXT))
     joined = join_all(table, lookup, buyers, copies)
     copied = lookup.part(0, len(lookup))[copies]

@@ -1,6 +1,6 @@
 """What fits into memory: a block, a partition of a shuffle, the customers of a broadcast join.
 
-All sizes and limits are in bytes; a limit of None is none.
+All sizes and limits are in bytes; None means no limit.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ _MOST_BLOCKS = 20_000  # each costs the scheduler a few milliseconds
 _LEAST_PARTITION, _LARGEST_PARTITION = 8 << 20, 128 << 20
 _PAUSE = 0.8  # of its limit, at which Dask pauses a worker
 
-# How many times their size they take at most. A partition was seen to take up to 10: with what the
-# process needs besides, it must stay below `_PAUSE`. A lookup, while it is built, was seen to take
-# 2.7 times the size of the customers' files for records of 217 bytes, 4 for 48 and 9 for 16.
+# The most memory that each takes, as a multiple of its size. A partition was seen to take up to 10;
+# with the process's other memory, it must stay below `_PAUSE`. A lookup, while it is built, was
+# seen to take 2.7 times the size of the customers' files for records of 217 bytes, 4 for 48 and 9
+# for 16.
 _BLOCK_TAKES, _PARTITION_TAKES, _LOOKUP_TAKES = 16, 24, 10
-# Once the customers are counted: so many times their size, and so many bytes for each.
+# The same of a lookup once customers are counted: times their text, plus bytes for each customer.
 _TEXT_TAKES, _CUSTOMER_TAKES = 2, 140
 
 
@@ -51,7 +52,7 @@ def choose_join(choice: str, customers_size: int, worker_memory: int | None) -> 
 
 
 def check_lookup_fits(customers: int, size: int, worker_memory: int | None) -> None:
-    """Raise ClusterError if the lookup of so many customers will not fit into a worker's memory.
+    """Raise ClusterError if the lookup of this many customers does not fit into a worker's memory.
 
     `size` is that of their text. For `worker_memory`, see `choose_join`.
     """

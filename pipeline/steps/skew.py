@@ -1,4 +1,4 @@
-"""Finds the ids that have so many purchases that one partition should not get them all."""
+"""Finds hot ids: those with too many purchases for one partition."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def find_hot(
     read: Callable[[Source], dd.DataFrame],
     partitions: int,
 ) -> tuple[str, ...]:
-    """Return the ids, without blanks, that would make one of so many `partitions` much larger.
+    """Return the ids, without blanks, that would make one of the `partitions` much larger.
 
     In a sample of evenly spaced blocks, each such id has at least a quarter of a partition's
-    purchases, so each certainly has a purchase. Of files to unpack, the first `block_size` bytes
-    count.
+    purchases, so each certainly has a purchase. Of files to unpack, the sample has the first
+    `block_size` bytes.
     """
     if partitions == 1 or not purchases.blocks:
         return ()

@@ -41,7 +41,7 @@ class Unpacking:
     """Unpacks the files of a table, and runs their blocks through `steps` as they appear.
 
     The source's blocks are of whole files (see `ranges.cut_into_ranges`), `size` is that of the
-    blocks to cut them into. A block is freed as soon as its entry has come.
+    blocks to cut them into. A block is freed as soon as its entry has arrived.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Unpacking:
             future.release()
 
     def more(self, entries: Sequence[Entry]) -> list[dd.DataFrame]:
-        """Return what to compute next, given the entries of what is done (at first, none)."""
+        """Return what to compute next, given the entries that have just arrived."""
         unpacked = []
         for entry in entries:
             if block := entry.get(_Noted):
@@ -78,7 +78,7 @@ class Unpacking:
                 if not block.is_last:  # first, so that few files are open at a time
                     self._waiting.appendleft(_Next(whole, block.number + 1, block.worker))
             elif BlockRead in entry and entry[Number].block in self._unfinished:
-                # A graph that refers to it may live longer.
+                # Released now, because a graph that refers to it may live longer.
                 self._unfinished.pop(entry[Number].block).release()
         frames = []
         if unpacked:

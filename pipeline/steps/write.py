@@ -57,7 +57,7 @@ class Written:
 class Target(Protocol):
     """Where the combined table goes: its header, then each block after those before it.
 
-    Methods take what was written of all blocks, in block order.
+    `written` has what was written of all blocks, in block order.
     """
 
     @property
