@@ -98,12 +98,12 @@ def open_zip(name: str, stream: Any, start: int) -> tuple[Any, int]:
 
 def _end_of_zip(stream: Any) -> int:
     """Return where a zip archive ends: after the comment in its last record."""
-    place = max(0, stream.seek(0, io.SEEK_END) - _LONGEST_RECORD)
-    stream.seek(place)
+    start = max(0, stream.seek(0, io.SEEK_END) - _LONGEST_RECORD)
+    stream.seek(start)
     data = stream.read()
     record = data.rfind(b"PK\5\6")
     comment = int.from_bytes(data[record + _RECORD - 2 : record + _RECORD], "little")
-    return int(place + record + _RECORD + comment)
+    return int(start + record + _RECORD + comment)
 
 
 def _refusal(name: str, kind: str, remedy: str) -> UsageError:

@@ -55,10 +55,10 @@ class Parsed:
 
     def lines_of(self, rows: Sequence[int]) -> list[tuple[int, int]]:
         """Return the text and the line in it, from 0, of each of these ascending rows."""
-        places = self._edges[np.array(rows, np.int64) * (len(self.fields.columns) + 1)]
+        offsets = self._edges[np.array(rows, np.int64) * (len(self.fields.columns) + 1)]
         found = np.empty(len(rows), np.int64)
-        count_lines_before(self._marks.lines, places.astype(np.int64), found)
-        texts = np.searchsorted(self._starts, places, side="right") - 1
+        count_lines_before(self._marks.lines, offsets.astype(np.int64), found)
+        texts = np.searchsorted(self._starts, offsets, side="right") - 1
         found -= np.cumsum([0, *self.lines])[texts]
         return list(zip(texts.tolist(), found.tolist(), strict=True))
 
@@ -160,10 +160,10 @@ def _find_record(record: bytes, text: np.ndarray, edges: np.ndarray) -> np.ndarr
     found = []
     for wanted in (record, BOM_UTF8 + record):
         same = np.flatnonzero(sizes == len(wanted))
-        for place, byte in enumerate(wanted):
+        for index, byte in enumerate(wanted):
             if not len(same):
                 break
-            same = same[text[starts[same] + place] == byte]
+            same = same[text[starts[same] + index] == byte]
         found.append(same)
     return np.sort(np.concatenate(found))
 

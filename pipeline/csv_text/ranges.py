@@ -153,28 +153,28 @@ def decide_blocks(
     `found` maps the number of each inexact block to its cut, or to its possible cuts. `again` calls
     `cut_again` with a block and a byte. Raises DataError if two blocks do not meet.
     """
-    file, place = None, 0
+    file, end = None, 0
     for block in source.blocks:
         if block.exact:
             yield block
             continue
         if block.file is not file:
-            file, place = block.file, block.file.start
+            file, end = block.file, block.file.start
         cut = found[block.number]
         if not isinstance(cut, Cut):
-            if place >= block.stop:  # one record is longer than this range
+            if end >= block.stop:  # one record is longer than this range
                 continue
-            held = (possible for possible in cut if possible.start == place)
-            cut = next(held, None) or again(block, place)
-        elif cut.start == cut.stop and place >= block.stop:
+            held = (possible for possible in cut if possible.start == end)
+            cut = next(held, None) or again(block, end)
+        elif cut.start == cut.stop and end >= block.stop:
             continue
-        if cut.start != place:
+        if cut.start != end:
             raise DataError(
                 f"{block.file.name}: a block begins at byte {cut.start}, but the previous one ends "
-                f"at byte {place}; this is a bug: please report it"
+                f"at byte {end}; this is a bug: please report it"
             )
         yield replace(block, start=cut.start, stop=cut.stop, exact=True)
-        place = cut.stop
+        end = cut.stop
 
 
 class _Text:
@@ -200,7 +200,7 @@ class _Text:
         return self._bytes[start - self._start :]
 
     def between(self, cut: Cut) -> Found:
-        first, last = (place - self._start for place in cut)
+        first, last = (offset - self._start for offset in cut)
         return Found((FileText(self._file, cut.start, self._bytes[first:last]),))
 
     def is_unquoted(self, start: int, stop: int) -> bool:
@@ -209,7 +209,7 @@ class _Text:
         dialect = self._file.dialect
         marks = (dialect.quote, first), (dialect.escape, 0)
         return not any(
-            mark and self._bytes.find(mark.encode(), place, last) >= 0 for mark, place in marks
+            mark and self._bytes.find(mark.encode(), begin, last) >= 0 for mark, begin in marks
         )
 
     def find_first_ends(self, start: int, stop: int) -> tuple[int | None, int | None]:

@@ -81,10 +81,10 @@ def make_table(
     file = np.searchsorted(starts, begin, side="right") - 1
     names = {**_REASONS, UNDECODABLE: f"not {encoding.upper()}"}
     reasons = pa.array([names.get(code, "") for code in range(REPEATED + 1)], TEXT)
-    places = line, begin - starts[file], length
+    numbers = line, begin - starts[file], length
     details = _describe(text, faults, columns)
     raw = _gather_raw(text, begin, np.minimum(length, max_size))
-    return pa.table([*places, reasons.take(pa.array(reason)), details, raw, file], schema=SCHEMA)
+    return pa.table([*numbers, reasons.take(pa.array(reason)), details, raw, file], schema=SCHEMA)
 
 
 def list_rejects(table: pa.Table) -> list[Reject]:

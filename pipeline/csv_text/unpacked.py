@@ -86,17 +86,17 @@ def _cut(files: Sequence[SourceFile], size: int) -> Iterator[UnpackedBlock]:
             file.path, file.dialect, version=file.version, stored=stored, was_read=True
         ) as opened:
             opened.read(file.start)
-            place, left, is_end, used = file.start, b"", False, 0
+            offset, left, is_end, used = file.start, b"", False, 0
             while left or not is_end:
                 room = size - sum(len(one.text) for one in texts)
                 if texts and (texts[-1].file is file or room <= 0):
                     yield _block(texts, number, consumed, unpacked)
                     texts, number, consumed, unpacked, room = [], number + 1, 0, 0, size
                 text, stop, is_end = _read_records(opened, left, is_end, room, file.dialect)
-                texts.append(FileText(file, place, text[:stop]))
-                place, left = place + stop, text[stop:]
+                texts.append(FileText(file, offset, text[:stop]))
+                offset, left = offset + stop, text[stop:]
                 consumed, used = consumed + opened.position - used, opened.position
-            unpacked += place
+            unpacked += offset
     yield _block(texts, number, consumed, unpacked, is_last=True)
 
 

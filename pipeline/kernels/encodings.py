@@ -34,10 +34,10 @@ def skip_ascii(text: Any, at: Any) -> Any:
 
 
 @kernel
-def find_invalid_utf8(text: Bytes, lines: UInt64s, places: Int64sOut) -> Int64:
+def find_invalid_utf8(text: Bytes, lines: UInt64s, offsets: Int64sOut) -> Int64:
     """Find the first byte of each line that is not valid UTF-8; return how many lines have one.
 
-    `lines` marks the line ends (see `marks.mark_bytes`). `places` has an element for each of them,
+    `lines` marks the line ends (see `marks.mark_bytes`). `offsets` has an element for each of them,
     and one more.
     """
     size, at, found = text.size, 0, 0
@@ -50,21 +50,21 @@ def find_invalid_utf8(text: Bytes, lines: UInt64s, places: Int64sOut) -> Int64:
         lowest = 0xA0 if first == 0xE0 else 0x90 if first == 0xF0 else 0x80
         highest = 0x9F if first == 0xED else 0x8F if first == 0xF4 else 0xBF
         is_good = 0xC2 <= first <= 0xF4 and at + more < size
-        for place in range(1, more + 1 if is_good else 0):
-            if not lowest <= text[at + place] <= highest:
+        for index in range(1, more + 1 if is_good else 0):
+            if not lowest <= text[at + index] <= highest:
                 is_good = False
             lowest, highest = 0x80, 0xBF
         if is_good:
             at += 1 + more
             continue
-        places[found] = at
+        offsets[found] = at
         found += 1
         at = next_mark(lines, at, size)
     return found
 
 
 @kernel
-def find_undefined(text: Bytes, lines: UInt64s, undefined: Bytes, places: Int64sOut) -> Int64:
+def find_undefined(text: Bytes, lines: UInt64s, undefined: Bytes, offsets: Int64sOut) -> Int64:
     """Find the first byte beyond ASCII of each line for which `undefined` (of 256) is not 0.
 
     Otherwise, do what `find_invalid_utf8` does.
@@ -77,7 +77,7 @@ def find_undefined(text: Bytes, lines: UInt64s, undefined: Bytes, places: Int64s
         if undefined[text[at]] == 0:
             at += 1
             continue
-        places[found] = at
+        offsets[found] = at
         found += 1
         at = next_mark(lines, at, size)
     return found
@@ -91,8 +91,8 @@ def split_at_nuls(text: Bytes, data: BytesOut, bounds: Int64sOut) -> None:
     """
     at = row = 0
     bounds[0] = 0
-    for place in range(text.size):
-        byte = text[place]
+    for index in range(text.size):
+        byte = text[index]
         data[at] = byte
         if byte == 0:
             row += 1
@@ -113,8 +113,8 @@ def recode_bytes(
     at, last = 0, bounds.size - 1
     data_bounds[0] = 0
     for row in range(last):
-        for place in range(bounds[row], bounds[row + 1]):
-            byte = text[place]
+        for index in range(bounds[row], bounds[row + 1]):
+            byte = text[index]
             if byte < 0x80:
                 data[at] = byte
                 at += 1

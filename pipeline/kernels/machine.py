@@ -141,8 +141,8 @@ def _prefetch(typingctx: Any, array: Any, index: Any) -> Any:
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        place = builder.bitcast(builder.gep(data, [args[1]]), byte)
-        builder.call(function, [place, word(0), word(3), word(1)])
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), byte)
+        builder.call(function, [pointer, word(0), word(3), word(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.int64), codegen
@@ -154,8 +154,8 @@ def _copy(typingctx: Any, to: Any, at: Any, source: Any, start: Any, size: Any) 
         to, at, source, start, size = args
         to = context.make_array(signature.args[0])(context, builder, to).data
         source = context.make_array(signature.args[2])(context, builder, source).data
-        places = builder.gep(to, [at]), builder.gep(source, [start])
-        cgutils.raw_memcpy(builder, *places, size, 1)
+        pointers = builder.gep(to, [at]), builder.gep(source, [start])
+        cgutils.raw_memcpy(builder, *pointers, size, 1)
         return context.get_dummy_value()
 
     integer = types.int64

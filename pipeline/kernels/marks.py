@@ -189,10 +189,10 @@ def find_line_ends(
 
 
 @kernel
-def count_lines_before(lines: UInt64s, places: Int64s, counts: Int64sOut) -> None:
+def count_lines_before(lines: UInt64s, offsets: Int64s, counts: Int64sOut) -> None:
     """Count the line ends before each of some ascending offsets in a text."""
     before = found = 0
-    for number in range(places.size):
-        found += count_marks(lines, before, places[number])
-        before = places[number]
+    for number in range(offsets.size):
+        found += count_marks(lines, before, offsets[number])
+        before = offsets[number]
         counts[number] = found

@@ -50,11 +50,11 @@ def sum_by_code(
         if valid.size > 0 and not (valid[bit >> 3] >> (bit & 7)) & 1:
             continue
         low, high = words[2 * row], words[2 * row + 1]
-        place = np.int64(codes[row]) * LIMBS
-        sums[place] += low & _LOW
-        sums[place + 1] += (low >> _HALF) & _LOW
-        sums[place + 2] += high & _LOW
-        sums[place + 3] += high >> _HALF
+        first = np.int64(codes[row]) * LIMBS
+        sums[first] += low & _LOW
+        sums[first + 1] += (low >> _HALF) & _LOW
+        sums[first + 2] += high & _LOW
+        sums[first + 3] += high >> _HALF
 
 
 @kernel
@@ -85,17 +85,17 @@ def sum_joined(
         customer, bit = rows[row], first_bit + row
         totals[0] += weight_of(order[row]) * keys[customer]
         totals[1] += np.uint64(traits[customer] & 1)
-        place = np.int64(traits[customer] >> 1) * COUNTED
-        sums[place + WORDS] += np.uint64(1)
+        first = np.int64(traits[customer] >> 1) * COUNTED
+        sums[first + WORDS] += np.uint64(1)
         if valid.size > 0 and not (valid[bit >> 3] >> (bit & 7)) & 1:
             continue
         low, high = np.uint64(words[2 * row]), np.uint64(words[2 * row + 1])
-        sums[place] += low
-        middle = high + np.uint64(sums[place] < low)
+        sums[first] += low
+        middle = high + np.uint64(sums[first] < low)
         carry = np.uint64(middle < high)
-        sums[place + 1] += middle
-        carry += np.uint64(sums[place + 1] < middle)
-        sums[place + 2] += carry + np.uint64(words[2 * row + 1] >> _SIGN)
+        sums[first + 1] += middle
+        carry += np.uint64(sums[first + 1] < middle)
+        sums[first + 2] += carry + np.uint64(words[2 * row + 1] >> _SIGN)
 
 
 @kernel

@@ -186,8 +186,8 @@ def _check_shuffle(ledger: Ledger) -> Iterator[Check]:
 def _check_file(ledger: Ledger, target: Target) -> Iterator[Check]:
     """Compare each block in the table with what was written; for an object, only the size."""
     written, header = ledger.all(Written), target.header
-    places = offsets(written, len(header))
-    yield Check("bytes of the combined table", places[-1], target.size(ledger))
+    starts = offsets(written, len(header))
+    yield Check("bytes of the combined table", starts[-1], target.size(ledger))
     if target.path is None:
         return
     with open(target.path, "rb") as file:
@@ -198,8 +198,8 @@ def _check_file(ledger: Ledger, target: Target) -> Iterator[Check]:
         )
     found = {block: one for part in ledger.all(ReadBack) for block, one in part.checksums.items()}
     same = sum(
-        block.checksum == found.get(block.block) and block.offset in (None, place)
-        for block, place in zip(written, places, strict=False)
+        block.checksum == found.get(block.block) and block.offset in (None, start)
+        for block, start in zip(written, starts, strict=False)
     )
     yield Check("blocks, written and in their place in the file", len(written), same)
 

@@ -34,7 +34,7 @@ SUCH_AS = "such as: "  # before a case that may not be the first
 _TRIED = 1_000  # records
 _RAW = 1 << 10  # bytes of a bad record, enough for the characters that are shown
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
-_Place: TypeAlias = tuple[SourceFile, int | None]
+_Start: TypeAlias = tuple[SourceFile, int | None]
 _EXAMPLES, _RANGE_EXAMPLES = attrgetter("examples"), attrgetter("range_examples")
 _GROUPED_EXAMPLES = attrgetter("grouped_examples")
 _TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 after it"
@@ -71,10 +71,10 @@ class Examples:
         return f" ({found})" if found else ""
 
     def _rejected(self, source: Source) -> str:
-        for _, block, places in self._blocks(source):
+        for _, block, starts in self._blocks(source):
             if block.rejected:
                 reject = block.rejected[0]
-                file, line = places[reject.file]
+                file, line = starts[reject.file]
                 offset = block.files[reject.file].start + reject.offset
                 where = _where(file, line and line + reject.line, f"byte {offset:,}")
                 detail = f" ({reject.detail})" if reject.detail else ""
@@ -85,10 +85,10 @@ class Examples:
         return ""
 
     def _value(self, source: Source, examples: _Examples) -> str:
-        for _, block, places in self._blocks(source):
+        for _, block, starts in self._blocks(source):
             if found := examples(block):
                 first = found[0]
-                file, line = places[first.file]
+                file, line = starts[first.file]
                 where = _where(file, line and line + first.line, lead=f"{quoted(first.value)}, ")
                 return where + (_TOO_LONG if is_too_long(first.value, file.dialect) else "")
         return ""
@@ -154,10 +154,10 @@ class Examples:
             return ""
         number, row = place_of(min(orders))
         lead = f"{quoted(found[min(orders)][0])}, " if kind == "unmatched" else ""
-        for block_number, block, places in self._blocks(source):
+        for block_number, block, starts in self._blocks(source):
             if block_number == number:
-                place, below = self.line_of(number, block, row)
-                file, line = places[place]
+                index, below = self.line_of(number, block, row)
+                file, line = starts[index]
                 where = _where(file, line and line + below, lead=lead)
                 unmatched = [id for ids in found.values() for id in ids]
                 return where + (self._other_ids(unmatched) if lead else "")
@@ -171,18 +171,18 @@ class Examples:
                 return f"; customers have ids such as {quoted(block.first_id)}{tried}"
         return "; no customer has an id"
 
-    def _blocks(self, source: Source) -> Iterator[tuple[int, BlockRead, list[_Place]]]:
+    def _blocks(self, source: Source) -> Iterator[tuple[int, BlockRead, list[_Start]]]:
         """Yield the blocks that have text: number, what was read, each file and its first line.
 
         Lines are counted from the start of a file, so the line is None if an earlier block is still
         missing.
         """
         ends = {file.path: file.start for file in source.files}
-        for number, block, places in located_blocks(self.ledger, source):
+        for number, block, starts in located_blocks(self.ledger, source):
             if not block.bytes:
                 continue
-            known: list[_Place] = []
-            for one, (file, line) in zip(block.files, places, strict=True):
+            known: list[_Start] = []
+            for one, (file, line) in zip(block.files, starts, strict=True):
                 is_known = one.start == ends[one.path]
                 ends[one.path] = one.start + one.bytes if is_known else -1
                 known.append((file, line if is_known else None))

@@ -80,12 +80,12 @@ class Quality:
         if read := entry.get(BlockRead):
             self.progress.advance(read.table, read.stored, read.records)
             self._tallies[read.table].add_read(read)
-            self._judge(read.table)
+            self._judge_so_far(read.table)
         if paired := entry.get(Paired):
             self._tallies["purchases"].add_joined(paired)
-            self._judge("purchases")
+            self._judge_so_far("purchases")
 
-    def _judge(self, table: str) -> None:
+    def _judge_so_far(self, table: str) -> None:
         most = self._most_records(table)
         for fault in self._faults(table):
             limit = self._limit(fault)

@@ -36,7 +36,7 @@ class _Range(NamedTuple):
     """A block of the file: its number, where it begins, and its size in bytes."""
 
     block: int
-    place: int
+    offset: int
     size: int
 
 
@@ -125,12 +125,12 @@ def read_back(
         return []
     tasks: list[list[_Range]] = [[]]
     size = 0
-    for block, place in zip(written, offsets(written, len(target.header)), strict=False):
+    for block, offset in zip(written, offsets(written, len(target.header)), strict=False):
         if size >= _TASK:
             tasks.append([])
             size = 0
         size += block.bytes
-        tasks[-1].append(_Range(block.block, place, block.bytes))
+        tasks[-1].append(_Range(block.block, offset, block.bytes))
     how = {"meta": NO_ENTRIES, "step": "read-back"}
     return [from_blocks(_read_back, tasks, target.path, recount, **how)]
 
@@ -154,13 +154,13 @@ def _read_back(blocks: list[_Range], path: str, recount: Recount | None) -> pd.D
 def _parts(file: int, block: _Range) -> Iterator[memoryview]:
     """Yield a block's bytes, as many as the file has, always in the same buffer."""
     buffer = memoryview(bytearray(min(_CHUNK, block.size)))
-    place, end = block.place, block.place + block.size
-    while place < end:
-        size = os.preadv(file, [buffer[: end - place]], place)
+    offset, end = block.offset, block.offset + block.size
+    while offset < end:
+        size = os.preadv(file, [buffer[: end - offset]], offset)
         if not size:
             return
         yield buffer[:size]
-        place += size
+        offset += size
 
 
 def add_up(counts: Sequence[Counts]) -> Counts:

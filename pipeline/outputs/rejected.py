@@ -116,9 +116,9 @@ class _Block(NamedTuple):
 
 def _blocks(ledger: Ledger, source: Source) -> Iterator[_Block]:
     """Yield the blocks of a table that have rejects, in input order."""
-    for number, read, places in located_blocks(ledger, source):
+    for number, read, starts in located_blocks(ledger, source):
         if read.rejects:
-            files, lines = zip(*places, strict=True)
+            files, lines = zip(*starts, strict=True)
             names = tuple(file.name for file in files)
             yield _Block(number, names, lines, files[0].encoding, read)
 

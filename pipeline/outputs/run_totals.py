@@ -153,9 +153,9 @@ def _located(
 ) -> list[dict[str, Any]]:
     """Return the first examples of all blocks, each with its file and line."""
     found: list[dict[str, Any]] = []
-    for places, some in zip(places_of(source, blocks), examples, strict=True):
+    for starts, some in zip(first_lines(source, blocks), examples, strict=True):
         for example in some:
-            file, line = places[example.file]
+            file, line = starts[example.file]
             found.append({"file": file.name, "line": line + example.line, "value": example.value})
     return found[:MAX_EXAMPLES]
 
@@ -171,12 +171,12 @@ def lines_of_totals(source: Source, blocks: Sequence[BlockRead]) -> list[tuple[D
     counts: dict[str, int] = defaultdict(int)
     with localcontext(EXACT):
         total, count = sum(block.total for block in blocks), sum(block.records for block in blocks)
-        for block, places in zip(blocks, places_of(source, blocks), strict=True):
+        for block, starts in zip(blocks, first_lines(source, blocks), strict=True):
             path = block.files[0].path
             if block.records:
                 found.pop(path, None)
             for closing in block.closings:
-                file, line = places[closing.file]
+                file, line = starts[closing.file]
                 of_file = sums[file.path] + closing.total, counts[file.path] + closing.records
                 if closing.amount and any(
                     2 * closing.amount == amount and records > _FEW
@@ -197,11 +197,11 @@ def blocks_of(ledger: Ledger, source: Source) -> list[BlockRead]:
 def located_blocks(
     ledger: Ledger, source: Source
 ) -> Iterator[tuple[int, BlockRead, list[tuple[SourceFile, int]]]]:
-    """Yield the blocks of a table in input order: number, what was read, places (`places_of`)."""
+    """Yield the blocks of a table in input order: number, what was read, and `first_lines`."""
     entries = [entry for entry in ledger.having(BlockRead) if entry[BlockRead].table == source.name]
     blocks = [entry[BlockRead] for entry in entries]
-    for entry, block, places in zip(entries, blocks, places_of(source, blocks), strict=True):
-        yield entry[Number].block, block, places
+    for entry, block, starts in zip(entries, blocks, first_lines(source, blocks), strict=True):
+        yield entry[Number].block, block, starts
 
 
 def separate_packed(
@@ -215,7 +215,7 @@ def separate_packed(
     )
 
 
-def places_of(
+def first_lines(
     source: Source, blocks: Sequence[BlockRead]
 ) -> Iterator[list[tuple[SourceFile, int]]]:
     """Yield the files of each block, with the block's first line (from 1) in each."""

@@ -67,11 +67,11 @@ def suggest_dialect(
         return f"; with {option}, that is {read}" if file.encoding != "cp1252" else ""
     bad = b"\n".join(reject.raw for reject in rejected) + b"\n"
     text = _sample(file)
-    known, best, most = _places(_parsed(text, file).rejected), "", 0
+    known, best, most = _offsets(_parsed(text, file).rejected), "", 0
     for attempt in _attempts(table, file, none_left):
         found, sample = _parsed(bad, attempt.file).fields, _parsed(text, attempt.file)
         is_usable = all(_is_usable(fields, attempt.file, file) for fields in (found, sample.fields))
-        if is_usable and _places(sample.rejected) <= known and len(found) > most:
+        if is_usable and _offsets(sample.rejected) <= known and len(found) > most:
             best, most = attempt.options, len(found)
     tried = f"{most:,} of {len(rejected):,} sampled records"
     return f"; {tried} can be read with {best}" if most else ""
@@ -114,7 +114,7 @@ def suggest_quote(table: str, file: SourceFile, values: Sequence[str]) -> str:
     if not count or not may_quote(OTHER_QUOTE, file.dialect):
         return ""
     text, other = _sample(file), replace(file, dialect=replace(file.dialect, quote=OTHER_QUOTE))
-    if not _places(_parsed(text, other).rejected) <= _places(_parsed(text, file).rejected):
+    if not _offsets(_parsed(text, other).rejected) <= _offsets(_parsed(text, file).rejected):
         return ""
     option = for_shell(f"{table}={OTHER_QUOTE}")
     return f"; {count:,} of {len(values):,} sampled values are in quotes: --quote {option}"
@@ -158,7 +158,7 @@ def _is_usable(fields: Fields, changed: SourceFile, file: SourceFile) -> bool:
         numbers, last = (fields.column(changed.columns[at]).to_pylist() for at in (0, -1))
         if changed.dialect.delimiter == "," and all(_CENTS.fullmatch(one or "") for one in last):
             return False  # the first column may be ids, and the last cents after a decimal comma
-        return numbers == [str(1 + place) for place in range(len(numbers))]
+        return numbers == [str(1 + row) for row in range(len(numbers))]
     if len(changed.columns) > len(file.columns):
         return bool(fields.column(changed.columns[-1]).null_count == len(fields))
     if changed.dialect.quote == file.dialect.quote:
@@ -186,7 +186,7 @@ def _parsed(text: bytes, file: SourceFile) -> Parsed:
     return parse(text, file.columns, file.encoding, file.dialect, file.header)
 
 
-def _places(rejected: pa.Table) -> set[int]:
+def _offsets(rejected: pa.Table) -> set[int]:
     return set(rejected["offset"].to_pylist())
 
 

@@ -44,8 +44,8 @@ def is_remote(path: str) -> bool:
 def shown_url(url: str) -> str:
     """Return a URL without any user, password or signature."""
     scheme, _, rest = url.partition("://")
-    host, slash, place = rest.partition("?")[0].partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{place}"
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def is_web(path: str) -> bool:
