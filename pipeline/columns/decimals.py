@@ -114,31 +114,36 @@ def suggest_signs(
     All of the `usable` values stay numbers. Another decimal point is tried with `any_point`, or if
     a usable value has the current one, which may be a thousands separator: `1.234`.
     """
-    text, numeric, best, most = pa.array(values, TEXT), pa.array(usable, TEXT), "", 0
-    of_best = dialect
+    text, numeric = pa.array(values, TEXT), pa.array(usable, TEXT)
     any_point |= any(dialect.decimal in value for value in usable)
+    best, most = dialect, 0
     for point, comma in _SIGNS:
-        if point == dialect.decimal or any_point:
-            tried = replace(dialect, decimal=point, thousands=comma)
-            if parse_numbers(numeric, tried).null_count:
-                continue
-            if (found := len(text) - parse_numbers(text, tried).null_count) > most:
-                signs = {"--decimal": point, "--thousands": comma}
-                now = {"--decimal": dialect.decimal, "--thousands": dialect.thousands}
-                options = [
-                    f"{name} {for_shell(f'{table}={sign or NO_SIGN}')}"
-                    for name, sign in signs.items()
-                    if sign != now[name]
-                ]
-                best, most, of_best = " ".join(options), found, tried
+        tried = replace(dialect, decimal=point, thousands=comma)
+        may_try = any_point or point == dialect.decimal
+        if may_try and _count_numbers(numeric, tried) == len(numeric):
+            count = _count_numbers(text, tried)
+            best, most = (tried, count) if count > most else (best, most)
     if not most:
         return ""
-    if dialect.decimal != "," and of_best == replace(dialect, thousands=","):
+    signs = (
+        ("--decimal", best.decimal, dialect.decimal),
+        ("--thousands", best.thousands, dialect.thousands),
+    )
+    options = " ".join(
+        f"{name} {for_shell(f'{table}={sign or NO_SIGN}')}"
+        for name, sign, now in signs
+        if sign != now
+    )
+    if dialect.decimal != "," and best == replace(dialect, thousands=","):
         tried = replace(dialect, decimal=",", thousands="")
-        counts = [len(each) - parse_numbers(each, tried).null_count for each in (text, numeric)]
-        if counts == [most, len(numeric)]:  # such as 1,459
-            best += f" (or, if they are fractions, --decimal {for_shell(f'{table}=,')})"
-    return f"{most:,} of {len(text):,} sampled values would be numbers with {best}"
+        counts = _count_numbers(text, tried), _count_numbers(numeric, tried)
+        if counts == (most, len(numeric)):  # such as 1,459
+            options += f" (or, if they are fractions, --decimal {for_shell(f'{table}=,')})"
+    return f"{most:,} of {len(text):,} sampled values would be numbers with {options}"
+
+
+def _count_numbers(text: pa.Array, dialect: Dialect) -> int:
+    return len(text) - int(parse_numbers(text, dialect).null_count)
 
 
 def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:

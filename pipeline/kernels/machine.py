@@ -20,15 +20,20 @@ from pipeline.kernels.jit import inner
 AHEAD = 24  # steps of a loop after which prefetched memory is in the cache
 
 
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    """Return a pointer to an element of an array of some type."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+
+
 def _loader(kind: Any) -> Any:
     """Return an intrinsic that reads an integer of a type at any byte of an array."""
 
     @intrinsic
     def load(typingctx: Any, array: Any, index: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            place = _pointer(context, builder, signature.args[0], *args)
             pointer = context.get_value_type(kind).as_pointer()
-            return builder.load(builder.bitcast(builder.gep(data, [args[1]]), pointer), align=1)
+            return builder.load(builder.bitcast(place, pointer), align=1)
 
         return kind(array, types.int64), codegen
 
@@ -69,8 +74,8 @@ def _high_bits(typingctx: Any, text: Any, at: Any) -> Any:
 
 def _bits(context: Any, builder: Any, signature: Any, args: Any, compare: Any) -> Any:
     """Compare 64 bytes from `args[1]` on, 32 at a time; return a bit for each."""
-    data = context.make_array(signature.args[0])(context, builder, args[0]).data
-    first = builder.bitcast(builder.gep(data, [args[1]]), _VECTOR.as_pointer())
+    place = _pointer(context, builder, signature.args[0], *args[:2])
+    first = builder.bitcast(place, _VECTOR.as_pointer())
     halves = []
     for number in range(2):
         some = builder.load(builder.gep(first, [_INDEX(number)]), align=1)
@@ -82,12 +87,11 @@ def _bits(context: Any, builder: Any, signature: Any, args: Any, compare: Any) -
 @intrinsic
 def _copy_16(typingctx: Any, to: Any, at: Any, source: Any, start: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        to, at, source, start = args
-        to = context.make_array(signature.args[0])(context, builder, to).data
-        source = context.make_array(signature.args[2])(context, builder, source).data
+        to = _pointer(context, builder, signature.args[0], *args[:2])
+        source = _pointer(context, builder, signature.args[2], *args[2:])
         vector = ir.VectorType(ir.IntType(8), 16).as_pointer()
-        some = builder.load(builder.bitcast(builder.gep(source, [start]), vector), align=1)
-        builder.store(some, builder.bitcast(builder.gep(to, [at]), vector), align=1)
+        some = builder.load(builder.bitcast(source, vector), align=1)
+        builder.store(some, builder.bitcast(to, vector), align=1)
         return context.get_dummy_value()
 
     return types.void(to, types.int64, source, types.int64), codegen
@@ -137,11 +141,10 @@ def _multiply_high(typingctx: Any, first: Any, second: Any) -> Any:
 @intrinsic
 def _prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        pointer = builder.bitcast(builder.gep(data, [args[1]]), byte)
+        pointer = builder.bitcast(_pointer(context, builder, signature.args[0], *args), byte)
         builder.call(function, [pointer, word(0), word(3), word(1)])
         return context.get_dummy_value()
 
@@ -151,11 +154,9 @@ def _prefetch(typingctx: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def _copy(typingctx: Any, to: Any, at: Any, source: Any, start: Any, size: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        to, at, source, start, size = args
-        to = context.make_array(signature.args[0])(context, builder, to).data
-        source = context.make_array(signature.args[2])(context, builder, source).data
-        pointers = builder.gep(to, [at]), builder.gep(source, [start])
-        cgutils.raw_memcpy(builder, *pointers, size, 1)
+        to = _pointer(context, builder, signature.args[0], *args[:2])
+        source = _pointer(context, builder, signature.args[2], *args[2:4])
+        cgutils.raw_memcpy(builder, to, source, args[4], 1)
         return context.get_dummy_value()
 
     integer = types.int64

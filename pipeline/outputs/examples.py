@@ -144,22 +144,19 @@ class Examples:
 
     def _purchase(self, source: Source, kind: str) -> str:
         """Return the first purchase that is `unmatched`, or `without_id`."""
-        parts = self.ledger.all(Paired)
-        if kind == "unmatched":
-            found = {part.first_unmatched: part.unmatched_ids for part in parts}
-        else:
-            found = {part.first_without_id: () for part in parts}
-        orders = [order for order in found if order is not None]
-        if not orders:
+        first = attrgetter(f"first_{kind}")
+        parts = [part for part in self.ledger.all(Paired) if first(part) is not None]
+        if not parts:
             return ""
-        number, row = place_of(min(orders))
-        lead = f"{quoted(found[min(orders)][0])}, " if kind == "unmatched" else ""
+        part = min(parts, key=first)
+        number, row = place_of(first(part))
+        lead = f"{quoted(part.unmatched_ids[0])}, " if kind == "unmatched" else ""
         for block_number, block, starts in self._blocks(source):
             if block_number == number:
                 index, below = self.line_of(number, block, row)
                 file, line = starts[index]
                 where = _where(file, line and line + below, lead=lead)
-                unmatched = [id for ids in found.values() for id in ids]
+                unmatched = [id for part in parts for id in part.unmatched_ids]
                 return where + (self._other_ids(unmatched) if lead else "")
         return ""
 
