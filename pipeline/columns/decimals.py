@@ -118,11 +118,12 @@ def suggest_signs(
     any_point |= any(dialect.decimal in value for value in usable)
     best, most = dialect, 0
     for point, comma in _SIGNS:
+        if not any_point and point != dialect.decimal:
+            continue
         tried = replace(dialect, decimal=point, thousands=comma)
-        may_try = any_point or point == dialect.decimal
-        if may_try and _count_numbers(numeric, tried) == len(numeric):
-            count = _count_numbers(text, tried)
-            best, most = (tried, count) if count > most else (best, most)
+        count = _count_numbers(text, tried)
+        if count > most and _count_numbers(numeric, tried) == len(numeric):
+            best, most = tried, count
     if not most:
         return ""
     signs = (
