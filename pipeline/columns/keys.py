@@ -59,8 +59,5 @@ def key_hashes(ids: pa.Array) -> np.ndarray:
 def trimmed(ids: pa.Array) -> pa.Array:
     """Return ids without surrounding blanks; blank ids become null."""
     ids = pc.utf8_trim(ids, BLANKS)
-    return pc.if_else(pc.equal(pc.binary_length(ids), 0), None, ids) if _has_empty(ids) else ids
-
-
-def _has_empty(ids: pa.Array) -> bool:
-    return bool(pc.any(pc.equal(pc.binary_length(ids), 0)).as_py())
+    are_empty = pc.equal(pc.binary_length(ids), 0)
+    return pc.if_else(are_empty, None, ids) if pc.any(are_empty).as_py() else ids

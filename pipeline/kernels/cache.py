@@ -172,11 +172,8 @@ def _is_made(folder: Path, mode: int = 0o700) -> bool:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:
         return False
-    return _belongs_to_us(found) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def _belongs_to_us(found: os.stat_result) -> bool:
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return is_ours and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _is_out_of_reach(folder: Path) -> bool:

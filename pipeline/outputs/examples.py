@@ -123,7 +123,8 @@ class Examples:
     def _hint(self, source: Source) -> str:
         """Return the option that would make some values usable or missing; "" if none would."""
         blocks = blocks_of(self.ledger, source)
-        file, column = source.files[0], self._column(source)
+        file = source.files[0]
+        column = self.columns.age if source is self.sources[0] else self.columns.amount
         values = [example.value for block in blocks for example in block.examples]
         of_file = (block for block in blocks if block.files[0].path == file.path)
         rejected = [reject for block in of_file for reject in block.rejected]
@@ -138,9 +139,6 @@ class Examples:
         null = "" if file.dialect.null else suggest_null(source.name, values)
         in_quotes = suggest_quote(source.name, file, values)
         return null or in_quotes or describe_numbers(values, file.dialect)
-
-    def _column(self, source: Source) -> str:
-        return self.columns.age if source is self.sources[0] else self.columns.amount
 
     def _purchase(self, source: Source, kind: str) -> str:
         """Return the first purchase that is `unmatched`, or `without_id`."""
