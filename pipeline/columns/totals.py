@@ -61,7 +61,7 @@ def checksums(text: pa.Array) -> tuple[Checksum, Checksum]:
     return Checksum.of(np.diff(bounds(text))), Checksum.of(text_bytes(text))
 
 
-def mixed(values: np.ndarray) -> np.ndarray:
+def scramble(values: np.ndarray) -> np.ndarray:
     """Scramble 64-bit numbers, so that no pattern is left (uint64); 0 stays 0."""
     values = values.astype(np.uint64)  # a copy
     for factor in (_FIRST, _SECOND):

@@ -26,7 +26,7 @@ from pipeline.storage.remote import (
     shown_url,
     version_of_url,
 )
-from pipeline.storage.versions import Version, ends_early, read_on
+from pipeline.storage.versions import Version, input_ends_early, read_on
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -75,7 +75,7 @@ class _LocalFile(io.FileIO):
         wanted = min(len(target), max(self.version.size - self.tell(), 0))
         read = super().readinto(memoryview(target)[:wanted]) or 0
         if wanted and not read:
-            raise ends_early(shown(str(self.name)), self.version.size)
+            raise input_ends_early(shown(str(self.name)), self.version.size)
         return read
 
 
@@ -99,7 +99,7 @@ def read_bytes(path: str, start: int, stop: int, version: Version | None = None)
         # A file system may return fewer bytes than it is asked for.
         data = read_on(start, stop, lambda offset, stop: file.read(stop - offset))
     if start + len(data) < stop:
-        raise ends_early(shown(path), stop)
+        raise input_ends_early(shown(path), stop)
     return data
 
 

@@ -10,7 +10,7 @@ from pipeline.csv_text.files import call_at_once, checksum_of_ends, read_bytes, 
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.errors import InputChangedError
 from pipeline.storage.remote import list_versions
-from pipeline.storage.versions import Version, changed
+from pipeline.storage.versions import Version, input_changed
 
 
 class WatchedInputs:
@@ -72,7 +72,7 @@ def _growth(listed: Mapping[str, Version], file: SourceFile) -> int:
             f"{file.name}: can no longer be read: {error.strerror or error}; nothing was "
             "published; check the file or its server, then run again"
         ) from error
-    raise changed(file.name, file.version.difference(now))
+    raise input_changed(file.name, file.version.difference(now))
 
 
 def _has_only_grown(file: SourceFile) -> bool:

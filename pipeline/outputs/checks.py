@@ -19,7 +19,7 @@ from pipeline.csv_text.sources import Source
 from pipeline.engine.ledger import Ledger
 from pipeline.errors import DataError
 from pipeline.outputs.names import SPENDING
-from pipeline.outputs.read_back import ReadBack, add_up
+from pipeline.outputs.read_back import ReadBack, sum_counts
 from pipeline.outputs.run_totals import RunTotals, blocks_of, separate_packed
 from pipeline.steps.join import Alone, Broadcasted, Kept, Matched, Paired, Spending
 from pipeline.steps.read import BlockRead
@@ -211,7 +211,7 @@ def _check_recount(
     counts = [block for part in ledger.all(ReadBack) for block in part.counts]
     if not counts:
         return
-    recounted = add_up(counts)
+    recounted = sum_counts(counts)
     yield Check("records, of the run and recounted", totals.records_written, recounted.records)
     ids = modulo(totals.purchases.ids + sum(part.ids for part in ledger.all(Alone)))
     yield Check("ids, of the run and recounted", f"{ids:016x}", f"{recounted.ids:016x}")

@@ -163,7 +163,7 @@ def _parts(file: int, block: _Range) -> Iterator[memoryview]:
         offset += size
 
 
-def add_up(counts: Sequence[Counts]) -> Counts:
+def sum_counts(counts: Sequence[Counts]) -> Counts:
     """Return several recounts as one."""
     sums: dict[str, Decimal] = {}
     with localcontext(EXACT):

@@ -23,7 +23,7 @@ from pipeline.steps.read import BlockRead, kept_rejects
 from pipeline.storage.places import Place
 
 
-class Rejected(NamedTuple):
+class RejectedRow(NamedTuple):
     """A row of `rejected_rows.csv`: a record that could not be read, and its place in its file.
 
     `line` counts from 1, `byte_offset` from 0. Both refer to the uncompressed file or, for UTF-16,
@@ -48,7 +48,7 @@ def write_rejected(
     rejects: Place,
     escape: bool = False,
 ) -> None:
-    """Write the records that could not be read (see `Rejected`); if there are none, no file.
+    """Write the records that could not be read (see `RejectedRow`); if there are none, no file.
 
     For blocks with many rejects, which workers have kept in `rejects` (see `read.read`), workers
     also make the lines. For `escape`, see `quoting.quote`.
@@ -59,7 +59,7 @@ def write_rejected(
         compute_entries(client, [from_blocks(_write_lines, many, rejects, escape, **how)])
     if blocks:
         with path.open("wb") as file:
-            file.write(_lines([pa.array([name], TEXT) for name in Rejected._fields], escape))
+            file.write(_lines([pa.array([name], TEXT) for name in RejectedRow._fields], escape))
             for block in blocks:
                 if block.has_more:
                     file.write(rejects.get(block.name))
@@ -91,7 +91,7 @@ class _Block(NamedTuple):
         return f"{self.read.table}-{self.number}.csv"
 
     def columns(self, rejected: pa.Table) -> list[pa.Array]:
-        """Return the columns of `Rejected` for these rejected records."""
+        """Return the columns of `RejectedRow` for these rejected records."""
         line, offset, length, reason, detail, raw, file = (
             column.combine_chunks() for column in rejected.columns
         )

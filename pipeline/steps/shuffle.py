@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipeline.columns.arrow import NUMBER, TEXT, chunks, raw_text, to_arrow, to_number, to_text
 from pipeline.columns.keys import TrimmedIds
-from pipeline.columns.totals import Checksum, mixed, total_of
+from pipeline.columns.totals import Checksum, scramble, total_of
 from pipeline.engine.ledger import Number, entry_of, with_totals
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.partitions import from_blocks, on_partitions
@@ -297,7 +297,7 @@ def total_of_cells(
     """Return a total of the bytes of cells, each with its block and partition number."""
     sums = [checksum.value for array in cells for checksum in _checksums(array)]
     places = np.array(blocks, np.uint64) << np.uint64(32) | np.array(partitions, np.uint64)
-    return total_of(mixed(mixed(places + np.uint64(1)) ^ np.array(sums, np.uint64)))
+    return total_of(scramble(scramble(places + np.uint64(1)) ^ np.array(sums, np.uint64)))
 
 
 def _checksums(cells: pa.Array) -> Iterator[Checksum]:

@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
 from pipeline.errors import UsageError
 from pipeline.storage.remote_errors import remote_error
-from pipeline.storage.versions import Version, changed, ends_early, read_on
+from pipeline.storage.versions import Version, input_changed, input_ends_early, read_on
 
 T = TypeVar("T")
 
@@ -144,9 +144,9 @@ def read_range(path: str, start: int, stop: int, version: Version | None = None)
     except OSError as error:
         if error.errno not in _REPLACED:
             raise
-        raise changed(shown_url(path), "the store has a different version of it") from error
+        raise input_changed(shown_url(path), "the store has a different version of it") from error
     if start + len(data) < stop:
-        raise ends_early(shown_url(path), stop)
+        raise input_ends_early(shown_url(path), stop)
     return data
 
 

@@ -46,14 +46,14 @@ class Version:
         return "" if now == self else "it was written to"
 
 
-def changed(name: str, how: str) -> InputChangedError:
+def input_changed(name: str, how: str) -> InputChangedError:
     """Return the error for a file that is not the planned version."""
     return InputChangedError(f"{name}: changed while it was read: {how}; {_RETRY}")
 
 
-def ends_early(name: str, size: int) -> InputChangedError:
+def input_ends_early(name: str, size: int) -> InputChangedError:
     """Return the error for a file that ends before byte `size`, which was to be read."""
-    return changed(name, f"it ends before byte {size:,}")
+    return input_changed(name, f"it ends before byte {size:,}")
 
 
 def read_on(start: int, stop: int, read: Callable[[int, int], bytes]) -> bytes:

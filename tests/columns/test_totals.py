@@ -17,8 +17,8 @@ from pipeline.columns.totals import (
     Checksum,
     count_by_group,
     exact_sum,
-    mixed,
     pairing,
+    scramble,
     sum_by_group,
     text_total,
     total_joined,
@@ -93,7 +93,7 @@ def test_a_text_total_tells_one_byte_that_changed() -> None:
 
 
 def test_mixing_is_a_permutation_that_keeps_zero() -> None:
-    found = mixed(np.arange(100_000))
+    found = scramble(np.arange(100_000))
 
     assert len(np.unique(found)) == 100_000
     assert found[0] == 0
@@ -102,7 +102,7 @@ def test_mixing_is_a_permutation_that_keeps_zero() -> None:
 
 @given(st.permutations(range(6)))
 def test_a_pairing_tells_which_record_has_which_key(places: list[int]) -> None:
-    order, keys = np.arange(6) << 31, mixed(np.arange(1, 7))
+    order, keys = np.arange(6) << 31, scramble(np.arange(1, 7))
 
     assert pairing(order[places], keys[places]) == pairing(order, keys)
     assert (pairing(order, keys[places]) == pairing(order, keys)) == (places == sorted(places))

@@ -13,7 +13,7 @@ from pipeline.columns.totals import Checksum, total_of
 from pipeline.csv_text.sources import Source
 from pipeline.engine.ledger import entries_in
 from pipeline.outputs import read_back as reading
-from pipeline.outputs.read_back import Counts, ReadBack, Recount, add_up, read_back
+from pipeline.outputs.read_back import Counts, ReadBack, Recount, read_back, sum_counts
 from pipeline.settings import Columns, Settings
 from pipeline.steps.combined_file import CombinedFile
 from pipeline.steps.write import Written
@@ -75,7 +75,7 @@ def test_a_file_that_ends_too_early_has_other_checksums(path: Path) -> None:
 def test_all_is_recounted_from_the_lines(path: Path) -> None:
     (part,) = found_in(path, recount())
 
-    assert add_up(part.counts) == Counts(
+    assert sum_counts(part.counts) == Counts(
         records=4,
         ids=total_of(key_hashes(text("1", "7", "2", "3"))),
         sums={"Young": Decimal("10.50"), "Unknown": Decimal(0), "Old": Decimal("-0.25")},
