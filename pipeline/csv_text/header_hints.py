@@ -66,13 +66,13 @@ class HeaderHints:
     def _has_all(self, header: Header, is_loose: bool = False) -> bool:
         missing = self._missing(header.columns)
         return not header.fault and (
-            not missing or (is_loose and len(self._meant(header.columns)) == len(missing))
+            not missing or (is_loose and len(self._similar_names(header.columns)) == len(missing))
         )
 
     def _missing(self, columns: Sequence[str]) -> list[str]:
         return [column for column in self.required if column not in columns]
 
-    def _meant(self, columns: Sequence[str]) -> dict[str, str]:
+    def _similar_names(self, columns: Sequence[str]) -> dict[str, str]:
         """Return the name that each missing column seems to have, if only one is nearly right.
 
         Such names differ in case, in the separators of words, or in invisible characters.
@@ -101,9 +101,9 @@ class HeaderHints:
                         continue
                     found = self._read(replace(self.dialect, skip_lines=lines), tried)
                     if self._has_all(found, is_loose):
-                        skip = [self._given("--skip-lines", str(lines))]
+                        skip = [self._write_option("--skip-lines", str(lines))]
                         if tried != self.encoding:
-                            skip.append(self._given("--encoding", tried))
+                            skip.append(self._write_option("--encoding", tried))
                         options = " ".join([*skip, *self._renamed(found.columns)])
                         return f"the columns are on line {lines + 1}: {options}"
         return ""
@@ -114,16 +114,16 @@ class HeaderHints:
             if may_delimit(delimiter, self.dialect):
                 other = self._read(replace(self.dialect, delimiter=delimiter), self.encoding)
                 if other.dialect.delimiter != header.dialect.delimiter:
-                    yield other, self._given("--delimiter", other.dialect.delimiter)
+                    yield other, self._write_option("--delimiter", other.dialect.delimiter)
         if may_quote(OTHER_QUOTE, self.dialect):
             quoted_so = replace(self.dialect, quote=OTHER_QUOTE)
-            yield self._read(quoted_so, self.encoding), self._given("--quote", OTHER_QUOTE)
+            yield self._read(quoted_so, self.encoding), self._write_option("--quote", OTHER_QUOTE)
 
     def _renamed(self, columns: Sequence[str]) -> list[str]:
         """Return options for the columns whose names are nearly right."""
         return [
-            self._given(self.required[column], name)
-            for column, name in self._meant(columns).items()
+            self._write_option(self.required[column], name)
+            for column, name in self._similar_names(columns).items()
         ]
 
     def _row_names(self, header: Header) -> str:
@@ -142,7 +142,7 @@ class HeaderHints:
         for encoding, zeros in (("utf-16-le", raw[1::2]), ("utf-16-be", raw[::2])):
             text = raw.decode(encoding, "replace")
             if not any(zeros) and all(column in text for column in self.required):
-                return f"its columns are found with {self._given('--encoding', encoding)}"
+                return f"its columns are found with {self._write_option('--encoding', encoding)}"
         return ""
 
     def _suggest_cp1252(self) -> str:
@@ -152,11 +152,11 @@ class HeaderHints:
             return ""
         as_read = quoted(found.raw.decode("cp1252", "replace"), _LONGEST)
         lacks = "" if self._has_all(found) else f"; {self._guess(found.columns)}"
-        return f"with {self._given('--encoding', 'cp1252')}, it is {as_read}{lacks}"
+        return f"with {self._write_option('--encoding', 'cp1252')}, it is {as_read}{lacks}"
 
     def _guess(self, columns: Sequence[str]) -> str:
         """Suggest what a header that lacks columns may mean."""
-        missing, meant = self._missing(columns), self._meant(columns)
+        missing, meant = self._missing(columns), self._similar_names(columns)
         control = _CONTROL.search(columns[0])
         if len(columns) == 1 and control:
             if self.dialect.encoding != "utf-8":
@@ -183,10 +183,10 @@ class HeaderHints:
 
     def _naming(self, column: str, missing: Sequence[str]) -> str:
         option = self.required[column]
-        how = self._given(option, "NAME") if option == "--id-column" else option
+        how = self._write_option(option, "NAME") if option == "--id-column" else option
         return f"{'it' if column == missing[0] else repr(column)} with {how}"
 
-    def _given(self, option: str, value: str) -> str:
+    def _write_option(self, option: str, value: str) -> str:
         """Return an option with a value, for a shell; an option of both tables names this one."""
         is_for_both = option not in self.required.values() or option == "--id-column"
         shown_as = {"\t": "tab", "\x01": r"\x01", "\x1f": r"\x1f"}.get(value, value)

@@ -15,7 +15,7 @@ from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger
 from pipeline.outputs.run_totals import blocks_of, lines_of_totals, located_blocks
 from pipeline.outputs.trials import (
-    amounts_in_cp1252,
+    read_as_cp1252,
     suggest_dialect,
     suggest_ids,
     suggest_null,
@@ -49,7 +49,7 @@ class Examples:
     ledger: Ledger
     line_of: LineOf
 
-    def of(self, kind: str, table: str) -> str:
+    def first_case(self, kind: str, table: str) -> str:
         """Return the first case of a fault in parentheses, after a blank; "" if it is unknown."""
         (source,) = (source for source in self.sources if source.name == table)
         if kind == "rejected":
@@ -128,7 +128,7 @@ class Examples:
         values = [example.value for block in blocks for example in block.examples]
         of_file = (block for block in blocks if block.files[0].path == file.path)
         rejected = [reject for block in of_file for reject in block.rejected]
-        values += amounts_in_cp1252(file, rejected[:_TRIED], column)
+        values += read_as_cp1252(file, rejected[:_TRIED], column)
         usable = [value for block in blocks for value in block.usable_examples]
         unusable = sum(block.unusable for block in blocks)
         present = sum(block.records - block.missing for block in blocks)

@@ -273,8 +273,7 @@ class Quality:
         return "".join(f"; also, {self._describe(other)}" for other in others)
 
     def _describe(self, fault: Fault) -> str:
-        first = self._examples.of(fault.kind, fault.table)
-        return f"{fault.bad:,} of {fault.among:,} {fault.what}{first}"
+        return f"{fault.bad:,} of {fault.among:,} {fault.what}{self._first_case(fault)}"
 
     def _exceeded(self, fault: Fault, limit: Limit) -> str:
         strict = " (or --strict)" if limit.count == 0 and fault.kind != "unmatched" else ""
@@ -291,9 +290,9 @@ class Quality:
         left = sum(file.size - file.start for file in source.files) - tally.bytes
         return tally.records + tally.rejects + left // _LEAST_RECORD + 1
 
-    @property
-    def _examples(self) -> Examples:
-        return Examples(self.sources, self.settings.columns, self.ledger, self.line_of)
+    def _first_case(self, fault: Fault) -> str:
+        examples = Examples(self.sources, self.settings.columns, self.ledger, self.line_of)
+        return examples.first_case(fault.kind, fault.table)
 
     def _limit(self, fault: Fault) -> Limit:
         limit: Limit = getattr(getattr(self.settings.limits, fault.table), fault.kind)

@@ -120,7 +120,7 @@ def suggest_quote(table: str, file: SourceFile, values: Sequence[str]) -> str:
     return f"; {count:,} of {len(values):,} sampled values are in quotes: --quote {option}"
 
 
-def amounts_in_cp1252(file: SourceFile, rejected: Sequence[Reject], column: str) -> list[str]:
+def read_as_cp1252(file: SourceFile, rejected: Sequence[Reject], column: str) -> list[str]:
     """Return the values, read as cp1252, of records rejected for invalid bytes."""
     raw = [reject.raw for reject in rejected if reject.reason.startswith("not ")]
     parsed = _parsed(b"\n".join([*raw, b""]), replace(file, encoding="cp1252"))
