@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -131,16 +131,18 @@ def read_as_cp1252(file: SourceFile, rejected: Sequence[Reject], column: str) ->
 def _attempts(table: str, file: SourceFile, none_left: bool) -> Iterator[_Attempt]:
     dialect = file.dialect
     escape, no_quotes = "--escape " + for_shell(f"{table}=\\"), f"--quote {table}=none"
+
+    def read_with(options: str, **signs: Any) -> _Attempt:
+        return _Attempt(options, replace(file, dialect=replace(dialect, **signs)))
+
     if not dialect.escape:
-        yield _Attempt(escape, replace(file, dialect=replace(dialect, escape="\\")))
+        yield read_with(escape, escape="\\")
     if dialect.quote:
-        yield _Attempt(no_quotes, replace(file, dialect=replace(dialect, quote="")))
+        yield read_with(no_quotes, quote="")
     if dialect.quote and not dialect.escape:
-        both = replace(dialect, quote="", escape="\\")
-        yield _Attempt(f"{no_quotes} {escape}", replace(file, dialect=both))
+        yield read_with(f"{no_quotes} {escape}", quote="", escape="\\")
     if may_quote(OTHER_QUOTE, dialect):
-        option = "--quote " + for_shell(f"{table}={OTHER_QUOTE}")
-        yield _Attempt(option, replace(file, dialect=replace(dialect, quote=OTHER_QUOTE)))
+        yield read_with("--quote " + for_shell(f"{table}={OTHER_QUOTE}"), quote=OTHER_QUOTE)
     if none_left:  # a delimiter at the end of each line, or the numbers of lines before them
         more = f"column_{len(file.columns) + 1}"
         for columns in ((*file.columns, more), (more, *file.columns)):
