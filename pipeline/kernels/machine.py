@@ -31,9 +31,9 @@ def _loader(kind: Any) -> Any:
     @intrinsic
     def load(typingctx: Any, array: Any, index: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            place = _pointer(context, builder, signature.args[0], *args)
+            first = _pointer(context, builder, signature.args[0], *args)
             pointer = context.get_value_type(kind).as_pointer()
-            return builder.load(builder.bitcast(place, pointer), align=1)
+            return builder.load(builder.bitcast(first, pointer), align=1)
 
         return kind(array, types.int64), codegen
 
@@ -74,8 +74,8 @@ def _high_bits(typingctx: Any, text: Any, at: Any) -> Any:
 
 def _bits(context: Any, builder: Any, signature: Any, args: Any, compare: Any) -> Any:
     """Compare 64 bytes from `args[1]` on, 32 at a time; return a bit for each."""
-    place = _pointer(context, builder, signature.args[0], *args[:2])
-    first = builder.bitcast(place, _VECTOR.as_pointer())
+    first = _pointer(context, builder, signature.args[0], *args[:2])
+    first = builder.bitcast(first, _VECTOR.as_pointer())
     halves = []
     for number in range(2):
         some = builder.load(builder.gep(first, [_INDEX(number)]), align=1)
