@@ -179,11 +179,11 @@ def _split_oddity(value: str) -> tuple[str, str, str]:
     if found := re.fullmatch(r"\((.*)\)", value):
         return "in parentheses", "-", _split_words(found[1])[2]
     if found := re.fullmatch(r"(.*\d)\s*-", value):
-        return "with a minus after them", "-", _without_word(found[1])[2]
-    before, behind, number = _without_word(value)
-    if not before and not behind:
+        return "with a minus after them", "-", _split_words(found[1])[2]
+    before, after, number = _split_words(value)
+    if not before and not after:
         return "with mixed separators", "", value
-    where = f"'{before}' before" if before else f"'{behind}' after"
+    where = f"'{before}' before" if before else f"'{after}' after"
     return f"with {where} them", "", number
 
 

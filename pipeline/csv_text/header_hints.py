@@ -161,11 +161,11 @@ class HeaderHints:
         if len(columns) == 1 and control:
             if self.dialect.encoding != "utf-8":
                 return f"is its encoding not {self.dialect.encoding}?"
-            given = self._given("--delimiter", f"\\x{ord(control[0]):02x}")
+            given = self._write_option("--delimiter", f"\\x{ord(control[0]):02x}")
             more = self._guess(columns[0].split(control[0]))
             return f"is its delimiter an invisible character? {given}; {more}"
         if not meant and any(name.strip().lstrip("+-")[:1].isdigit() for name in columns):
-            names = self._given("--column-names", ",".join(["NAME"] * len(columns)))
+            names = self._write_option("--column-names", ",".join(["NAME"] * len(columns)))
             return f"if that is a record, name its {counted(len(columns), 'column')}: {names}"
         hints = []
         if meant:
@@ -177,7 +177,7 @@ class HeaderHints:
                 "name " + ", and ".join(self._naming(column, missing) for column in unknown)
             )
         if len(columns) == 1 or columns[0].startswith("#") or _are_made_up(columns):
-            skip = self._given("--skip-lines", "N")
+            skip = self._write_option("--skip-lines", "N")
             hints.append(f"or skip the lines before the header: {skip}")
         return "; ".join(hints)
 

@@ -106,8 +106,8 @@ class _Table:
 
 
 def _empty(name: str, dialect: Dialect) -> UsageError:
-    behind = f" after {counted(dialect.skip_lines, 'line')}" if dialect.skip_lines else ""
-    return UsageError(f"{name}: is empty{behind}; its first line should name the columns")
+    after = f" after {counted(dialect.skip_lines, 'line')}" if dialect.skip_lines else ""
+    return UsageError(f"{name}: is empty{after}; its first line should name the columns")
 
 
 def _check_same_columns(files: list[SourceFile]) -> None:

@@ -108,9 +108,8 @@ class Quality:
                 raise DataError(f"{self._exceeded(fault, limit)}{self._others(fault, faults)}")
             if fault.nothing and not fault.left and not limit.allows_all:
                 raise DataError(
-                    f"{fault.nothing}{self._examples.of(fault.kind, fault.table)}; nothing was "
-                    f"published; fix the files, or allow this with {fault.option}100%"
-                    f"{self._others(fault, faults)}"
+                    f"{fault.nothing}{self._first_case(fault)}; nothing was published; fix the "
+                    f"files, or allow this with {fault.option}100%{self._others(fault, faults)}"
                 )
 
     def warnings(self) -> Iterator[str]:

@@ -139,8 +139,7 @@ def render_customers(customers: pd.DataFrame, escape: bool = False) -> pd.DataFr
     """Return customers as (`customer_id` text, `customer` CSV text, `age_group`, `order`, `key`).
 
     `customer` holds every column except the id, in input order, then those of `ADDED`, with a
-    delimiter on both sides.
-    For `escape`, see `quoting.quote`.
+    delimiter on both sides. For `escape`, see `quoting.quote`.
     """
     edge = pa.scalar("", TEXT)
     customer = pc.binary_join_element_wise(
