@@ -26,6 +26,8 @@ LONGEST = (
     "cluster/test_faults.py",
     "job/test_job.py",
     "job/test_store_faults.py",
+    "outputs/test_store_commit.py",
+    "job/test_clusters.py",
     "cluster/test_containers.py",
     "job/test_changed_inputs.py",
     "job/test_planted_errors.py",
