@@ -24,7 +24,8 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.cases import CASES, Case
+from support.case import Case
+from support.cases import CASES
 
 from pipeline.settings import Dialect
 

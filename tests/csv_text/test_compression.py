@@ -16,7 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
-from support.cases import zstd
+from support.case import zstd
 
 from pipeline.csv_text.files import TextFile
 from pipeline.errors import UsageError

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cases import zstd
+from support.case import zstd
 
 from pipeline.csv_text.files import TextFile, cuts_at_bytes, shown
 from pipeline.errors import StorageError, UsageError

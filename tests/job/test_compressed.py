@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 from distributed import Client
-from support.cases import zstd
+from support.case import zstd
 from support.processes import two_workers, wait_until
 from support.runs import run
 from support.warm import run_command

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 from distributed import Client
-from support.cases import CASES, Case, Row
+from support.case import Case, Row
+from support.cases import CASES
 from support.cutting import cut
 from support.frames import rows_of
 
