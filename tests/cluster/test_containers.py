@@ -55,21 +55,6 @@ def test_the_outputs_belong_to_the_user_who_started_it(stack: Stack) -> None:
     assert {(file.stat().st_uid, file.stat().st_gid) for file in files} == {(UID, GID)}
 
 
-@pytest.mark.parametrize("workers", [4, 2])
-def test_the_bytes_do_not_depend_on_the_number_of_workers(
-    workers: int, stack: Stack, expected: dict[str, bytes]
-) -> None:
-    stack.clear()
-    stack.compose("up", "--detach", "--scale", f"worker={workers}")
-    assert stack.wait_for_job() == 0
-    assert len(stack.ids("worker")) == workers
-    assert stack.bytes() == expected
-    stack.clear()
-    done = stack.job("--block-size", "16KiB")
-    assert done.returncode == 0, done.stderr
-    assert stack.bytes() == expected
-
-
 def test_the_cluster_stays_up_for_the_next_job(stack: Stack) -> None:
     """The job's own exit code and lines come out, and what it prints is as on this machine."""
     before = sorted(stack.ids("worker") + stack.ids("scheduler"))
