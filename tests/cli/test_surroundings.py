@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -9,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.paths import REPOSITORY
+from support.paths import REPOSITORY, TESTS_PATH
 from support.warm import run_command
 
-from pipeline.outputs.names import COMBINED, REPORT
+from pipeline.outputs.names import COMBINED, LOCK, REPORT
 
 # Another user, who still may read what root may, such as the installed packages.
 NOBODY = (
@@ -273,3 +274,18 @@ def test_odd_surroundings_in_which_a_run_succeeds(folder: Path) -> None:
 
     succeeded(folder, ended)
     assert not (folder / "home").exists()
+
+
+@SLOW
+def test_a_run_without_locks_warns(folder: Path) -> None:
+    without_locks = (sys.executable, "-m", "support.no_flock", "ENOLCK")
+    ended = run(folder, user=without_locks, PYTHONPATH=TESTS_PATH)
+    if "no seccomp" in ended.stderr:
+        pytest.skip(ended.stderr)
+
+    succeeded(folder, ended)
+    report = json.loads((folder / "out" / REPORT).read_text())
+    assert report["warnings"][0].startswith(
+        f"{folder / 'out'}: this file system has no locks (No locks available); "
+    )
+    assert not (folder / "out" / LOCK).exists()

@@ -6,8 +6,6 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -30,22 +28,6 @@ from pipeline.storage import remote
 DATA = REPOSITORY / "data"
 BLOCK = 65_536
 AGAIN = "nothing was published; run the job again when no program writes to it"
-
-# The command, with a change made when the first block of purchases is done.
-COMMAND = """
-import sys
-from pipeline.cli.command import main
-from pipeline.engine.progress import ConsoleProgress
-
-changes, sys.argv = [sys.argv[1]], ["pipeline", *sys.argv[2:]]
-
-def change(self, table, *_):
-    if changes and table == "purchases":
-        exec(changes.pop())
-
-ConsoleProgress.advance = change
-main()
-"""
 
 
 class Changing(Progress):
@@ -104,9 +86,9 @@ def replace(path: Path) -> None:
     other.rename(path)
 
 
-MOMENTS = ("planned", "customers", "purchases", "assemble", "read back")
-# A server is asked anew for every block, so a change is seen where the next one is read.
-ON_A_SERVER = ("customers", "purchases", "read back")
+MOMENTS = ("planned", "purchases", "assemble", "read back")
+# A file is opened, and a server asked, anew for every block.
+BETWEEN_BLOCKS = ("customers", "purchases", "read back")
 CHANGES = (cut_to_half, cut_to_nothing, append, rewrite, replace)
 SLOW = pytest.mark.slow("inputs that change")
 QUICK = {
@@ -116,9 +98,9 @@ QUICK = {
 }
 
 
-def moments(*quick: str, names: tuple[str, ...] = MOMENTS) -> list[Any]:
+def moments(*quick: str) -> list[Any]:
     """Return the moments of a change; all but the quick ones are only tried with --all."""
-    return [pytest.param(name, marks=() if name in quick else SLOW) for name in names]
+    return [pytest.param(name, marks=() if name in quick else SLOW) for name in BETWEEN_BLOCKS]
 
 
 @pytest.fixture
@@ -255,41 +237,6 @@ def test_a_file_that_is_gone(
     )
 
 
-def run_command(folder: Path, code: str, purchases: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            *(sys.executable, "-c", COMMAND, code),
-            *("--customers", "customers.csv", "--purchases", purchases, "--output-dir", "outputs"),
-            *("--dashboard-address", "127.0.0.1:0", "--block-size", "64 KiB"),
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-
-
-@pytest.mark.parametrize("name", [pytest.param("purchases.csv", marks=SLOW), "purchases.csv.gz"])
-def test_the_command_says_which_file_changed(inputs: Path, name: str) -> None:
-    code = f"import os; os.truncate({name!r}, 100)"
-    ended = run_command(inputs, code, purchases=name)
-
-    assert (ended.returncode, ended.stdout) == (4, "")
-    (error,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
-    assert error.startswith(f"error: {name}: changed while it was read: ")
-    assert error.endswith(f"; {AGAIN}")
-    assert has_failed(inputs, error.removeprefix("error: "))
-
-
-def test_the_command_warns_of_a_file_that_grew(inputs: Path) -> None:
-    code = "open('purchases.csv', 'ab').write(b'1,Lamp,5\\n')"
-    ended = run_command(inputs, code, purchases="purchases.csv")
-
-    assert ended.returncode == 0
-    assert "warning: purchases.csv grew by 9 bytes during the run; only its first " in ended.stderr
-    assert is_the_sample(inputs)
-
-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
@@ -320,7 +267,7 @@ def tag_there(server: WebServer) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("moment", moments("customers", names=ON_A_SERVER))
+@pytest.mark.parametrize("moment", moments("customers"))
 @pytest.mark.parametrize("change", [cut_there, lengthen_there, date_there, tag_there])
 def test_a_file_of_a_web_server_that_changes(
     client: Client,
@@ -353,8 +300,8 @@ def test_the_time_of_a_web_file_is_in_the_report(
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("moment", moments("customers", names=ON_A_SERVER))
-@pytest.mark.parametrize("status", [404, *(pytest.param(n, marks=SLOW) for n in (403, 503))])
+@pytest.mark.parametrize("moment", moments("customers"))
+@pytest.mark.parametrize("status", [404, pytest.param(503, marks=SLOW)])
 def test_a_web_server_that_refuses_in_the_middle(
     client: Client, inputs: Path, server: WebServer, status: int, moment: str
 ) -> None:
