@@ -90,7 +90,8 @@ def main(
         with tempfile.TemporaryDirectory(dir=work) as name:
             folder = Path(name)
             limit = parse_bytes(memory) if memory else None
-            source, touched = data or folder / "in", psutil.virtual_memory().available // 2
+            available = psutil.virtual_memory().available
+            source, touched = data or folder / "in", min(limit or available, available // 2)
             setup = Setup(source, folder, fsync, cores, limit, extra=extra, touched=touched)
             if data is None:
                 _make(setup.source, customers, purchases, shape)

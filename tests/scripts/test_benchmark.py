@@ -193,6 +193,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "benchmark.py"), "--customers=50", "--purchases=500"]
     options = [
         "--rounds=1",
+        "--memory=1GB",
         "--engines=ours,pandas",
         f"--work={tmp_path}",
         f"--chart={tmp_path}/c.png",
