@@ -1,7 +1,7 @@
 """Runs the command in forks of a process that has everything imported, which saves its start.
 
-What is run is the real command in a real process. Tests of how a process starts (environment,
-signals, limits) start one themselves.
+What is run is the real command in a real process, but it draws no chart. Tests of how a process
+starts (environment, signals, limits) start one themselves.
 """
 
 from __future__ import annotations
@@ -18,31 +18,25 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from support.paths import REPOSITORY
+from support.paths import TESTS_PATH
 
 # Reads lists of FOLDER, ARGUMENTS and ENVIRONMENT, which come with two files, for standard output
 # and standard error; runs the command in a fork, and answers with its exit code.
 SERVER = """
 import gc, json, os, signal, socket, sys
 from contextlib import nullcontext, suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import distributed.deploy.local
 import pipeline.job
-from pipeline import AgeGroups
 from pipeline.cli import command
 from pipeline.kernels.jit import compile_all
-from pipeline.steps.chart import draw_chart
-from pipeline.steps.spending import summarize
+from support.runs import blank_chart
 
 with suppress(ImportError):
     import botocore.session
     import s3fs
 compile_all()
-with TemporaryDirectory() as folder:
-    draw_chart(summarize([], [], AgeGroups()), AgeGroups(), "", Path(folder, "chart.png"))
-command.painter = lambda: nullcontext(draw_chart)  # matplotlib is imported here already
+command.painter = lambda: nullcontext(blank_chart)
 gc.freeze()
 
 asked = socket.socket(fileno=0)
@@ -104,7 +98,7 @@ def _server() -> socket.socket:
         process = subprocess.Popen(
             [sys.executable, "-c", SERVER],
             stdin=there.fileno(),
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PYTHONPATH": TESTS_PATH},
         )
     atexit.register(process.wait)
     atexit.register(here.close)  # before: this ends it
