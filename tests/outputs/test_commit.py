@@ -23,7 +23,7 @@ from pipeline.settings import Settings
 NEW = (COMBINED, SPENDING, CHART, REPORT)  # without REJECTED, which the run before has
 STATES = {"old": of_run("old"), "new": of_run("new", NEW)}
 FOREVER = 1000
-FAULTS = scaled("faults of a commit that is killed as it undoes them", 3, 9)
+FAULTS = scaled("faults of a commit that is killed as it undoes them", 3, 5)
 COMPLETED = "was interrupted while it published its outputs; this run has completed them"
 
 
