@@ -18,7 +18,7 @@ from pipeline import Settings, run
 from pipeline.steps.combined_file import CombinedFile
 from pipeline.steps.write import Written
 
-SIZE = scaled("MB whose reads are counted", 8, 200) * 1_000_000
+SIZE = scaled("MB whose reads are counted", 8, 50) * 1_000_000
 FILES = 2
 SLOW = pytest.mark.slow("counted reads")
 COUNTERS = Path("/proc/self/io")

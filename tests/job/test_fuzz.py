@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.fuzzing import fuzz
 from support.scale import scaled
 
-BATCHES = scaled("batches of fuzz", 1, 8)
+BATCHES = scaled("batches of fuzz", 1, 3)
 
 
 def test_any_text_is_read_without_loss_wherever_it_is_cut() -> None:

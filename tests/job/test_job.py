@@ -33,7 +33,7 @@ from pipeline.steps import blocks
 CUSTOMERS = ["customer_id", "first_name", "last_name", "email", "age"]
 PURCHASES = ["customer_id", "product", "price", "email"]
 SAMPLE = REPOSITORY / "outputs"
-TABLES = int(os.environ.get("TABLES", "150"))  # drawn with --all
+TABLES = int(os.environ.get("TABLES", "50"))  # drawn with --all
 
 MISSING = st.none()
 TEXT = st.one_of(
@@ -285,7 +285,7 @@ def test_the_committed_outputs_are_those_of_the_sample(client: Client, tmp_path:
 
 @pytest.mark.parametrize(
     "block_size",
-    [*(pytest.param(n, marks=pytest.mark.slow("many partitions")) for n in (1024, 5000)), 1 << 14],
+    [pytest.param(1024, marks=pytest.mark.slow("many partitions")), 1 << 14],
 )
 def test_the_bytes_do_not_depend_on_the_block_size(
     client: Client, tmp_path: Path, block_size: int
@@ -323,9 +323,8 @@ def test_the_bytes_do_not_depend_on_how_many_blocks_start_at_once(
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow("more workers"))])
-def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path, workers: int) -> None:
-    cluster = ClusterSettings(workers=workers, dashboard_address="127.0.0.1:0")
+def test_two_workers_write_the_same_bytes(tmp_path: Path) -> None:
+    cluster = ClusterSettings(workers=2, dashboard_address="127.0.0.1:0")
     with connect(cluster) as client:
         run(sample(tmp_path, 20_000), client)
     assert (tmp_path / COMBINED).read_bytes() == (SAMPLE / COMBINED).read_bytes()

@@ -30,7 +30,7 @@ from pipeline.outputs.names import COMBINED, FAILED, OUTPUTS, REJECTED, REPORT
 from pipeline.settings import Settings
 from pipeline.steps.chart import draw_chart
 
-KILLS = scaled("kills at any moment", 6, 40)
+KILLS = scaled("kills at any moment", 6, 20)
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.scale import scaled
 
 from pipeline.outputs.names import REJECTED
 
-SIZE = scaled("MiB of a bad record", 48, 100) << 20
+SIZE = 48 << 20
 HEADER = b"customer_id,product,price\n" + b"1,Lamp,2.50\n" * 1000
 SLOW = pytest.mark.slow("long records")
 # A run in a process of its own; prints the most memory it had, in bytes. (`ru_maxrss` would count

@@ -13,15 +13,12 @@ from typing import Literal
 
 import pytest
 from distributed import Client
-from support.containers import SAME_BYTES, local_bytes
 from support.paths import REPOSITORY
-from support.store import Bucket, Prefix
+from support.store import Prefix
 
 from pipeline import Settings, run
-from pipeline.engine.cluster import connect
 from pipeline.errors import DataError, UsageError
 from pipeline.outputs.names import CHART, COMBINED, FAILED, OUTPUTS, REJECTED, REPORT, SPENDING
-from pipeline.settings import ClusterSettings
 from pipeline.settings.limits import Limits
 
 SAMPLE = REPOSITORY / "outputs"
@@ -58,35 +55,6 @@ def test_objects_have_the_bytes_of_files(
         name: {"etag": prefix.etag(name), "bytes": len(prefix.read(name))}
         for name in (COMBINED, SPENDING, CHART)
     }
-
-
-@pytest.mark.cluster
-@pytest.mark.slow("more workers")
-@pytest.mark.parametrize("workers", [2, 4])
-def test_the_number_of_workers_changes_nothing(prefix: Prefix, workers: int) -> None:
-    cluster = ClusterSettings(workers=workers, dashboard_address="127.0.0.1:0")
-    with connect(cluster) as client:
-        run(sample(prefix.url, 16_384), client)
-
-    assert is_the_sample(prefix)
-
-
-@pytest.mark.cluster
-@pytest.mark.slow("more workers")
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_the_challenge_from_store_to_store(
-    bucket: Bucket, prefix: Prefix, challenge: Path, tmp_path: Path, workers: int
-) -> None:
-    inputs = bucket.new_prefix()
-    inputs.write_inputs(challenge)
-    expected = local_bytes(tmp_path, challenge)
-    files = (f"{inputs.url}/customers.csv",), (f"{inputs.url}/purchases.csv",)
-
-    with connect(ClusterSettings(workers=workers, dashboard_address="127.0.0.1:0")) as client:
-        run(Settings(*files, prefix.url, block_size=100_000), client)
-
-    assert {name: prefix.read(name) for name in SAME_BYTES} == expected
-    assert prefix.names() == COMPLETE
 
 
 def large(folder: Path, records: int) -> Settings:

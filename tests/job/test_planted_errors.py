@@ -137,14 +137,13 @@ PIECES = [
 ]
 BY_NETWORK = [
     Planted(
-        f"{name} of {table} by network", kept.in_frames(table, change), SENT.format(table=table)
+        f"{name} by network", kept.in_frames("purchases", change), SENT.format(table="purchases")
     )
     for name, change in (
         *((change.__name__, kept.of_cells(change)) for change in CELLS),
         ("cell_lost", planting.last_dropped),
         ("cell_doubled", planting.last_doubled),
     )
-    for table in TABLES
 ]
 
 

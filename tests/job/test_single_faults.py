@@ -22,8 +22,8 @@ from pipeline.outputs.names import COMBINED, SPENDING
 Join = Literal["broadcast", "shuffle"]
 pytestmark = [pytest.mark.slow("single faults"), pytest.mark.usefixtures("small_partitions")]
 
-COUNT = int(os.environ.get("FAULTS", "60"))  # for each join
-PARTS = 4
+COUNT = int(os.environ.get("FAULTS", "30"))  # for each join
+PARTS = 2
 
 
 @pytest.fixture
