@@ -17,7 +17,9 @@ _RAISE_THREADS = (
     "and --threads-per-worker"
 )
 _RAISE_FILES = "raise the limit on open files (ulimit -n)"
-_RAISE_MEMORY = "give it more memory (ulimit -v, or the container's limit), or lower --block-size"
+_RAISE_MEMORY = (
+    "give the job more memory (ulimit -v, or the container's limit), or lower --block-size"
+)
 _SET_TMPDIR = "set TMPDIR to a writable folder"
 # What to do, by the number or the text of the system's error.
 _REFUSED = {

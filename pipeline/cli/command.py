@@ -107,7 +107,8 @@ def main(prog_name: str | None = None) -> None:
         ignore_interrupts()
     except (Exception, KeyboardInterrupt) as error:
         ignore_interrupts()
-        # Within this block: what an interrupt left half made would print errors when it is freed.
+        # Here, while `error` is alive: it refers to objects that an interrupt left half made, which
+        # would print errors when they are freed.
         leave(_tell(error, debug))
     leave(0)
 
@@ -127,10 +128,10 @@ def _meaning(error: BaseException) -> tuple[str, int]:
     """Return the message for an error and the exit code."""
     if isinstance(error, click.ClickException):
         message = error.format_message()
-        if "unexpected extra argument" in message:  # of this command, which takes none
+        if "unexpected extra argument" in message:  # this command takes none
             message += "; if it comes from a glob, quote the glob: 'part-*.csv'"
         return message, 2
-    # The note may be at the cause: click raises an error of its own for an interrupt.
+    # The note may be on the cause: for an interrupt, click raises an error of its own.
     errors = error, error.__cause__
     is_published = any(_PUBLISHED in getattr(one, "__notes__", ()) for one in errors)
     if isinstance(error, KeyboardInterrupt | click.Abort):

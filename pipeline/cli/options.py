@@ -24,7 +24,7 @@ from pipeline.settings import (
 from pipeline.settings.limits import TABLES, Limits, by_table
 
 _OF_DIALECT = [name for name in Dialect.__dataclass_fields__ if name != "max_record_size"]
-_CODE = re.compile(r"\\(t|x[0-9A-Fa-f]{2}|[0-7]{3})")  # an escape code of a character
+_CODE = re.compile(r"\\(t|x[0-9A-Fa-f]{2}|[0-7]{3})")  # an escape code for a character
 _GROUPS = ",".join(
     f"{label}={age}" for label, age in zip(AgeGroups().labels, AgeGroups().bounds, strict=True)
 )

@@ -37,7 +37,7 @@ _HALF = np.uint64(32)
 
 @dataclass(frozen=True)
 class Checksum:
-    """The CRC-32 and the number of some bytes; the checksum of two parts is their sum."""
+    """The CRC-32 and the number of some bytes; those of two parts add up to that of the whole."""
 
     value: int = 0
     size: int = 0
@@ -84,7 +84,7 @@ def total_of(keys: np.ndarray) -> int:
 
 
 def modulo(total: int) -> int:
-    """Return a sum of totals modulo 2**64, as a total is."""
+    """Reduce a sum of totals modulo 2**64, like each total."""
     return total % (1 << 64)
 
 
@@ -127,7 +127,7 @@ def count_by_group(column: pa.Array, codes: np.ndarray, count: int) -> list[int]
 
 @dataclass(frozen=True)
 class Joined:
-    """Totals of joined purchases, all from the customers' side.
+    """Totals of joined purchases, computed from the data of their customers.
 
     `pairs` are as `pairing` returns them. `not_first` is the number of purchases whose customer has
     the id of an earlier one. `sums` and `counts` are those of each group; the sums are computed

@@ -110,7 +110,7 @@ def _find_in(table: str, system: fsspec.AbstractFileSystem, inner: str, path: st
 def _in_folder(
     table: str, system: fsspec.AbstractFileSystem, inner: str, path: str
 ) -> tuple[list[str], list[str]]:
-    """Return the files in a folder that are to be read, and the names of all else in it."""
+    """Return the files in a folder that are to be read, and the names of everything else."""
     found, left_out = [], []
     for entry in system.ls(inner, detail=True):
         file = entry["name"].rstrip("/")

@@ -16,7 +16,7 @@ from pipeline.settings import DELIMITERS, Dialect
 _BOM = b"\xef\xbb\xbf"
 AT_FIRST = 1 << 12  # bytes to read; most headers fit
 _LINE_END = re.compile(rb"\r\n?|\n")
-# Excel obeys this line, and other tools that write for it put it in quotes.
+# Excel obeys this line; some tools that write it for Excel put it in quotes.
 _SEP = re.compile(rb'"?sep=([^\r\n])"?\1*(\r\n?|\n|$)', re.IGNORECASE)
 
 
@@ -118,12 +118,12 @@ def find_header(head: Head, dialect: Dialect, encoding: str, required: Collectio
 
 
 def may_delimit(sign: str, dialect: Dialect) -> bool:
-    """Return whether a character (or "", any) can be the delimiter beside the other signs."""
+    """Return whether a delimiter (or "", any) goes with the quote, escape and null of a dialect."""
     return sign.isascii() and not {sign} & {*dialect.quote, *dialect.escape, *dialect.null, "\0"}
 
 
 def may_quote(sign: str, dialect: Dialect) -> bool:
-    """Return whether a character can be the quote beside the other signs, and is not yet."""
+    """Return whether a character can become the quote of a dialect; the current quote cannot."""
     return sign not in {*dialect.quote, *dialect.delimiter, *dialect.escape, *dialect.null}
 
 
@@ -139,7 +139,7 @@ def _fit(header: Header, required: Collection[str]) -> tuple[int, int]:
     if names := header.dialect.column_names:
         return int(len(names) == header.width), 0
     has = sum(column in header.columns for column in required)
-    # A header of one column has another delimiter.
+    # A header that seems to have only one column probably has another delimiter.
     return has, header.width if has < len(required) and header.width > 1 else 0
 
 
@@ -173,7 +173,7 @@ def _fields(header: bytes, encoding: str, dialect: Dialect) -> list[str]:
         fault, remedy = "NUL byte", "is it text, in another encoding such as utf-16? see --encoding"
     elif fault == "record too long":
         remedy = f"is it text? a header has at most {dialect.max_record_size:,} bytes"
-    elif fault == "too many fields":  # any number is, as no column is expected
+    elif fault == "too many fields":  # always: here, `parse` expects none
         try:
             text = header.decode(encoding).rstrip("\r\n")
             return next(csv.reader([text], **_format(dialect), strict=True))

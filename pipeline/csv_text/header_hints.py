@@ -160,7 +160,7 @@ class HeaderHints:
         control = _CONTROL.search(columns[0])
         if len(columns) == 1 and control:
             if self.dialect.encoding != "utf-8":
-                return f"is its encoding not {self.dialect.encoding}?"
+                return f"is its encoding really {self.dialect.encoding}?"
             given = self._write_option("--delimiter", f"\\x{ord(control[0]):02x}")
             more = self._guess(columns[0].split(control[0]))
             return f"is its delimiter an invisible character? {given}; {more}"
@@ -197,7 +197,7 @@ def _describe(header: Header) -> str:
     if _are_made_up(header.columns):
         return f"its first line is {quoted(header.raw.decode('latin-1'))}"
     columns = ", ".join(header.columns)
-    shown = f"it has: {visible(columns[:_LONGEST])}{'…' if len(columns) > _LONGEST else ''}"
+    shown = f"found: {visible(columns[:_LONGEST])}{'…' if len(columns) > _LONGEST else ''}"
     hidden = [name for name in header.columns if without_hidden(name) != name]
     return f"{shown}; {quoted(hidden[0])} has invisible characters" if hidden else shown
 

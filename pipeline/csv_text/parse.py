@@ -169,7 +169,7 @@ def _find_record(record: bytes, text: np.ndarray, edges: np.ndarray) -> np.ndarr
 
 
 def _with_repeats(faults: np.ndarray, repeats: np.ndarray, marks: Marks) -> np.ndarray:
-    """Return the faults, with those of repeated headers that have these edges, by offset."""
+    """Add a fault for each repeated header, given by its edges; return all faults by offset."""
     starts = repeats[:, 0].astype(np.int64)
     lines = np.empty_like(starts)
     count_lines_before(marks.lines, starts, lines)

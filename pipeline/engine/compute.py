@@ -170,7 +170,7 @@ def _is_ledger(frame: dd.DataFrame) -> bool:
 def _of_file(error: OSError) -> StorageError:
     """Return the StorageError for a task's file system or network error.
 
-    Whatever the cause, the job's files could be opened when it began.
+    The paths are not at fault: the job's files could be opened when it began.
     """
     if isinstance(error.__cause__, OSError) and not error.filename:  # of Dask's shuffle
         return StorageError(
@@ -264,9 +264,9 @@ class _Computing:
 
     def _start(self, part: _Part) -> None:
         self._shares_tasks |= len(part.keys) > 1
-        if self._client.status != "running":  # else this waits for it, half a minute
+        if self._client.status != "running":  # else this waits half a minute for it
             raise CommClosedError
-        # Tasks submitted within `fifo_timeout` of each other, Dask would order in its own way.
+        # Dask would reorder tasks that are submitted within `fifo_timeout` of each other.
         how: dict[str, Any] = {"sync": False, "retries": RETRIES, "fifo_timeout": "0 s"}
         if self._team.refused and self._fit:
             how |= {"workers": self._fit, "allow_other_workers": True}  # workers may be lost

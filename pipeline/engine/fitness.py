@@ -26,9 +26,9 @@ from pipeline.storage.places import Place
 _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "numba", "llvmlite")
 _NAME = "requirements.json"
 _INSTALL = (
-    "install the same everywhere: use one container image (docker compose build), or pip install "
-    "-c scripts/constraints.txt . on each machine, then restart it; to change running workers, use "
-    "Dask's PipInstall or Client.upload_file"
+    "install the same versions everywhere: use one container image (docker compose build), or pip "
+    "install -c scripts/constraints.txt . on each machine, then restart it; to change running "
+    "workers, use Dask's PipInstall or Client.upload_file"
 )
 _SHARE = (
     "workers open the inputs by the client's paths; put the files where all machines see them at "

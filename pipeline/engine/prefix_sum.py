@@ -16,7 +16,7 @@ _LOOK_EVERY = 0.001  # seconds
 # How many blocks this machine may be working on: each process may be kept to one of its cores.
 _AT_WORK = os.cpu_count() or 1
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# The slot of a block: its size + 1 (0: unknown yet), and the number of the following block.
+# The slot of a block: its size + 1 (0: not known yet), and the number of the following block.
 _SLOT = struct.Struct("<QQ")
 
 

@@ -1,7 +1,7 @@
 """Ids as they are compared, their hashes, and an index of them by open addressing.
 
-Text is UTF-8 bytes back to back; an id is the part of it from `begin[row]` to `end[row]`. One of no
-bytes is missing and matches nothing. The caller allocates all arrays; `begin`, `end`, `hashes` and
+Text is UTF-8 bytes back to back; an id is the part of it from `begin[row]` to `end[row]`. An empty
+one is missing and matches nothing. The caller allocates all arrays; `begin`, `end`, `hashes` and
 `rows` have an element for each row.
 """
 
@@ -25,15 +25,15 @@ from pipeline.kernels.jit import (
 from pipeline.kernels.machine import AHEAD, fold, load_half, load_word, prefetch
 
 U = np.uint64
-NO_ROW = 0  # of an entry of an index: row numbers there begin with 1
-SHORT = 8  # bytes of an id that is all in its entry
+NO_ROW = 0  # in an empty entry of an index: row numbers there begin with 1
+SHORT = 8  # bytes of an id, at most, that is stored in its entry
 ROW_BITS = U(48)  # of an entry's second number; above them is the kind
 KIND = U(0xFFFF << 48)
 
 
 @inner
 def blank_at(text: Any, at: Any, stop: Any) -> Any:
-    """Return the bytes of the blank that begins at `at`, and ends before `stop`; 0 if none does.
+    """Return the size of the blank that begins at `at` and ends by `stop`; 0 if there is none.
 
     Blanks are those of `str.isspace`, U+200B and U+FEFF, which do not show.
     """
@@ -60,7 +60,7 @@ def blank_at(text: Any, at: Any, stop: Any) -> Any:
 
 @inner
 def blank_before(text: Any, start: Any, at: Any) -> Any:
-    """Return the bytes of the blank that ends before `at`, not before `start`; 0 if none does."""
+    """Return the size of the blank that ends at `at` and begins at or after `start`, or 0."""
     if text[at - 1] < 0x80:
         return blank_at(text, at - 1, at)
     if at - 2 >= start and blank_at(text, at - 2, at) == 2:
@@ -90,7 +90,7 @@ def trim_ids(
         bit = first_bit + row
         if valid.size > 0 and not (valid[bit >> 3] >> (bit & 7)) & 1:
             stop = start
-        # Most ids have no blanks, which two looks at their edges show.
+        # Most ids have no blanks around them, as their first and last bytes show.
         is_plain = start < stop and 0x20 < text[start] < 0x80 and 0x20 < text[stop - 1] < 0x80
         while start < stop and not is_plain:
             size = blank_at(text, start, stop)
@@ -112,8 +112,8 @@ def trim_ids(
 def hash_of(text: Any, start: Any, stop: Any, seeds: Any) -> Any:
     """Return a hash of some bytes, as wyhash makes it, with secrets in place of its constants.
 
-    All its words are combined with a secret before they are multiplied, so who does not know the
-    four seeds cannot choose texts of one hash.
+    All words are combined with a secret before they are multiplied, so nobody can choose texts
+    whose hashes collide without knowing the four seeds.
     """
     size = stop - start
     state = seeds[0]
@@ -123,7 +123,7 @@ def hash_of(text: Any, start: Any, stop: Any, seeds: Any) -> Any:
         while stop - at > 16:
             state = fold(load_word(text, at) ^ seeds[1], load_word(text, at + 8) ^ state)
             at += 16
-        # These two overlap, or overlap with what came before, where the size is no multiple.
+        # Unless the size is a multiple of 16, these overlap, or overlap with what came before.
         first, second = load_word(text, max(stop - 16, start)), load_word(text, stop - 8)
     elif size >= 4:
         first, second = load_half(text, start), load_half(text, stop - 4)
@@ -171,7 +171,7 @@ def word_of(text: Any, start: Any, stop: Any, own_hash: Any) -> Any:
         return own_hash
     if size == SHORT:
         return load_word(text, start)
-    # The parts overlap where the size is no multiple: these bytes are the same in both.
+    # The two parts overlap; these bytes are the same in both.
     if size >= 4:
         return load_half(text, start) | load_half(text, stop - 4) << U(8 * (size - 4))
     middle = size >> 1
@@ -181,7 +181,7 @@ def word_of(text: Any, start: Any, stop: Any, own_hash: Any) -> Any:
 
 @inner
 def kind_of(start: Any, stop: Any) -> Any:
-    """Return the size of an id up to `SHORT`, or `SHORT + 1`, where an entry of an index has it."""
+    """Return an id's kind: its size, at most `SHORT + 1`, in the bits where an entry has it."""
     return U(min(stop - start, SHORT + 1)) << ROW_BITS
 
 
@@ -189,9 +189,10 @@ def kind_of(start: Any, stop: Any) -> Any:
 def index_ids(hashes: UInt64s, text: Bytes, begin: Int64s, end: Int64s, table: UInt64sOut) -> None:
     """Enter the ids into an empty table; of equal ids, the first stays.
 
-    `table` is zeros: entries of two numbers, a power of two many, and more than the rows. They are
-    an id's word (see `word_of`), and its kind with its row number, from 1, in the lowest bits. So a
-    short id is all in its entry, and no other memory is needed to compare it.
+    `table` is all zeros. It has entries of two numbers; their count is a power of two, and larger
+    than that of the rows. The numbers are an id's word (see `word_of`), and its kind (see
+    `kind_of`) with its row number, from 1, in the lowest bits. So a short id is stored in its
+    entry, and comparing it reads no other memory.
     """
     mask = U(table.size // 2 - 1)
     for row in range(hashes.size):
@@ -232,7 +233,7 @@ def find_ids(
     """
     mask = U(table.size // 2 - 1)
     count, none, longer = hashes.size, known_begin.size, 0
-    # Where an id may be in memory is far from the one before: it is asked for well before its use.
+    # The entries of consecutive ids are far apart in memory, so each is prefetched well before use.
     for row in range(count):
         if row + AHEAD < count:
             prefetch(table, U(2) * (hashes[row + AHEAD] & mask))
@@ -274,8 +275,9 @@ def find_ids(
 def enter_keys(keys: UInt64s, table: UInt64sOut, later: BytesOut) -> None:
     """Enter hashes of ids into an empty table.
 
-    `table` is zeros, a power of two many, and more than the keys; 0 is a missing id and is not
-    entered. In `later`, zeros too, the byte of a key becomes 1 if an earlier key is the same.
+    `table` is all zeros; its size is a power of two, and larger than the number of keys. The key 0
+    is a missing id, and is not entered. `later` is all zeros, too; the byte of a key becomes 1 if
+    an earlier key is the same.
     """
     mask = U(table.size - 1)
     for row in range(keys.size):

@@ -48,11 +48,11 @@ def read_record(
     text: Any, stops: Any, quotes: Any, start: Any, delimiter: Any, quote: Any,
     columns: Any, edges: Any, place: Any,
 ) -> Any:  # fmt: skip
-    """Return (where the record at `start` ends, the number of its fields), without its line end.
+    """Return where the record at `start` ends, before its line end, and how many fields it has.
 
-    Where the first `columns` fields end is put into `edges` from `place` on. If a quoted field is
-    not closed, the first is the size of the text, and the second `-UNCLOSED`; if text follows a
-    closing quote, the first is where that is, and the second `-AFTER_QUOTE`.
+    The ends of the first `columns` fields are put into `edges`, from `place` on. If a quoted field
+    is not closed, the two numbers are the size of the text and `-UNCLOSED`; if text follows a
+    closing quote, they are the offset of that text and `-AFTER_QUOTE`.
     """
     size, last, at, fields = text.size, stops.size - 1, start, 0
     # The marks of the current word that are still to come.
@@ -88,9 +88,10 @@ def fault_of_line(
     text: Any, stops: Any, quotes: Any, start: Any, stop: Any, limit: Any, delimiter: Any,
     quote: Any,
 ) -> Any:  # fmt: skip
-    """Return why no record of up to `limit` begins at `start`, judging by its line up to `stop`.
+    """Return why no record that ends by `limit` begins at `start`.
 
-    How far the text goes on behind that line depends on where it was cut.
+    This looks only at the line there, up to `stop`: how much text follows it depends on where the
+    file was cut.
     """
     at, window = start, min(limit, stop)
     while True:
@@ -130,21 +131,20 @@ def scan_records(
 ) -> Int64:
     """Find all records of a text that begins with one; return how many are good.
 
-    `stops`, `lines` and `quotes` are those of `mark_bytes`. `nuls` and `undecodable` are where the
-    first NUL and the first byte of no text is, of each line that has any. Blank lines are no
-    records.
+    `stops`, `lines` and `quotes` are those of `mark_bytes`. `nuls` and `undecodable` are the
+    offsets of the first NUL and of the first invalid byte in each line that has one. Blank lines
+    are not records.
 
-    Of each good record, `edges` gets `columns + 1` numbers: where it begins, and where each of its
-    fields ends. `faults` gets the number of bad ones and then, of each, `FAULT_SIZE` numbers: where
-    it begins, its size without the line end, its line from 0, the reason, and a detail (of NUL and
-    UNDECODABLE: the byte within the record; of TOO_FEW and TOO_MANY: the number of fields). Both
-    must have room for one record more than there are line ends.
+    For each good record, `edges` gets `columns + 1` numbers: where it begins, and where each of its
+    fields ends. `faults` gets the number of bad records and then, for each, `FAULT_SIZE` numbers:
+    where it begins, its size without the line end, its line from 0, the reason, and a detail (for
+    NUL and UNDECODABLE: the byte within the record; for TOO_FEW and TOO_MANY: the number of
+    fields). Both must have room for one record more than there are line ends.
     """
     size, width = text.size, columns + 1
     at = row = fault = line = counted = nul = bad = 0
-    # The last record that went on behind its line and was bad: all lines from there on to `known`
-    # end within its quotes. So whatever begins before and goes on behind its line gets to `known`
-    # too, which need not be read again.
+    # How far the last bad record was read. Its lines end within quotes, so a record that begins
+    # before `known` and goes on after its line gets equally far, and need not be read again.
     known, is_closed = 0, False
     while at < size:
         if text[at] == LF or text[at] == CR:
@@ -152,7 +152,7 @@ def scan_records(
             continue
         start, limit, reason, detail = at, at + max_size, 0, 0
         place = row * width
-        # Unless line ends may be escaped: then that need not be within quotes.
+        # Not with an escape character: then line ends may be escaped instead of quoted.
         if escape == NONE and start < known and next_mark(lines, start, size) < known:
             end, stop = line_stop(text, lines, start)
             reason = fault_of_line(text, stops, quotes, start, stop, limit, delimiter, quote)
@@ -174,7 +174,7 @@ def scan_records(
                 known, is_closed = stop, fields > 0
                 end, stop = line_stop(text, lines, start)
                 reason = fault_of_line(text, stops, quotes, start, stop, limit, delimiter, quote)
-                if reason == TOO_LONG and stop <= limit:  # it goes on behind an escaped line end
+                if reason == TOO_LONG and stop <= limit:  # it goes on after an escaped line end
                     reason = UNCLOSED
             elif nul < nuls.size and nuls[nul] < stop:
                 reason, detail = NUL, nuls[nul] - start
@@ -222,7 +222,7 @@ def find_record(
         if next_quote < start:
             next_quote = next_mark(quotes, start, size)
         end, stop = line_stop(text, lines, start)
-        # It may go on behind its line: in quotes, or because the line end is escaped.
+        # It may go on after its line: in quotes, or because the line end is escaped.
         if next_quote < end or (end < size and not is_marked(stops, end)):
             joins = escape == NONE and start < known and end < known
             if joins:

@@ -216,8 +216,7 @@ class Quality:
                     "grouped",
                     bad=grouped,
                     among=tally.records - tally.missing,
-                    what=f"values of {column} have three digits after the point, and so do all "
-                    "others with a point",
+                    what=f"values of {column} have a point, always followed by three digits",
                 )
 
     def _without_values(self, table: str) -> str:

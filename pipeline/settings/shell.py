@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from shlex import quote
 
-# Blanks other than that of a keyboard, and characters without width.
+# Blanks other than the space, and characters without width.
 HIDDEN = re.compile("[\xa0\xad\u061c\u180e\u2000-\u200f\u202a-\u202f\u205f-\u2064\u3000\ufeff]")
 
 
 def escape_hidden(text: str) -> str:
-    """Return text with what does not show as Python and shells write it: `\\u00a0`."""
+    """Return text with invisible characters as Python and shells write them: `\\u00a0`."""
     return HIDDEN.sub(_code, text)
 
 
 def for_shell(text: str) -> str:
-    """Return text as a word for a shell; what does not show can be typed."""
+    """Return text as a word for a shell, with invisible characters escaped."""
     if HIDDEN.search(text):
         plain = text.replace("\\", r"\\").replace("'", r"\'")
         return f"$'{escape_hidden(plain)}'"

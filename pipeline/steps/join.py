@@ -60,14 +60,15 @@ class CustomerText:
 
 @dataclass(frozen=True)
 class Paired:
-    """What the join counts of some purchases, all from the customers' side.
+    """What the join counts for some purchases, using the data of the customers they joined.
 
     `records` is their number; `pairs` the total of the pairs of purchases and customers (see
-    `totals.pairing`); `groups` what each age group spends, by the lookup's own groups. Purchases
-    are `overlooked` if their customer is known, and `not_first` if their customer has the id of an
-    earlier one. They are `unmatched` if no customer has their id, and `without_id`; the `order` of
-    the first of each is `first_unmatched` and `first_without_id`; `unmatched_ids` are some ids.
-    `by_null_words` counts those whose customer has an id that may mean a missing one.
+    `totals.pairing`); `groups` what each age group spends, by the groups in the lookup. Purchases
+    are `overlooked` if they joined no customer although one has their id, and `not_first` if their
+    customer has the id of an earlier one. They are `unmatched` if no customer has their id, and
+    count as `without_id` if they have none; the `order` of the first of each is `first_unmatched`
+    and `first_without_id`; `unmatched_ids` are some unmatched ids. `by_null_words` counts those
+    whose customer has an id that may mean a missing one.
     """
 
     records: int
@@ -85,9 +86,10 @@ class Paired:
 
 @dataclass(frozen=True)
 class Alone:
-    """Totals of the ids of customers without purchases: as written, and as kept by the customers.
+    """Totals of the ids of customers without purchases.
 
-    `text` is the total of the ids' text.
+    `ids` is that of the ids as written, `keys` that of the hashes stored when the customers were
+    read, and `text` the total of the ids' text.
     """
 
     ids: int
@@ -115,7 +117,8 @@ class Matched:
 class Repeated:
     """How many customers of a part of the lookup have the id of an earlier one.
 
-    That many of them are in an `other_group` than the first of that id; `id` is such an id.
+    Of these, `other_group` are in another age group than the first with that id; `id` is one such
+    id.
     """
 
     customers: int
@@ -197,7 +200,7 @@ def build_lookup(client: Client, customers: Sequence[Future], no_customer: str) 
 
 def _build_lookup(parts: list[pd.DataFrame], no_customer: str) -> Lookup:
     filled = [part for part in parts if len(part)] or parts[:1]
-    # Each is in order: to sort them is much cheaper than to sort the records.
+    # Each part is in order: sorting the parts is much cheaper than sorting the records.
     filled.sort(key=lambda part: part[ORDER].iloc[0] if len(part) else 0)
     return Lookup.build(pd.concat(filled, ignore_index=True), no_customer)
 
@@ -348,7 +351,7 @@ def alone(rows: np.ndarray, lookup: Lookup) -> pd.DataFrame:
 
 def joined_whole(pairs: pd.DataFrame, rest: pd.DataFrame) -> pd.DataFrame:
     """Return the results of `paired` and `alone` as one, with the totals of both."""
-    # Of different types, amounts would become Python objects.
+    # If their types differed, the amounts would become Python objects.
     alike = rest.astype({AMOUNT: pairs[AMOUNT].dtype})
     combined = pd.concat([pairs, alike], ignore_index=True)
     first, second = entry_of(pairs), entry_of(rest)

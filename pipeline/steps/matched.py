@@ -73,7 +73,7 @@ def union_of(place: Place, marks: Iterable[Marks], customers: int) -> np.ndarray
                 "again"
             )
         bits = np.frombuffer(isal_zlib.decompress(data), np.uint8)
-        union[: len(bits)] |= bits[: len(union)]  # a lookup of another size is for the checks
+        union[: len(bits)] |= bits[: len(union)]  # the checks find a lookup of another size
     return union
 
 

@@ -1,8 +1,8 @@
 """Read each block of a CSV file into a partition.
 
 Every field is read as text. Only an empty field is a missing value; no word, such as NA, is. The
-one numeric column is parsed in addition to its text, so the text is written unchanged. From here
-on, frames have the same few column names, whatever the names in the input.
+numeric column is kept as text as well as parsed, so it is written unchanged. From here on, frames
+have the same few column names, whatever the names in the input.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ORDER = "order"
 KEY = "key"
 FIRST_NAME, LAST_NAME = "first_name", "last_name"
 MAX_EXAMPLES, _EXAMPLES_SIZE = 20, 1 << 16  # of a block: how many, and bytes of raw text
-_ROW_BITS = 31  # of an `order`; those above number the block
+_ROW_BITS = 31  # of an `order`, for the row in its block; the bits above are the block's number
 _FIRST_ROWS = 1 << 10  # of a block, to look for an id in
 REJECTS = "rejects"  # the place, within that of a run's temporary data, where workers keep them
 
@@ -69,20 +69,21 @@ class FileRead(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockRead:
-    """What reading a block counts; only its possible cuts if its boundaries are unknown.
+    """What reading a block counts, or just its possible cuts if its boundaries are unknown.
 
-    `files` say where its text is, one for each; `stored` is how many bytes of the files as they
-    are it took, `unpacked` the size, once unpacked, of those to unpack that end in it. `undecided`
-    holds the possible cuts if its boundaries are unknown (see `ranges.find_records`), else None.
+    `files` has an entry for each file that its text comes from. `stored` is the number of stored
+    bytes that were read for it, `unpacked` the total unpacked size of the files that end in it (0
+    if they need no unpacking). `undecided` holds the possible cuts if its boundaries are unknown
+    (see `ranges.find_records`), else None.
 
-    Of the numeric column, `missing`, `unusable` (no numbers, with up to 20 `examples`) and
-    `out_of_range` (with `range_examples`) count values; `usable_examples` are some others, if any
-    is unusable; `total` is the exact sum of the others, and `places` the most decimal places of
-    one. `grouped` counts the values whose point may be a sign between thousands (see
-    `decimals.Numbers`), with one in `grouped_examples`. `text` is the total of all text (see
-    `totals.text_total`), `ids` that of the ids, and `pairs` that of ids and records (see
-    `totals.pairing`). `first_id` is an id, for messages. `rejects` counts the rejected records,
-    `rejected` holds them, or the first ones. `closings` may be lines of totals.
+    Of the numeric column, `missing`, `unusable` (neither empty nor numbers, with up to 20
+    `examples`) and `out_of_range` (with `range_examples`) count values. `total` is the exact sum of
+    all other values, and `places` the most decimal places of one; if any value is unusable,
+    `usable_examples` has some usable ones. `grouped` counts the values whose point may be a
+    thousands separator (see `decimals.Numbers`), with one in `grouped_examples`. `text` is the
+    total of all text (see `totals.text_total`), `ids` that of the ids, and `pairs` that of ids and
+    records (see `totals.pairing`). `first_id` is an id, for messages. `rejects` counts the rejected
+    records, `rejected` holds them, or the first ones. `closings` may be lines of totals.
     """
 
     table: str
@@ -126,7 +127,7 @@ class NumberColumn:
     def parse(self, text: pa.Array, dialect: Dialect) -> tuple[Numbers, np.ndarray]:
         """Return the usable numbers in `text`, and the rows of those out of range.
 
-        Of other values, the number is null (see `parse_with_places`). The rows are ascending
+        For all other values, the number is null (see `parse_with_places`). The rows are ascending
         (int64).
         """
         parsed = parse_with_places(text, dialect)
@@ -137,7 +138,7 @@ class NumberColumn:
             (self.lowest, "min", pc.less),
             (self.highest, "max", pc.greater),
         ):
-            # Few columns have any: to look at both ends is enough for the others.
+            # Few columns have such values; for the others, looking at both extremes is enough.
             if limit is not None and compare(extremes[extreme], limit).as_py():
                 found = compare(numbers, pa.scalar(Decimal(limit), NUMBER))
                 beyond |= pc.fill_null(found, False).to_numpy(zero_copy_only=False)
@@ -223,7 +224,7 @@ def _first_rejects(rejected: pa.Table) -> pa.Table:
 
 
 def _written(rejected: pa.Table) -> bytes:
-    """Return rejects in Arrow's IPC format: reading that runs nothing, whoever wrote it."""
+    """Return rejects in Arrow's IPC format: reading it runs no code, whoever wrote it."""
     target = pa.BufferOutputStream()
     with pa.ipc.new_stream(target, SCHEMA) as stream:
         stream.write_table(rejected)
@@ -231,7 +232,7 @@ def _written(rejected: pa.Table) -> bytes:
 
 
 def kept_rejects(rejects: Place, table: str, block: int) -> pa.Table:
-    """Return all rejected records of a block, of which a worker kept more than a few.
+    """Return all rejected records of a block whose worker wrote them into `rejects` (see `read`).
 
     The table has the `rejects.SCHEMA`. Raises StorageError if anyone has changed what the worker
     wrote.
@@ -331,7 +332,7 @@ def _records(
             **{name: to_text(fields.column(column)) for name, column in texts.items()},
             PARSED: to_number(numbers),
             REST: to_text(fields.lines(rest, wanted.escape)),
-            # A block has fewer records than that: each has two bytes or more.
+            # `_ROW_BITS` are enough for any block: each record has two bytes or more.
             ORDER: np.arange(len(numbers), dtype=np.int64) + (block_number << _ROW_BITS),
             **({KEY: keys} if wanted.keyed else {}),
         }

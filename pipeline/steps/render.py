@@ -109,8 +109,8 @@ def _bytes(text: str) -> np.ndarray:
 class CustomerTotals:
     """Totals of rendered customers; those of two parts of a table add up to those of both.
 
-    The checksums are those of ids, texts, groups and hashes of ids, in this order of rows; `text`
-    is the total of all text (see `totals.text_total`).
+    The checksums are those of ids, texts, groups and hashes of ids, and depend on the order of the
+    rows; `text` is the total of all text (see `totals.text_total`).
     """
 
     checksums: tuple[Checksum, ...] = (Checksum(),) * 6

@@ -45,7 +45,7 @@ from pipeline.steps.transform import AGE_GROUP
 
 _COPY = "copy"
 _PARTITION, _BLOCK, _PIECE = "partition", "block", "piece"
-# The columns of pieces, and their types where there is no piece.
+# The columns of pieces, and the types that they have if there are no pieces.
 _PURCHASES = {ID: TEXT, PARSED: NUMBER, REST: TEXT, ORDER: pa.int64()}
 _CUSTOMERS = {
     ID: TEXT,

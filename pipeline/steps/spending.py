@@ -125,7 +125,7 @@ def _sum_purchases(combined: pd.DataFrame) -> pd.DataFrame:
 
 
 def _same_places(totals: Sequence[Decimal], places: int) -> list[Decimal]:
-    """Round totals to the most places of an amount or a total: none, or at least 2."""
+    """Round totals to the most decimal places of any amount or total; 1 place becomes 2."""
     exponent = min(int(total.normalize().as_tuple().exponent) for total in totals)
     places = max(places, -exponent)
     return [total.quantize(Decimal(1).scaleb(-max(places, 2) if places else 0)) for total in totals]

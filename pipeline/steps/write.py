@@ -55,9 +55,9 @@ class Written:
 
 
 class Target(Protocol):
-    """Where the combined table goes: its header, then each block after those before it.
+    """Where the combined table goes: its header, then all blocks in order.
 
-    `written` has what was written of all blocks, in block order.
+    `written` describes each of these blocks, in the same order.
     """
 
     @property
@@ -122,8 +122,8 @@ def _write(combined: pd.DataFrame, target: Target, layout: Layout, escape: bool)
 class Lines:
     """The lines of joined records, as CSV text.
 
-    Attributes: `rows`, those of the customers (int64); the `text_total` of ids and purchases, and
-    their size, `size_without_customers`, in bytes.
+    Attributes: `rows`, the row of each line's customer (int64); `text_total`, that of ids and
+    purchases; and `size_without_customers`, the size of these in bytes.
     """
 
     def __init__(self, combined: pd.DataFrame, no_purchase: str, escape: bool) -> None:

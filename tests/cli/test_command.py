@@ -114,7 +114,7 @@ def earlier_outputs() -> dict[str, str]:
         (
             ["--amount-column", "total"],
             2,
-            "purchases.csv: purchases need a column 'total'; it has: customer_id, product, price; "
+            "purchases.csv: purchases need a column 'total'; found: customer_id, product, price; "
             "name it with --amount-column",
         ),
         (["--purchases", "empty"], 2, "no *.csv file in the folder 'empty'"),
@@ -343,7 +343,7 @@ def test_a_reader_that_leaves_neither_ends_nor_fails_the_job(folder: Path, unrea
             "error: the system refused a resource: can't start new thread; raise the limit",
         ),
         ("OSError(24, 'Too many open files')", 4, "error: the system refused a resource: "),
-        ("MemoryError()", 4, "error: out of memory: an allocation failed; give it more memory "),
+        ("MemoryError()", 4, "error: out of memory: an allocation failed; give the job more "),
         ("RuntimeError('odd')", 70, "error: unexpected error: RuntimeError: odd; "),
         ("InputChangedError('x: changed')", 4, "error: x: changed"),
     ],

@@ -141,7 +141,7 @@ def test_where_the_package_is_missing_is_named(
 
     assert message.startswith("this package is not the same everywhere (source ")
     assert f"): {lacking}" in message
-    assert " lacks this package; install the same everywhere" in message
+    assert " lacks this package; install the same versions everywhere" in message
 
 
 def test_another_source_of_the_package_is_refused(

@@ -112,7 +112,7 @@ def test_what_is_wrong_with_both_headers_is_said_at_once(tmp_path: Path) -> None
     said = run(tmp_path).stderr
 
     assert said.endswith(
-        "error: c.csv: customers need a column 'customer_id'; it has: id, first_name, last_name, "
+        "error: c.csv: customers need a column 'customer_id'; found: id, first_name, last_name, "
         "age; name it with --id-column customers=NAME; also, p.csv: its first line is not a CSV "
         "header in utf-8: invalid start byte at byte 2; with --encoding purchases=cp1252, it is "
         "'Größe;Betrag;customer_id'; name it with --amount-column\n"

@@ -208,8 +208,8 @@ def test_points_between_thousands_are_suspected(tmp_path: Path, more: str) -> No
     options = "--decimal purchases=, --thousands purchases=."
     count = 30 + (more == "1001,999\n")
     assert (
-        f"warning: 30 of {count} values of price have three digits after the point, and so do all "
-        "others with a point (first: '1.037', p.csv line 2; if that means 1037, give "
+        f"warning: 30 of {count} values of price have a point, always followed by three "
+        "digits (first: '1.037', p.csv line 2; if that means 1037, give "
         f"{options})\n"
     ) in ended.stderr
     again = run(tmp_path, f"customer_id,price\n{GROUPED}{more}", *shlex.split(options))
