@@ -50,6 +50,9 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
     run_report.json into the output folder, all of them or none. Every record and every amount is
     accounted for, or the job fails.
 
+    A value with [TABLE=] is for one table, customers or purchases: --delimiter 'purchases=;'.
+    Without it, the value is for both.
+
     \b
     Examples:
       python -m pipeline --scheduler local

@@ -71,7 +71,7 @@ OPTIONS = {
         ),
         _sign("--quote", "Quote character; 'none' turns quoting off."),
         _sign("--escape", "Escape character: the next character is literal."),
-        _sign("--null", "Text of a missing field, such as '\\N'."),
+        _by_table("--null", "Text of a missing field, such as '\\N'.", "[TABLE=]TEXT"),
         _by_table("--encoding", "Encoding of files without a byte order mark.", "[TABLE=]NAME"),
         _sign("--decimal", "Decimal point."),
         _sign("--thousands", "Thousands separator."),
