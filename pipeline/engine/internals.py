@@ -133,6 +133,7 @@ def spill_folder(client: Client) -> Iterator[Path]:
             rmtree(path, ignore_errors=True)
             if not path.exists():
                 break
+        path.mkdir(exist_ok=True)  # Dask prints an error if the folder it releases is gone
         folder.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -73,6 +74,19 @@ def test_a_folder_to_spill_to_is_there_only_while_it_is_used(fresh: Client) -> N
     with spill_folder(fresh) as folder:
         (folder / "file").write_text("text")
     assert not folder.exists()
+
+
+def test_dask_prints_no_error_about_a_folder_to_spill_to(
+    fresh: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("distributed.diskutils")
+    logger.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.ERROR, logger.name), spill_folder(fresh) as folder:
+            (folder / "file").write_text("text")
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.messages
 
 
 def test_the_clients_own_timer_does_not_hide_the_folder_of_the_workers(
