@@ -124,9 +124,10 @@ def shuffle_join(job: Job) -> None:
 def network_shuffle_join(job: Job) -> None:
     """Do the same between machines, with Dask's own shuffle."""
     plan, shuffle = job.plan, job.shuffle()
-    purchases = job.collect(plan.purchases, job.read_purchases, shuffle.split)
-    customers = job.collect(
-        plan.customers, job.read_customers, job.transform, job.render, shuffle.split
-    )
-    joined = shuffle.join(purchases.frame, customers.frame)
-    job.compute_shuffled(job.write(sum_purchases(joined)), purchases, customers)
+    read_customers = job.read_customers, job.transform, job.render
+    with (
+        job.collect(plan.purchases, job.read_purchases, shuffle.split) as purchases,
+        job.collect(plan.customers, *read_customers, shuffle.split) as customers,
+    ):
+        joined = shuffle.join(purchases.frame, customers.frame)
+        job.compute_shuffled(job.write(sum_purchases(joined)), purchases, customers)

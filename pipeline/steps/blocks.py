@@ -9,6 +9,7 @@ meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -63,14 +64,20 @@ class Blocks:
         """Compute lazy dataframes that belong to no table; only their entries are kept."""
         compute_entries(self.client, frames, self.note)
 
-    def collect(self, table: Source, read: Read, *steps: Step) -> Collected:
-        """Return all blocks of a table as one dataframe (see `compute_shuffled`)."""
+    @contextmanager
+    def collect(self, table: Source, read: Read, *steps: Step) -> Iterator[Collected]:
+        """Yield all blocks of a table as one dataframe (see `compute_shuffled`)."""
         through = _chain(read, steps)
         if table.is_plain:
-            return Collected(through(self._cut_exactly(table)), is_lazy=True)
+            yield Collected(through(self._cut_exactly(table)), is_lazy=True)
+            return
         kept = self.keep(table, through)
-        frame = dd.from_delayed(kept, meta=schema(through(table)), verify_meta=False)
-        return Collected(frame, is_lazy=False)
+        try:
+            frame = dd.from_delayed(kept, meta=schema(through(table)), verify_meta=False)
+            yield Collected(frame, is_lazy=False)
+        finally:
+            for future in kept:  # the dataframe refers to them, and may live longer
+                future.release()
 
     def compute_shuffled(self, joined: dd.DataFrame, *tables: Collected) -> None:
         """Compute a join of whole tables; also note the entries of the lazy ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gc
 import gzip
 import json
 import lzma
@@ -171,6 +172,24 @@ def test_few_unpacked_blocks_wait_whatever_the_size_of_the_file(
     assert watching.times > 20
     assert watching.most <= 2 * threads + 2  # those that are about to be released
     wait_until(lambda: not unpacked(client))
+
+
+@pytest.mark.usefixtures("small_partitions")
+def test_a_shuffle_by_the_network_leaves_nothing_on_the_cluster(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if its dataframes, which refer to each other, are not collected as garbage."""
+    monkeypatch.setattr(job, "is_on_one_machine", lambda _: False)
+    for name, data in (("customers", CUSTOMERS), ("purchases", b"".join(PURCHASES))):
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(data))
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(settings(tmp_path, tmp_path / "purchases.csv.gz", join="shuffle"), client)
+        wait_until(lambda: not client.futures)
+    finally:
+        gc.enable()
 
 
 def opened(folder: Path) -> list[str]:
