@@ -125,11 +125,12 @@ class Shuffle:
         order, then its customers without purchases in input order. Totals: `Received`, and those of
         `join.join_all`.
         """
-        bounds = list(range(self.count + 1))
+        # Without a default client, Dask would choose a shuffle through files of one worker.
+        how = {"divisions": list(range(self.count + 1)), "shuffle_method": "p2p"}
         return on_partitions(
             _join_cells,
             from_blocks(_number, range(self.count), meta=_number(0), step="partition"),
-            *(table.set_index(_PARTITION, divisions=bounds) for table in (purchases, customers)),
+            *(table.set_index(_PARTITION, **how) for table in (purchases, customers)),
             self,
             meta=self._combined,
             step="join",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dask
 import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
@@ -74,3 +75,16 @@ def test_what_partitions_receive_is_what_the_blocks_sent(
         assert totals[0] == totals[1] != 0
     assert sum(one.text for one in received) == totals_of(everyone).text
     assert [one.misplaced for one in received] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("method", [None, "disk", "tasks"])
+def test_machines_exchange_pieces_directly_whatever_dask_would_choose(method: str | None) -> None:
+    customers = in_blocks(rendered_customers(["1", "2"], ["Young"] * 2), 2)
+    purchases = in_blocks(read_purchases(["2", "3"]), 2)
+    shuffle = Shuffle(3, (), "nobody", schema(purchases), schema(customers))
+
+    with dask.config.set({"dataframe.shuffle.method": method}):
+        joined = shuffle.join(shuffle.split(purchases), shuffle.split(customers)).optimize()
+
+    barriers = [key for key in joined.__dask_graph__() if str(key).startswith("shuffle-barrier-")]
+    assert len(barriers) == 2
