@@ -215,4 +215,4 @@ def test_the_breakdown_shows_every_step() -> None:
     assert rows[-1][0] == "| all"
     seconds = [float(row[1]) for row in rows[2:]]
     assert sum(seconds[:-1]) == pytest.approx(seconds[-1], abs=0.1)
-    assert "to copy as much within memory" in done.stdout
+    assert "copying as much within memory" in done.stdout
