@@ -204,7 +204,7 @@ class _Text:
         return Found((FileText(self._file, cut.start, self._bytes[first:last]),))
 
     def is_unquoted(self, start: int, stop: int) -> bool:
-        """Return whether there is no quote in `start` to `stop`, nor an escape that applies."""
+        """Return whether `start` to `stop` has neither quotes nor escapes that apply."""
         first, last = start - self._start, stop - self._start
         dialect = self._file.dialect
         marks = (dialect.quote, first), (dialect.escape, 0)
