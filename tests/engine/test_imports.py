@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 QUICK = """
 import gc
@@ -27,3 +29,20 @@ def test_dask_works_without_its_docs() -> None:
     done = subprocess.run([sys.executable, "-c", QUICK], capture_output=True, text=True)
 
     assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_a_configuration_that_dask_cannot_read_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("distributed: [a, b\n x: {\n")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "--output-dir", str(tmp_path / "out")],
+        env={**os.environ, "DASK_CONFIG": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Dask cannot start: A dask config file at ")
+    assert "broken.yaml" in done.stderr
+    assert done.stderr.endswith("; mend it\n")
+    assert done.stderr.count("\n") == 1
