@@ -20,6 +20,7 @@ from distributed.comm import connect as dask_connect
 from distributed.comm.core import CommClosedError, FatalCommClosedError
 from distributed.versions import VersionMismatchWarning
 
+from pipeline.engine.dask_settings import check_dask_settings
 from pipeline.engine.internals import worker_states
 from pipeline.engine.local_cluster import configure_timers, start_local_cluster
 from pipeline.engine.tls import keep_apart
@@ -60,9 +61,10 @@ def connect(
     Dask's profiler runs in a local cluster if `profiled`, or if Dask's configuration says so.
     Raises ClusterError if no scheduler responds, the connection to it is lost, or a local cluster
     does not start; UsageError if `settings` name no scheduler, or a dashboard address at which this
-    machine cannot listen; ResourceError or StorageError if the system refuses what a local cluster
-    needs.
+    machine cannot listen, or if Dask's configuration is invalid; ResourceError or StorageError if
+    the system refuses what a local cluster needs.
     """
+    check_dask_settings()
     level = logging.WARNING if debug else logging.CRITICAL
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(level)
