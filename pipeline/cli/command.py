@@ -75,6 +75,7 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
         with quick_imports():  # late: --help and usage errors must not wait for Dask
             from pipeline.engine.cluster import connect, dashboard_link
             from pipeline.job import run
+            from pipeline.kernels.cache import is_cache_empty
             from pipeline.outputs.names import OUTPUTS
             from pipeline.outputs.separation import check_separate
             from pipeline.steps.plan import find_inputs, make_plan
@@ -93,6 +94,8 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
                 check_separate(settings, inputs)
                 click.echo(make_plan(settings, inputs, client).describe(settings, OUTPUTS))
                 return
+            if cluster.scheduler == "local" and is_cache_empty():
+                progress.say("compiling the kernels for this processor, which takes a while")
             report = run(settings, client, progress, draw)
         if not quiet:
             click.echo(_table(report))

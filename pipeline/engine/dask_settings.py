@@ -16,7 +16,7 @@ _Default = str | float
 
 def _number(value: object) -> object:
     """Return a number, also one with a unit; False, which turns some settings off, is one."""
-    return value if isinstance(value, Real) else parse_bytes(value)  # type: ignore[arg-type]
+    return value if isinstance(value, Real) else parse_bytes(value)
 
 
 # What a setting can be. The first that its default is applies.

@@ -83,6 +83,6 @@ class ConsoleProgress(Progress):
             return self._name
         left = seconds * max(total - done, 0) / done
         return (
-            f"{self._name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, "
+            f"{self._name}: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB, "
             f"{self._records / seconds:,.0f} records/s, {left:.0f} s left"
         )

@@ -124,6 +124,12 @@ def cache_folder() -> Path | None:
     return None
 
 
+def is_cache_empty() -> bool:
+    """Return whether no kernel is kept yet, so that a first run must compile them."""
+    folder = cache_folder()
+    return folder is None or next(folder.glob("*.nbi"), None) is None
+
+
 def _state() -> str:
     """Return a digest of all that compiled kernels depend on."""
     digest = sha256()

@@ -51,7 +51,7 @@ def test_a_bar_moves_on_a_terminal_and_is_gone_at_the_end(monkeypatch: pytest.Mo
     assert [
         bool(
             re.fullmatch(
-                rf"\[#{{{6 * done}}}\.{{{24 - 6 * done}}}\] purchases: {5 * done} of 20 MB, "
+                rf"\[#{{{6 * done}}}\.{{{24 - 6 * done}}}\] purchases: {5 * done}.0 of 20.0 MB, "
                 rf"{number} records/s, {number} s left",
                 text,
             )
@@ -85,7 +85,7 @@ def test_off_a_terminal_long_work_writes_a_line_now_and_then(
 
     lines = screen.getvalue().splitlines()
     assert lines[0] == "purchases"
-    assert lines[1].startswith("purchases: 5 of 20 MB, ")
+    assert lines[1].startswith("purchases: 5.0 of 20.0 MB, ")
     assert len(lines) == 3
     assert "\r" not in screen.getvalue()
 

@@ -21,6 +21,7 @@ edges, seeds = np.arange(2), np.arange(9, 13).astype(np.uint64)
 hash_ids(np.frombuffer(b"7", np.uint8), edges[:1], edges[1:], seeds, found)
 print(hash_ids.was_cached, found[0])
 """
+IS_EMPTY = "from pipeline.kernels.cache import is_cache_empty; print(is_cache_empty())"
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))" + COMPILE
 
 
@@ -100,6 +101,14 @@ def test_a_named_folder_is_obeyed(installed: Installed, tmp_path: Path) -> None:
 
     assert folder.parent == tmp_path / "named"
     assert mode_of(folder) == 0o700
+
+
+def test_the_cache_is_empty_until_a_kernel_is_compiled(installed: Installed) -> None:
+    before = installed.run(IS_EMPTY)
+    installed.run(COMPILE)
+    after = installed.run(IS_EMPTY)
+
+    assert (before, after) == ("True", "False")
 
 
 def test_a_read_only_package_is_compiled_into_the_users_own_cache(installed: Installed) -> None:
