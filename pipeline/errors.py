@@ -76,7 +76,7 @@ class ResourceError(PipelineError):
 def system_fault(error: BaseException) -> PipelineError | None:
     """Return a StorageError or a ResourceError if the system refused this process something.
 
-    It says what to do. Returns None if `error` has another cause.
+    A ResourceError also says what to do. Returns None if `error` has another cause.
     """
     for cause in causes(error):
         text = " ".join(str(cause).split())

@@ -38,9 +38,9 @@ def run(
     """Join customers with purchases, sum the spending of each age group, publish the outputs.
 
     Runs on the cluster of `client`, whose workers must see the inputs and the output folder.
-    `draw` draws the chart. Raises UsageError (a path, a column), DataError (too much bad data,
-    or checks that disagree), ClusterError (workers lost) or StorageError (disk full, or an input
-    that changed). In all these cases, the outputs of an earlier run stay unchanged.
+    `draw` draws the chart. Raises UsageError (a wrong path or column), DataError (too much bad
+    data, or checks that disagree), ClusterError (workers lost) or StorageError (disk full, or an
+    input that changed). In all these cases, the outputs of an earlier run stay unchanged.
     """
     log = RunLog(settings, progress or Progress())
     files = find_inputs(settings)
@@ -122,7 +122,7 @@ def shuffle_join(job: Job) -> None:
 
 
 def network_shuffle_join(job: Job) -> None:
-    """Do the same between machines, with Dask's own shuffle."""
+    """Do what `shuffle_join` does, but between machines, with Dask's own shuffle."""
     plan, shuffle = job.plan, job.shuffle()
     read_customers = job.read_customers, job.transform, job.render
     with (

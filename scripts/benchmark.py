@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time this job and its peers as whole processes, on the same files, in interleaved rounds.
+"""Time this job and its peers end to end, on the same files, in interleaved rounds.
 
     scripts/benchmark --customers 1000000 --purchases 10000000 --rounds 5
     scripts/benchmark --data FOLDER --engines ours,pandas    # FOLDER/customers.csv, purchases.csv
@@ -28,19 +28,19 @@ from dask.utils import parse_bytes
 @click.command(context_settings={"show_default": True})
 @click.option("--customers", default=1_000_000, help="Number of customers to generate.")
 @click.option("--purchases", default=10_000_000, help="Number of purchases to generate.")
-@click.option("--shape", default="plain", help="Shape of the files; see scripts/generate_data.py.")
+@click.option("--shape", default="plain", help="Kind of files; see scripts/generate_data.py.")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Folder of existing files to use instead."
 )
 @click.option("--rounds", default=3, help="Runs of each engine; one that fails is not repeated.")
 @click.option(
-    "--engines", default=",".join(BY_DEFAULT), help="Comma-separated list; spark is also known."
+    "--engines", default=",".join(BY_DEFAULT), help="Comma-separated list; may include spark."
 )
 @click.option("--cores", type=click.IntRange(1), help="Pin each run to this many cores.")
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Kill a run that uses more memory, such as 4GiB; engines with a limit get 80 % of it.",
+    help="Kill a run that exceeds this, such as 4GiB; engines with a limit get 80% of it.",
 )
 @click.option(
     "--fsync",

@@ -1,6 +1,6 @@
-# Sourced by scripts/run, scripts/test and scripts/lint. Creates .venv/ and installs this package
-# with the extras in $1 (such as "[test]") and the versions in scripts/constraints.txt, and compiles
-# it, unless that is done already. Sets $python.
+# Sourced by the other shell scripts here. Creates .venv/ and installs this package with the extras
+# in $1 (such as "[test]") and the versions in scripts/constraints.txt, and compiles it, unless that
+# is done already. Sets $python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=.venv/bin/python
@@ -33,7 +33,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   printf '%s\n' "$wanted" >"$stamp"
 fi
 
-# So the first run does not wait for a compiler: that of the kernels, or of Python.
+# Compile kernels and bytecode now, so the first run does not have to.
 wanted=$(find pipeline -name '*.py' -exec cat {} + | cat - scripts/constraints.txt | sha256sum)
 if [ "$(cat .venv/compiled 2>/dev/null)" != "$wanted" ]; then
   "$python" -m pipeline.kernels

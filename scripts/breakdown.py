@@ -135,7 +135,7 @@ def _purchases(
                 records = read_block(block, "purchases", purchases.columns, wanted)
             with clock.step("find the customers"):
                 rows = lookup.rows(to_arrow(records[ID]))
-            with clock.step("keep who was found"):
+            with clock.step("mark the matches"):
                 put_marks(matched, block.number, rows, len(lookup))
             with clock.step("put them beside the purchases, with their control totals"):
                 combined = join.paired(records, rows, lookup)
@@ -149,7 +149,7 @@ def _purchases(
                     break
                 with clock.step("their checksum"):
                     Checksum.of(text)
-                with clock.step("write them (the kernel's share)"):
+                with clock.step("write them (system time)"):
                     size += file.write(text)
             count += len(records)
     return count, size
@@ -165,7 +165,7 @@ def _seconds_to_copy() -> float:
 
 
 def _table(seconds: dict[str, float], count: int) -> str:
-    lines = ["| step | seconds of one core | ns a purchase |", "| --- | --- | --- |"]
+    lines = ["| step | seconds on one core | ns per purchase |", "| --- | --- | --- |"]
     rows = [*seconds.items(), ("all", sum(seconds.values()))]
     lines += [f"| {name} | {taken:.2f} | {taken / count * 1e9:.0f} |" for name, taken in rows]
     return "\n".join(lines)

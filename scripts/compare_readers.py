@@ -31,7 +31,7 @@ from pipeline.settings import Dialect
 
 Rows = list[tuple[str, ...]]
 OUTCOMES = ("correct", "error", "silent")
-# Dask's default is 64 MB. Tiny blocks on these small cases stand for large files.
+# Dask's default is 64 MB. Tiny blocks on these small cases stand in for large files.
 BLOCK_SIZES = ("default", 4, 8, 16)
 
 
@@ -110,7 +110,7 @@ def outcome(reader: Callable[[Case, list[str]], list[Rows]], case: Case, folder:
 
 
 def comparable() -> list[Case]:
-    """Return the cases that test no rule of this job alone: dialects, columns, record size, NUL."""
+    """Return all cases except for this job's own rules: dialects, columns, record size, NUL."""
     return [
         case
         for case in CASES

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Generate customers and purchases of any size; the same arguments give the same bytes.
+"""Generate tables of any size, customers and purchases; the same arguments give the same bytes.
 
     python scripts/generate_data.py                               # the sample in data/
     python scripts/generate_data.py --customers 1000000 --purchases 10000000 --odd 0 --to /tmp/m
@@ -49,12 +49,13 @@ ODD_PURCHASES = {
     "price": ["", "abc", "-3", "1e3", "7.5", " 20.00"],
 }
 
-# One customer has 30 % of the purchases; Zipf's law with exponent 1.2; 30 % of the purchases have
-# no id; no purchase has a known customer; every id has two customer records.
+# One customer has 30% of the purchases; Zipf's law with exponent 1.2; 30% of the purchases have no
+# id; no purchase has a known customer; every id has two customer records.
 SKEWS = ("hot", "zipf", "missing", "unknown", "twice")
 
 # What tools write: CR LF; a column in quotes; a comma within quotes in a tenth of the purchases;
-# ids such as C-801513; UUIDs; prices with one place or two; another encoding; another country.
+# ids such as C-801513; UUIDs; prices with one place or two; another encoding; semicolons and
+# decimal commas.
 SHAPES = (
     *("plain", "crlf", "quoted", "commas", "text-ids", "uuids", "decimals", "cp1252"),
     "semicolons",
@@ -67,7 +68,7 @@ SHAPES = (
 @click.option("--files", default=1, help="Split each table into this many files in a folder.")
 @click.option("--odd", default=0.02, help="Share of records with an unusual value.")
 @click.option("--skew", type=click.Choice(SKEWS), help="Distribute purchases or ids unevenly.")
-@click.option("--shape", type=click.Choice(SHAPES), default="plain", help="Shape of both files.")
+@click.option("--shape", type=click.Choice(SHAPES), default="plain", help="Kind of files.")
 @click.option("--seed", default=2024, help="Random seed.")
 @click.option(
     "--to",

@@ -1,7 +1,7 @@
 """Measure the overhead of a block in the client, the scheduler and the worker.
 
 Each is a separate process. The overhead does not depend on the size of a block, so small blocks
-stand for large ones.
+stand in for large ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distributed import Client
 
 from pipeline import Settings, run
 
-_BLOCK = 1024  # bytes, the least size of a block
+_BLOCK = 1024  # bytes, the minimum block size
 _LINE = "{},A lamp with a long name,{}.25\n"
 _CUSTOMERS = 1000
 
@@ -49,7 +49,7 @@ def main(blocks: int, to: Path | None) -> None:
 
 
 def write_tables(folder: Path, blocks: int) -> Settings:
-    """Write customers, and purchases of so many blocks; return settings that read them."""
+    """Write customers, and that many blocks of purchases; return settings that read them."""
     customers, purchases = folder / "customers.csv", folder / "purchases.csv"
     with customers.open("w") as file:
         file.write("customer_id,first_name,last_name,age\n")

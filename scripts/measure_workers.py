@@ -1,6 +1,6 @@
 """Time one worker and two, and two independent runs at once.
 
-Each worker is a process of one thread on its own core; the scheduler and the client of a run share
+Each worker is a one-thread process on its own core; the scheduler and the client of a run share
 the cores of its workers. The time of the sample on the same cluster is subtracted from each time.
 """
 
@@ -33,9 +33,9 @@ _BLOCKS = "read-transform-render", "read-join-sum-write"  # the names of their t
 class Run(NamedTuple):
     """The wall time of a run less that of the sample, CPU times less those of the sample, and more.
 
-    All are in seconds. `tasks` is the CPU time of the workers' threads that do tasks, `loops` that
-    of their event loops. `blocks` is the number of blocks of both tables; `stream` are the seconds
-    in each kind of task, and in fetching from other workers what tasks need.
+    `tasks` is the CPU time of the workers' threads that do tasks, `loops` that of their event
+    loops; `stream` is the time in each kind of task, and in fetching from other workers what tasks
+    need. All are in seconds. `blocks` is the number of blocks of both tables.
     """
 
     wall: float
@@ -75,7 +75,7 @@ def main(data: Path, rounds: int, work: Path | None, apart: bool, tasks: bool) -
                 click.echo(f"{name}: {every}", err=True)
         return runs
 
-    click.echo("| | wall | the sample | CPU of tasks | a block: event loops | scheduler | client |")
+    click.echo("| | wall | sample | CPU of tasks | per block: event loops | scheduler | client |")
     click.echo("| --- | --- | --- | --- | --- | --- | --- |")
     for _ in range(rounds):
         (one,) = run("one worker", [first])
@@ -99,14 +99,15 @@ def line(run: Run) -> str:
 def measure(data: Path, work: Path | None, *clusters: Sequence[int]) -> list[Run]:
     """Run the job on `data` on each of these clusters, all at once.
 
-    A cluster is the cores of its workers.
+    A cluster is given as the cores of its workers.
     """
     for path in data.iterdir():
         with path.open("rb") as file:  # into the page cache
             while file.read(1 << 24):
                 pass
     os.sync()
-    np.ones(psutil.virtual_memory().available // 2, np.uint8)  # a virtual machine may lend it out
+    # A virtual machine may have returned free memory to its host, and gets it back at first use.
+    np.ones(psutil.virtual_memory().available // 2, np.uint8)
     ready = Barrier(len(clusters))
     with ThreadPoolExecutor(len(clusters)) as pool:
         return list(pool.map(lambda cores: run_on(cores, data, work, ready), clusters))
@@ -158,7 +159,7 @@ def job(
 
 
 def cpu_times(processes: Mapping[str, psutil.Process]) -> Counter[str]:
-    """Return the seconds of CPU that the scheduler, event loops and tasks took so far."""
+    """Return the seconds of CPU that the scheduler, event loops and tasks have used."""
     taken = Counter[str]()
     for who, process in processes.items():
         for thread in process.threads():

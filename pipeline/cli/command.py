@@ -56,9 +56,10 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
     \b
     Examples:
       python -m pipeline --scheduler local
-      python -m pipeline --customers crm.csv --purchases 'sales/2024-*.csv' --output-dir result
-      python -m pipeline --age-groups "Minor=0,Adult=18,Retired=67" --amount-column total
-      python -m pipeline --scheduler tcp://10.0.0.5:8786 --customers /shared/customers
+      python -m pipeline --age-groups "Minor=0,Adult=18,Retired=67" --closed right
+      python -m pipeline --customers crm.csv --purchases 'sales/2024-*.csv' --amount-column total
+      python -m pipeline --scheduler tcp://10.0.0.5:8786 --output-dir /shared/result \\
+        --customers /shared/crm --purchases /shared/sales
 
     \b
     Exit codes:
@@ -113,8 +114,8 @@ def main(prog_name: str | None = None) -> None:
         ignore_interrupts()
     except (Exception, KeyboardInterrupt) as error:
         ignore_interrupts()
-        # Here, while `error` is alive: it refers to objects that an interrupt left half made, which
-        # would print errors when they are freed.
+        # Exit while `error` is alive: it refers to objects that an interrupt left half initialized,
+        # which would print errors when they are freed.
         leave(_tell(error, debug))
     leave(0)
 

@@ -32,8 +32,8 @@ def ignore_interrupts() -> None:
 def leave(code: int) -> NoReturn:
     """End this process with an exit code.
 
-    Python's own shutdown restores the default handlers, by which a signal kills the process. It
-    would also wait for threads that still work on the tasks of a failed run.
+    Python's own shutdown restores the default handlers, so a signal would then kill the process.
+    It would also wait for threads that are still working on the tasks of a failed run.
     """
     ignore_interrupts()
     # Dask now closes what an interrupt left half started, which may fail.

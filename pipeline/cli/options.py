@@ -71,7 +71,7 @@ OPTIONS = {
         ),
         _sign("--quote", "Quote character; 'none' turns quoting off."),
         _sign("--escape", "Escape character: the next character is literal."),
-        _by_table("--null", "Text of a missing field, such as '\\N'.", "[TABLE=]TEXT"),
+        _by_table("--null", "Text that means a missing field, such as '\\N'.", "[TABLE=]TEXT"),
         _by_table("--encoding", "Encoding of files without a byte order mark.", "[TABLE=]NAME"),
         _sign("--decimal", "Decimal point."),
         _sign("--thousands", "Thousands separator."),
@@ -104,7 +104,7 @@ OPTIONS = {
             "--escape-formulas",
             "Put an apostrophe before text that a spreadsheet would run as a formula.",
         ),
-        _flag("--verify", "Recount all results from combined_data.csv before publishing it."),
+        _flag("--verify", "Recompute the totals from combined_data.csv before publishing it."),
         _flag("--no-fsync", "Do not wait for the outputs to reach the disk."),
     ),
     "Cluster": (

@@ -1,4 +1,4 @@
-"""Standard output and standard error that outlive their readers, and print any name."""
+"""Standard output and standard error that outlive their readers and can print any file name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.csv_text.messages import PRINTABLE
 def outlive_readers() -> None:
     """Discard output to a pipe whose reader, such as `head`, has exited.
 
-    A run exists to write its outputs: it must not fail because nobody reads its messages, because
-    they cannot be written, or because the terminal's encoding lacks a character. Any other failure
-    to write to standard output is an error, whose message says so.
+    A run must not fail because nobody reads its messages, because standard error cannot be written
+    to, or because the terminal's encoding lacks a character. Any other failure to write to standard
+    output is an error, whose message says so.
     """
     for name, kind in (("stdout", _Lasting), ("stderr", _Dropping)):
         stream = getattr(sys, name)

@@ -66,7 +66,7 @@ def raw_text(text: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def bitmap(column: pa.Array) -> np.ndarray:
     """Return which values are not missing, without a copy (uint8): empty if none is missing.
 
-    Value `i` has the bit `column.offset + i`, the lowest of a byte first.
+    Value `i` is bit `column.offset + i`, least significant bit first.
     """
     valid = column.buffers()[0]
     return np.frombuffer(valid if valid and column.null_count else b"", np.uint8)
@@ -94,7 +94,7 @@ def join_texts(parts: Sequence[pa.Array]) -> pa.Array:
 
 
 def bounds(text: pa.Array) -> np.ndarray:
-    """Return where each string begins in `text_bytes`, and last where they all end (int64)."""
+    """Return where each string begins in `text_bytes`, and where the last one ends (int64)."""
     offsets = _offsets(text)
     return offsets - offsets[0] if offsets[0] else offsets
 

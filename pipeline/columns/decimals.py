@@ -1,8 +1,9 @@
 """Parses text into exact decimal numbers, a column at a time.
 
 A number has digits, at most one decimal point, an optional sign before and exponent after, and
-blanks around it. `1,234`, `0x10`, `NaN`, `Infinity` and `€5` are not numbers. Written out, a number
-has at most 20 digits before the decimal point and 18 after, not counting zeros at the ends.
+blanks around it. By default, `1,234` is not a number; `0x10`, `NaN`, `Infinity` and `€5` never are.
+Written out, a number has at most 20 digits before the decimal point and 18 after, not counting
+zeros at the ends.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def is_too_long(value: str, dialect: Dialect) -> bool:
 def suggest_signs(
     table: str, values: Sequence[str], usable: Sequence[str], dialect: Dialect, any_point: bool
 ) -> str:
-    """Return the options with which most of a table's unusable values are numbers; "" if none is.
+    """Return the options with which the most unusable values of a table are numbers, or "".
 
     All of the `usable` values stay numbers. Another decimal point is tried with `any_point`, or if
     a usable value has the current one, which may be a thousands separator: `1.234`.
@@ -140,7 +141,8 @@ def suggest_signs(
         counts = _count_numbers(text, tried), _count_numbers(numeric, tried)
         if counts == (most, len(numeric)):  # such as 1,459
             options += f" (or, if they are fractions, --decimal {for_shell(f'{table}=,')})"
-    return f"{most:,} of {len(text):,} sampled values would be numbers with {options}"
+    numbers = "a number" if most == 1 else "numbers"
+    return f"{most:,} of {len(text):,} sampled values would be {numbers} with {options}"
 
 
 def _count_numbers(text: pa.Array, dialect: Dialect) -> int:
@@ -148,7 +150,7 @@ def _count_numbers(text: pa.Array, dialect: Dialect) -> int:
 
 
 def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
-    """Say what is wrong with most of some values for which `suggest_signs` finds no option.
+    """Name the most common oddity among values for which `suggest_signs` finds no option.
 
     Returns "" if none of them is nearly a number.
     """
@@ -168,8 +170,9 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
     if not kinds:
         return ""
     what, count = kinds.most_common(1)[0]
+    are_numbers = "is a number" if count == 1 else "are numbers"
     return (
-        f"; {count:,} of {len(tried):,} sampled values are numbers {what}, which no option "
+        f"; {count:,} of {len(tried):,} sampled values {are_numbers} {what}, which no option "
         f"reads: {first[what]}"
     )
 
@@ -179,12 +182,12 @@ def _split_oddity(value: str) -> tuple[str, str, str]:
     if found := re.fullmatch(r"\((.*)\)", value):
         return "in parentheses", "-", _split_words(found[1])[2]
     if found := re.fullmatch(r"(.*\d)\s*-", value):
-        return "with a minus after them", "-", _split_words(found[1])[2]
+        return "with a trailing minus", "-", _split_words(found[1])[2]
     before, after, number = _split_words(value)
     if not before and not after:
         return "with mixed separators", "", value
-    where = f"'{before}' before" if before else f"'{after}' after"
-    return f"with {where} them", "", number
+    which = f"leading '{before}'" if before else f"trailing '{after}'"
+    return f"with a {which}", "", number
 
 
 def _split_words(value: str) -> tuple[str, str, str]:

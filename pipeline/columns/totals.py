@@ -130,8 +130,8 @@ class Joined:
     """Totals of joined purchases, computed from the data of their customers.
 
     `pairs` are as `pairing` returns them. `not_first` is the number of purchases whose customer has
-    the id of an earlier one. `sums` and `counts` are those of each group; the sums are computed
-    differently than by `sum_by_group`.
+    the id of an earlier one. `sums` and `counts` are those of each group; the sums are not
+    computed in the same way as in `sum_by_group`.
     """
 
     pairs: int

@@ -62,7 +62,7 @@ def recode(data: np.ndarray, bounds: np.ndarray, encoding: str) -> tuple[np.ndar
 
 
 def _decode_each_byte(encoding: str) -> str:
-    """Return the characters of all bytes, U+FFFD for an undefined one, if each byte is one."""
+    """Decode all 256 bytes, undefined ones as U+FFFD: to 256 characters if each byte is one."""
     return bytes(range(256)).decode(encoding, "replace")
 
 

@@ -84,7 +84,7 @@ class Fields:
             )
 
         size = sum(int(self._sizes[first : last + 1].sum()) for first, last in ranges)
-        size += rows * len(names) + (0 if is_plain else 3 * int(marks.counts[NEEDS]))
+        size += rows * max(1, len(names)) + (0 if is_plain else 3 * int(marks.counts[NEEDS]))
         data, bounds = self._texts(fill, size)
         return pa.Array.from_buffers(TEXT, rows, [None, pa.py_buffer(bounds), data], 0)
 

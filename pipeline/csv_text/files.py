@@ -90,7 +90,7 @@ def version_of(path: str) -> Version:
 def read_bytes(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
     """Return bytes `start` to `stop` of a file; a store sends only those of that `version`.
 
-    Raises InputChangedError if the file has another version or ends earlier.
+    Raises InputChangedError if a store has another version, or if the file ends earlier.
     """
     if is_remote(path):
         return read_range(path, start, stop, version)

@@ -64,7 +64,7 @@ def find_files(table: str, paths: Iterable[str]) -> Files:
 
 
 def would_find(path: str, file: str) -> bool:
-    """Return whether a folder or glob would match a file once that exists.
+    """Return whether a folder or glob would match a file once it exists.
 
     Both are local paths, or URLs of the same kind.
     """
@@ -189,7 +189,7 @@ def _refuse_pipe(table: str, path: str, inner: str) -> None:
 
 
 def _check_readable(inner: str) -> None:
-    """Raise OSError if the system does not tell whether a file exists."""
+    """Raise OSError if one cannot tell whether a file exists: without permission, for example."""
     parts, fixed = inner.split("/"), _count_fixed(inner)
     with suppress(FileNotFoundError, NotADirectoryError):
         if fixed < len(parts):

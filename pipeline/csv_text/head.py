@@ -44,7 +44,7 @@ class Head:
     """The beginning of a file's text, as much as has been needed so far."""
 
     def __init__(self, file: TextFile, longest: int) -> None:
-        """Take an open file, and the size of the longest record in bytes."""
+        """Take an open file, and the maximum record size in bytes."""
         self._file, self._longest = file, longest
         self.text, self._is_ended = b"", False
         self._read_on()
@@ -118,7 +118,7 @@ def find_header(head: Head, dialect: Dialect, encoding: str, required: Collectio
 
 
 def may_delimit(sign: str, dialect: Dialect) -> bool:
-    """Return whether a delimiter (or "", any) goes with the quote, escape and null of a dialect."""
+    """Return whether a delimiter ("" for any) goes with the quote, escape and null of a dialect."""
     return sign.isascii() and not {sign} & {*dialect.quote, *dialect.escape, *dialect.null, "\0"}
 
 
@@ -168,7 +168,7 @@ def _named(columns: Iterable[str]) -> tuple[str, ...]:
 def _fields(header: bytes, encoding: str, dialect: Dialect) -> list[str]:
     """Return the fields of a header; raise _NoHeaderError if the record cannot be one."""
     fault, *_ = parse(header, (), "latin-1", dialect).rejected["reason"].to_pylist()
-    remedy = "the first line should name the columns"
+    remedy = "it should name the columns"
     if b"\0" in header:
         fault, remedy = "NUL byte", "is it text, in another encoding such as utf-16? see --encoding"
     elif fault == "record too long":

@@ -54,7 +54,7 @@ class HeaderHints:
         if header.fault:
             hint = hint or self._suggest_utf16(header.raw) or self._suggest_cp1252()
             hint = hint or header.remedy
-            what = f"its first line is not a CSV header in {self.encoding}: {header.fault}"
+            what = f"its header cannot be read as CSV in {self.encoding}: {header.fault}"
             return f"{what}; {hint}"
         column = next(column for column in self.required if column not in header.columns)
         what = f"{self.table} need a column '{column}'; {_describe(header)}"
@@ -146,7 +146,7 @@ class HeaderHints:
         return ""
 
     def _suggest_cp1252(self) -> str:
-        """Return how the header reads in cp1252, and what it lacks then; "" if it is none."""
+        """Return how the header reads in cp1252, and what it then lacks; "" if it is invalid."""
         found = self._read(self.dialect, "cp1252")
         if self.encoding == "cp1252" or found.fault:
             return ""
@@ -187,7 +187,7 @@ class HeaderHints:
         return f"{'it' if column == missing[0] else repr(column)} with {how}"
 
     def _write_option(self, option: str, value: str) -> str:
-        """Return an option with a value, for a shell; an option of both tables names this one."""
+        """Return an option with a value, for a shell; if it takes a table, it gets this one."""
         is_for_both = option not in self.required.values() or option == "--id-column"
         shown_as = {"\t": "tab", "\x01": r"\x01", "\x1f": r"\x1f"}.get(value, value)
         return f"{option} {for_shell(f'{self.table}={shown_as}' if is_for_both else value)}"
@@ -195,7 +195,7 @@ class HeaderHints:
 
 def _describe(header: Header) -> str:
     if _are_made_up(header.columns):
-        return f"its first line is {quoted(header.raw.decode('latin-1'))}"
+        return f"its header is {quoted(header.raw.decode('latin-1'))}"
     columns = ", ".join(header.columns)
     shown = f"found: {visible(columns[:_LONGEST])}{'…' if len(columns) > _LONGEST else ''}"
     hidden = [name for name in header.columns if without_hidden(name) != name]

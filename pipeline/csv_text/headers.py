@@ -107,7 +107,7 @@ class _Table:
 
 def _empty(name: str, dialect: Dialect) -> UsageError:
     after = f" after {counted(dialect.skip_lines, 'line')}" if dialect.skip_lines else ""
-    return UsageError(f"{name}: is empty{after}; its first line should name the columns")
+    return UsageError(f"{name}: is empty{after}; it needs a header that names the columns")
 
 
 def _check_same_columns(files: list[SourceFile]) -> None:
@@ -120,10 +120,10 @@ def _check_same_columns(files: list[SourceFile]) -> None:
     of_first, of_other, *_ = groups.values()
     first, other = of_first[0], of_other[0]
     differs = "; ".join(
-        f"{what} {', '.join(repr(column) for column in which)}"
+        f"{what}: {', '.join(repr(column) for column in which)}"
         for what, which in (
-            ("lacks", [column for column in first.columns if column not in other.columns]),
-            ("also has", [column for column in other.columns if column not in first.columns]),
+            ("missing", [column for column in first.columns if column not in other.columns]),
+            ("extra", [column for column in other.columns if column not in first.columns]),
         )
         if which
     )
@@ -131,4 +131,4 @@ def _check_same_columns(files: list[SourceFile]) -> None:
         f"{group[0].name}{f' and {len(group) - 1:,} more' if len(group) > 1 else ''}"
         for group in (of_other, of_first)
     )
-    raise UsageError(f"{one}: its columns differ from those of {two}: it {differs}")
+    raise UsageError(f"{one}: the columns differ from those of {two} ({differs})")

@@ -98,9 +98,10 @@ def next_record(text: bytes, position: int, at_end: bool, dialect: Dialect) -> i
 
 
 def read_further(ahead: int, size: int) -> int:
-    """Return how far to read past a record whose end is not in `size` bytes, `ahead` at the end.
+    """Return how much more to read if a record does not end in `size` bytes.
 
-    It is a little further each time, so as not to read far past a long record.
+    `ahead` is the previous amount. The next one is a little larger, so as not to read far past a
+    long record.
     """
     return min(4 * ahead, max(AHEAD, size // 4))
 

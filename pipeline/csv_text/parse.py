@@ -98,7 +98,7 @@ def parse(
 
 
 def parse_texts(texts: Sequence[FileText]) -> Parsed:
-    """Return the records of texts of like files, each read by itself (see `parse`)."""
+    """Return the records of texts of similar files (see `is_like`), each read by itself."""
     file = texts[0].file
     how = file.columns, file.encoding, file.dialect
     return _combine([_scan(one.text, *how, one.file.header) for one in texts], *how)

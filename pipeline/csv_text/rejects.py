@@ -48,8 +48,8 @@ class Reject(NamedTuple):
     """A record that could not be read.
 
     `line` and `offset` count from 0 in the block's text of that `file`. `length` is the size of the
-    record in bytes, and `raw` its bytes, up to the largest size of a record. Neither includes the
-    line end.
+    record in bytes, and `raw` its bytes, up to the maximum record size. Neither includes the line
+    end.
     """
 
     line: int

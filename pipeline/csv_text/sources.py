@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.csv_text.messages import counted, list_names
+from pipeline.csv_text.messages import agreeing, counted, list_names
 from pipeline.settings import Dialect
 from pipeline.storage.versions import Version
 
@@ -156,7 +156,7 @@ class Source:
         return int(self.blocks[-1].next_number)
 
     def describe_copies(self) -> Iterator[str]:
-        """Warn of files that seem to be copies of others, by their sizes and checksums."""
+        """Warn of files that seem to be copies, by their sizes and their ends or ETags."""
         first: dict[Any, SourceFile] = {}
         pairs = []
         for file in self.files:
@@ -165,12 +165,14 @@ class Source:
             if known and (file.start < file.size or not file.is_plain):
                 other = first.setdefault((file.size, known), file)
                 if other is not file:
-                    pairs.append((other.name, file.name))
+                    pairs.append((other, file))
         if pairs:
             one, two = pairs[0]
-            more = f" (as in {counted(len(pairs) - 1, 'other pair')})" if pairs[1:] else ""
+            same = "size, beginning and end" if one.version.ends else "size and ETag"
+            more, do = len(pairs) - 1, agreeing(len(pairs) - 1, "does", "do")
+            others = f" (as {do} {counted(more, 'other pair')})" if more else ""
             yield (
-                f"{self.name}: '{one}' and '{two}' have the same size and checksum{more}; if one "
+                f"{self.name}: '{one.name}' and '{two.name}' have the same {same}{others}; if one "
                 "is a copy of the other, its records count twice"
             )
 

@@ -76,7 +76,7 @@ def _growth(listed: Mapping[str, Version], file: SourceFile) -> int:
 
 
 def _has_only_grown(file: SourceFile) -> bool:
-    """Return whether a file only grew: its planned part is the same, and ends with a line."""
+    """Return whether a file only grew: its planned part ends a line, and has the same ends."""
     if not file.is_plain or file.version.ends is None:  # at a URL
         return False
     last = read_bytes(file.path, file.size - 1, file.size)

@@ -135,7 +135,7 @@ def write_performance_report(client: Client, report: str | None) -> Iterator[Non
 
 
 def no_workers_timeout() -> float:
-    """Return how many seconds a run waits while it has no worker."""
+    """Return how many seconds a run waits for a worker while it has none."""
     configured = parse_timedelta(dask.config.get(NO_WORKERS_TIMEOUT))
     return ClusterSettings().wait_for_workers if configured is None else configured
 
@@ -188,8 +188,8 @@ def _remote_client(settings: ClusterSettings) -> Client:
         if any(isinstance(cause, FatalCommClosedError | SSLError) for cause in causes(error)):
             raise ClusterError(
                 f"the scheduler at '{address}' and this client do not trust each other's "
-                f"certificates: {_cause(error)}; name certificates of the same authority with "
-                f"{_CERTIFICATES}"
+                f"certificates: {_cause(error)}; configure certificates signed by the "
+                f"same authority with {_CERTIFICATES}"
             ) from error
         silent = isinstance(error, TimeoutError)
         raise ClusterError(
@@ -246,6 +246,6 @@ def _read_address(file: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the text of the deepest cause of an error that has one, on one line."""
+    """Return, on one line, the text of the deepest cause of an error that is not empty."""
     texts = [" ".join(str(cause).split()) for cause in causes(error)]
     return next((text for text in reversed(texts) if text), type(error).__name__)

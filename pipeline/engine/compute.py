@@ -153,7 +153,7 @@ def _explain_losses(client: Client) -> Iterator[None]:
             raise _of_file(error.__cause__) from error
         raise ClusterError(
             "Dask's shuffle failed, because workers joined or left, or because their disk is full: "
-            f"{error.__cause__ or error}; run the job again, or set DASK_TEMPORARY_DIRECTORY of "
+            f"{error.__cause__ or error}; run the job again, or set DASK_TEMPORARY_DIRECTORY on "
             "the workers to a folder on a larger disk"
         ) from error
 
@@ -191,7 +191,7 @@ class _Part(NamedTuple):
 
 
 class _WorkersLostError(Exception):
-    """There was no worker for too long, or all workers were short of memory."""
+    """For too long, all workers were gone, paused or unfit."""
 
 
 class _Computing:
@@ -224,8 +224,8 @@ class _Computing:
     def next_entries(self) -> list[Entry]:
         """Return the entries computed since the last call; none only once all are computed.
 
-        Raises _WorkersLostError if no worker has worked for too long: the scheduler would wait
-        forever, unless its own configuration says otherwise.
+        Raises _WorkersLostError if all workers have been gone, paused or unfit for too long: the
+        scheduler would wait forever, unless its own configuration says otherwise.
         """
         while self._done.count() < _AHEAD * max(self._threads, 1):
             if not self._queue:
@@ -264,7 +264,7 @@ class _Computing:
 
     def _start(self, part: _Part) -> None:
         self._shares_tasks |= len(part.keys) > 1
-        if self._client.status != "running":  # else this waits half a minute for it
+        if self._client.status != "running":  # `get` would wait half a minute for the scheduler
             raise CommClosedError
         # Dask would reorder tasks that are submitted within `fifo_timeout` of each other.
         how: dict[str, Any] = {"sync": False, "retries": RETRIES, "fifo_timeout": "0 s"}
@@ -312,7 +312,7 @@ class _Computing:
         return found
 
     async def _workers_lost(self) -> None:
-        """Return once no worker has worked for as long as a run waits for one.
+        """Return once all workers have been gone, paused or unfit for as long as a run waits.
 
         Dask pauses a worker whose process uses too much memory, even if most of it is only kept for
         future columns. If all workers are paused, they are asked to give that memory back.
@@ -350,5 +350,6 @@ class _Computing:
 
     async def _end(self, cancel: bool) -> None:
         self._lost.cancel()
-        if cancel and self._client.status == "running":  # else it would wait for the scheduler
+        # If the scheduler is lost, this would wait for it.
+        if cancel and self._client.status == "running":
             await self._client.cancel(list(self._done.futures), asynchronous=True)

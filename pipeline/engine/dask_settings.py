@@ -15,11 +15,11 @@ _Default = str | float
 
 
 def _number(value: object) -> object:
-    """Return a number, also one with a unit; False, which turns some settings off, is one."""
+    """Return a number, with or without a unit. False counts as one: it turns some settings off."""
     return value if isinstance(value, Real) else parse_bytes(value)
 
 
-# What a setting can be. The first that its default is applies.
+# What a setting can be: the first kind that fits its default.
 _KINDS: tuple[tuple[str, Callable[[Any], object]], ...] = (
     ("a number", _number),
     ("a time", parse_timedelta),
@@ -27,7 +27,7 @@ _KINDS: tuple[tuple[str, Callable[[Any], object]], ...] = (
 
 
 def check_dask_settings() -> None:
-    """Check that each time, size and number in Dask's configuration is one.
+    """Check that every time, size and number in Dask's configuration can be parsed.
 
     Dask reads most of them late, and deep within a cluster that starts or loses its workers. The
     kind of a setting is that of its default; one without a default is not checked. Raises
@@ -47,7 +47,7 @@ def check_dask_settings() -> None:
 
 
 def _wrong_kind(value: object, default: _Default) -> str | None:
-    """Return what `value` should be, if it is not; None if it may be right."""
+    """Return the kind that `value` should have; None if it may be right."""
     for kind, parse in _KINDS:
         if _parses(default, parse):
             return None if _parses(value, parse) else kind
@@ -63,7 +63,7 @@ def _parses(value: object, parse: Callable[[Any], object]) -> bool:
 
 
 def _flatten(settings: dict[str, object], prefix: str = "") -> Iterator[tuple[str, _Default]]:
-    """Yield the full name and the default of each setting that is a text or a number."""
+    """Yield the full name and the default of each setting that is a string or a number."""
     for key, value in settings.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")

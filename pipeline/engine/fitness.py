@@ -27,8 +27,8 @@ _PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "numba", "llvm
 _NAME = "requirements.json"
 _INSTALL = (
     "install the same versions everywhere: use one container image (docker compose build), or pip "
-    "install -c scripts/constraints.txt . on each machine, then restart it; to change running "
-    "workers, use Dask's PipInstall or Client.upload_file"
+    "install -c scripts/constraints.txt . on each machine, then restart the scheduler and the "
+    "workers; to change workers without a restart, use Dask's PipInstall or Client.upload_file"
 )
 _SHARE = (
     "workers open the inputs by the client's paths; put the files where all machines see them at "
@@ -124,7 +124,7 @@ def version_fault(wanted: Mapping[str, Any]) -> Fault | None:
     if differs:
         return Fault("versions differ from this client's: ", f"has {', '.join(differs)}", _INSTALL)
     if here["source"] != wanted["source"]:
-        text = f"has a different source ({here['source'][:8]})"
+        text = f"has different source code ({here['source'][:8]})"
         return package_fault(wanted["source"], text)
     return None
 

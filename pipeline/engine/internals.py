@@ -54,9 +54,9 @@ def is_working(worker: dict[str, Any]) -> bool:
 
 
 def pack_tasks(graph: dict[Any, Any], fitness: Fitness | None) -> dict[Any, Any]:
-    """Return a graph whose tasks name this package only within bytes that the task itself opens.
+    """Return a graph whose tasks name this package only in bytes that the task itself unpickles.
 
-    Any other task would end a worker that lacks the package: Dask unpickles tasks in the stream
+    Any other task would stop a worker that lacks the package: Dask unpickles tasks in the stream
     between worker and scheduler. This way, the worker gives the task back, as does a worker that is
     not fit (see `engine.fitness`).
     """
@@ -92,7 +92,7 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def prefer_workers(keys: list[Any], workers: list[str], dask_scheduler: Scheduler) -> None:
-    """Prefer some workers, while any is there, for tasks and for what these tasks wait for.
+    """Prefer some workers, as long as one is alive, for tasks and for what these tasks wait for.
 
     Dask accepts a preference only when a task is submitted. Tasks that Dask's shuffle bound to
     their workers stay there. Runs on the scheduler.
@@ -108,7 +108,10 @@ def prefer_workers(keys: list[Any], workers: list[str], dask_scheduler: Schedule
 
 
 def is_shuffle_fault(error: RuntimeError) -> bool:
-    """Return whether Dask's shuffle failed, not a step of the job; Dask has no class for that."""
+    """Return whether Dask's shuffle failed, not a step of the job.
+
+    Dask has no common class for its errors.
+    """
     return isinstance(error, P2PConsistencyError) or str(error).startswith("P2P ")
 
 
@@ -138,7 +141,7 @@ def spill_folder(client: Client) -> Iterator[Path]:
 
 
 class LocalWorker(Worker):
-    """A worker in this process, whose HTTP server listens only to this machine.
+    """A worker in this process, whose HTTP server can be reached only from this machine.
 
     LocalCluster's option for that makes the worker import Bokeh, and it has no option for how long
     a worker may take to close.
@@ -163,7 +166,7 @@ class LocalNanny(Nanny):
 def serve_dashboard_on_demand(scheduler: Scheduler) -> None:
     """Add a dashboard to a scheduler that has none, when the first of its pages is opened.
 
-    Importing Bokeh at the start would make a run on the sample take 28 % longer.
+    Importing Bokeh at the start would make a run on the sample take 28% longer.
     """
     # Reached only by pages that the scheduler's HTTP server lacks, so not by /metrics.
     first = Application([(r"/[\w-]*", _FirstVisit, {"scheduler": scheduler})])

@@ -1,8 +1,8 @@
 """The ledger: what each step counts in a partition, carried beside the data.
 
-A step keeps its counts, its totals, in a frozen dataclass of its own. The totals of a partition are
-its entry, stored in `DataFrame.attrs`; the last step returns the entry in place of the data. So one
-pass over the data gives the result and its checks, with one Dask task for each partition. The
+A step keeps what it counts, its totals, in a frozen dataclass of its own. The totals of a partition
+are its entry, stored in `DataFrame.attrs`; the last step returns the entry in place of the data. So
+one pass over the data gives the result and its checks, with one Dask task for each partition. The
 client receives a small entry whenever a partition is done.
 """
 

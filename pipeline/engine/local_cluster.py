@@ -31,7 +31,7 @@ def configure_timers(profiled: bool) -> dict[str, object]:
     """Return a configuration with which Dask interrupts working threads less often.
 
     By default, Dask samples every thread 100 times a second and times its event loops 50 times a
-    second: 10 % of the CPU time of a run on two processes. The user's own configuration prevails.
+    second: 10% of the CPU time of a run on two processes. The user's own configuration prevails.
     """
     timers = {
         "distributed.worker.profile.enabled": profiled,

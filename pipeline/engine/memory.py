@@ -20,7 +20,7 @@ def keep_freed_memory() -> None:
     Columns are large and short-lived. If their memory is released and allocated again, the kernel
     zeroes all of it each time. glibc learns to keep enough, except in the worker processes that
     Dask starts: Dask makes these release everything. Without this function, 10 million purchases on
-    two such workers take 21 % longer (medians of three, interleaved).
+    two such workers take 21% longer (medians of three, interleaved).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:  # only glibc has it
@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return the memory that this process keeps for new columns to the system."""
+    """Give back to the system the memory that this process keeps for new columns."""
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:

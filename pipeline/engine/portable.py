@@ -67,7 +67,7 @@ def open_object(data: bytes, buffers: list[Any]) -> Any:
 
 
 def open_task(data: bytes, fitness: bytes, source: str) -> Any:
-    """Return a pickled task; in a process that cannot do it, give it back to Dask.
+    """Unpickle and return a task; in a process that cannot run it, give it back to Dask.
 
     Such a process is not fit (`fitness` is a pickled `Fitness` or None), or has a different
     `source`, so that it cannot unpickle the task. This function travels as its source.
@@ -98,7 +98,7 @@ def open_task(data: bytes, fitness: bytes, source: str) -> Any:
 
 @cache
 def function_of(source: str, name: str) -> Any:
-    """Return the function of that name, made from its source; the source is a global of its own."""
+    """Return the function of that name, made from its source, which is one of its globals."""
     names = {"source": source}
     exec(source, names)
     return names[name]
@@ -108,7 +108,7 @@ class _AsSource:
     """A function that travels as its source, and needs only what it imports itself.
 
     Bytecode would not do: another version of Python may crash on it. A process that has this module
-    compiles each source once: that takes longer than all else that opens an object.
+    compiles each source once, as that takes longer than everything else in opening an object.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:

@@ -13,7 +13,7 @@ from pipeline.storage.places import open_file
 # Waiting longer for another thread costs more than writing a part file and copying it later.
 _PATIENCE = 0.05  # seconds
 _LOOK_EVERY = 0.001  # seconds
-# How many blocks this machine may be working on: each process may be kept to one of its cores.
+# How many blocks this machine may be working on: each process may be pinned to one core.
 _AT_WORK = os.cpu_count() or 1
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # The slot of a block: its size + 1 (0: not known yet), and the number of the following block.
@@ -41,7 +41,7 @@ class PrefixSum:
         """Add a block of `size` bytes; return where it begins, or None if that is unknown here.
 
         Blocks have ascending numbers: the first is 0, and `following` comes after this one. A retry
-        calls this again for the same block, with the same size, and gets the same result.
+        calls this again with the same arguments; whether the start is known here may have changed.
         """
         # Never creates the folder: a worker that outlives its run must leave nothing behind.
         with open_file(str(self._path), os.O_RDWR | os.O_CREAT) as file:

@@ -56,7 +56,7 @@ class Team:
 async def find_faults(
     client: Client, fitness: Fitness, workers: list[str] | None = None
 ) -> dict[str, Fault | None]:
-    """Ask workers (without a list, all) whether they are fit; return the faults by address.
+    """Ask these workers, or all if None, whether they are fit; return the faults by address.
 
     Leaves out workers that are lost meanwhile: the job can do without them.
     """
@@ -78,13 +78,13 @@ async def find_faults(
 def fault_of_error(error: Exception) -> Fault:
     """Return the fault of a process that cannot check itself: it lacks this package, or differs.
 
-    What it failed to unpickle arrives here as an Exception with the text of the error.
+    If unpickling failed there, the error arrives here as an Exception with the same text.
     """
     lacks = "No module named 'pipeline'" in str(error)
     text = (
         "lacks this package"
         if lacks
-        else f"has a different source ({' '.join(str(error).split())})"
+        else f"has different source code ({' '.join(str(error).split())})"
     )
     return package_fault(source_digest(), text)
 

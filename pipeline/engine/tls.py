@@ -3,7 +3,7 @@
 OpenSSL keeps a thread's errors in a queue that must be empty before each call. Python does not
 empty it (https://github.com/python/cpython/issues/148594). So after one connection breaks, the next
 read of a healthy one fails with "Broken pipe", and a process that loses the scheduler this way
-ends. This was seen when clusters start with Python 3.13, and never with 3.11.
+ends. This was seen while clusters started with Python 3.13, and never with 3.11.
 
 This module is a Dask preload for schedulers and workers; the job calls `keep_apart`.
 """

@@ -88,8 +88,8 @@ class KernelCache(caching.FunctionCache):
 
     def _load(self, sig: Any, target_context: Any) -> Any:
         try:
-            # numba's `load_overload` first imports all that it can compile, for 0.15 s. A function
-            # from the cache needs nothing of it, and the compiler imports it by itself.
+            # numba's `load_overload` first imports everything it can compile, which takes 0.15 s. A
+            # cached function needs none of that, and the compiler imports it when it needs it.
             return self._load_overload(sig, target_context)
         except Exception:  # a damaged pickle may raise any
             with suppress(OSError):

@@ -22,7 +22,7 @@ from pipeline.kernels.marks import U, next_mark
 
 @inner
 def skip_ascii(text: Any, at: Any) -> Any:
-    """Return the offset of the first byte beyond ASCII from `at` on, or the end of the text."""
+    """Return the offset of the first non-ASCII byte from `at` on, or the end of the text."""
     while at + 64 <= text.size:
         high = high_bits(text, at)
         if high != U(0):
@@ -65,9 +65,9 @@ def find_invalid_utf8(text: Bytes, lines: UInt64s, offsets: Int64sOut) -> Int64:
 
 @kernel
 def find_undefined(text: Bytes, lines: UInt64s, undefined: Bytes, offsets: Int64sOut) -> Int64:
-    """Find the first byte beyond ASCII of each line for which `undefined` (of 256) is not 0.
+    """In each line, find the first non-ASCII byte whose entry in `undefined` is not 0.
 
-    Otherwise, do what `find_invalid_utf8` does.
+    `undefined` has 256 entries. All else is as in `find_invalid_utf8`.
     """
     size, at, found = text.size, 0, 0
     while at < size:
@@ -107,8 +107,8 @@ def recode_bytes(
 ) -> None:
     """Convert texts from a one-byte encoding to UTF-8, in which a byte becomes up to three.
 
-    `table` has four bytes for each byte: how many it becomes, and these. ASCII does not change.
-    `data` has room for three times the text.
+    `table` has four bytes for each byte: how many bytes it becomes, and those bytes. ASCII does not
+    change. `data` has room for three times the text.
     """
     at, last = 0, bounds.size - 1
     data_bounds[0] = 0

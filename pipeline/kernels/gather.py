@@ -1,7 +1,7 @@
 """Takes fields out of the text of records, as columns or as lines of CSV.
 
-The text, its bitmaps and the `edges` of its records are those of `scan`. Results are laid out as
-Arrow does: bytes back to back, and where each row begins and the last one ends.
+The text, its bitmaps and the `edges` of its records are those of `scan`. Results have Arrow's
+layout: bytes back to back, and where each row begins and the last one ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def field_edges(edges: Any, place: Any, column: Any) -> Any:
 
 @kernel
 def measure_columns(edges: Int32s, rows: Int64, columns: Int64, sizes: Int64sOut) -> None:
-    """Add the size of each column of all rows, as it is in the text, to `sizes` (of zeros)."""
+    """Add up how many bytes of the text each column takes; `sizes` is all zeros at first."""
     for row in range(rows):
         place = row * (columns + 1)
         begin = edges[place]
@@ -68,7 +68,7 @@ def gather_fields(
     `quote` if the text has none.
 
     `data` has room for the column (see `measure_columns`) and `ROOM`; `bounds` has one element more
-    than there are rows; `valid` has a bit for each row, the lowest of a byte first.
+    than there are rows; `valid` has a bit for each row, least significant bit first.
     """
     at, missing, width, bits = 0, 0, columns + 1, 0
     bounds[0] = 0
@@ -108,7 +108,7 @@ def is_equal(text: Any, begin: Any, end: Any, wanted: Any) -> Any:
 def copy_content(
     text: Any, quotes: Any, begin: Any, end: Any, quote: Any, escape: Any, data: Any, at: Any
 ) -> Any:
-    """Copy what a field means to `data` from `at` on; return its size."""
+    """Copy a field's content, without quotes and escapes, to `data[at:]`; return its size."""
     start = at
     is_quoted = begin < end and text[begin] == quote
     if is_quoted:
@@ -154,10 +154,10 @@ def join_fields(
 ) -> None:
     """Write some columns of all rows as CSV lines: with commas, LF, and quotes where needed.
 
-    The columns are those from each of `firsts` to each of `lasts`, in this order; neighbours in the
-    text should be together. `is_plain`: no field of the text has to be changed. `data` has room for
-    these, a byte for each of the ranges in each row, three for each mark in `needs`, and
-    `ROOM`. For the other arguments see `gather_fields`.
+    The columns are given as ranges, `firsts[i]` to `lasts[i]`, in order; neighbours in one range
+    can be copied at once. `is_plain`: no field of the text has to be changed. `data` has room for
+    the columns' text, a byte for each range in each row (at least one), three for each mark in
+    `needs`, and `ROOM`. For the other arguments see `gather_fields`.
     """
     at, width = 0, columns + 1
     bounds[0] = 0
@@ -224,7 +224,7 @@ def quote_field(
     text: Any, quotes: Any, begin: Any, end: Any, quote: Any, escape: Any, data: Any, at: Any
 ) -> Any:
     """Write any field as CSV; return where it ends."""
-    # First what the field means, which is then moved apart for its quotes.
+    # First copy the content, then spread it from the end to make room for quotes.
     size = copy_content(text, quotes, begin, end, quote, escape, data, at)
     extra, must_quote = 0, False
     for place in range(at, at + size):
@@ -252,7 +252,7 @@ def quote_field(
 def gather_ranges(
     text: Bytes, begin: Int64s, end: Int64s, behind: Int64, data: BytesOut, bounds: Int64sOut
 ) -> None:
-    """Copy parts of the text back to back, with the byte `behind` each, unless it is `NONE`.
+    """Copy parts of the text back to back; append the byte `behind` to each, unless it is `NONE`.
 
     `data` has room for them and `ROOM`.
     """

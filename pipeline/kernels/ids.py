@@ -26,7 +26,7 @@ from pipeline.kernels.machine import AHEAD, fold, load_half, load_word, prefetch
 
 U = np.uint64
 NO_ROW = 0  # in an empty entry of an index: row numbers there begin with 1
-SHORT = 8  # bytes of an id, at most, that is stored in its entry
+SHORT = 8  # the longest id, in bytes, that is stored in its entry
 ROW_BITS = U(48)  # of an entry's second number; above them is the kind
 KIND = U(0xFFFF << 48)
 
@@ -35,7 +35,7 @@ KIND = U(0xFFFF << 48)
 def blank_at(text: Any, at: Any, stop: Any) -> Any:
     """Return the size of the blank that begins at `at` and ends by `stop`; 0 if there is none.
 
-    Blanks are those of `str.isspace`, U+200B and U+FEFF, which do not show.
+    Blanks are those of `str.isspace`, and the invisible U+200B and U+FEFF.
     """
     first = text[at]
     if first < 0x80:
@@ -79,10 +79,10 @@ def trim_ids(
     begin: Int64sOut,
     end: Int64sOut,
 ) -> Int64:
-    """Find each id in its field, which may have blanks around it; return how many are shorter.
+    """Find each id in its field, without blanks around it; return how many differ from the field.
 
     Row `r` is the field from `bounds[r]` to `bounds[r + 1]`; it is missing unless bit `first_bit +
-    r` of `valid` (the lowest of a byte first) is set. Without missing rows, `valid` may be empty.
+    r` of `valid` (least significant bit first) is set. Without missing rows, `valid` may be empty.
     """
     shorter = 0
     for row in range(begin.size):
@@ -189,10 +189,10 @@ def kind_of(start: Any, stop: Any) -> Any:
 def index_ids(hashes: UInt64s, text: Bytes, begin: Int64s, end: Int64s, table: UInt64sOut) -> None:
     """Enter the ids into an empty table; of equal ids, the first stays.
 
-    `table` is all zeros. It has entries of two numbers; their count is a power of two, and larger
-    than that of the rows. The numbers are an id's word (see `word_of`), and its kind (see
-    `kind_of`) with its row number, from 1, in the lowest bits. So a short id is stored in its
-    entry, and comparing it reads no other memory.
+    `table` is all zeros. An entry is two numbers; the number of entries is a power of two, and
+    exceeds that of the rows. The two are an id's word (see `word_of`), and its kind (see `kind_of`)
+    with its row number, from 1, in the lowest bits. So a short id is stored in its entry, and
+    comparing it reads no other memory.
     """
     mask = U(table.size // 2 - 1)
     for row in range(hashes.size):
@@ -227,7 +227,7 @@ def find_ids(
     table: UInt64s,
     rows: Int64sOut,
 ) -> None:
-    """Find the row that each id has among the known ones, or the number of these if it has none.
+    """Find each id's row among the known ids; if it has none, `rows` gets the number of known ids.
 
     `table` is an index of the known ids (see `index_ids`), whose hashes have the same seeds.
     """

@@ -5,7 +5,7 @@ It is compiled for these types alone, when it is first called or by `compile_all
 interpreter's lock. An argument of another type raises TypeError; it is not compiled again.
 
 With NUMBA_DISABLE_JIT=1, kernels run as plain Python; with NUMBA_BOUNDSCHECK=1, an index out of
-bounds raises IndexError instead of crashing. A test suite runs all three ways.
+bounds raises IndexError instead of crashing. The tests run kernels in both of these ways, too.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Kernel:
 
 
 def kernel(function: Callable[..., Any]) -> Kernel:
-    """Make a function of a module a kernel: Python code calls it, other kernels do not."""
+    """Turn a module-level function into a kernel: Python code calls it, other kernels do not."""
     return Kernel(function)
 
 

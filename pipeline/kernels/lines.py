@@ -42,7 +42,7 @@ def write_lines(
 
     A line is an id, its customer's text and the rest, back to back. Text `i` of a column is from
     `bounds[i]` to `bounds[i + 1]`. Row `r` takes id `r`, customer `rows[r]`, and rest `r`, or
-    `no_rest` unless bit `first_bit + r` of `valid` (the lowest of a byte first) is set. If no rest
+    `no_rest` unless bit `first_bit + r` of `valid` (least significant bit first) is set. If no rest
     is missing, `valid` may be empty. `size[0]` becomes the number of bytes written or, if no line
     fits, the size of the first.
     """

@@ -1,8 +1,8 @@
 """Processor instructions that Python cannot express.
 
 Each is a numba intrinsic, with a plain twin for NUMBA_DISABLE_JIT=1. Where bounds are checked, an
-index out of bounds raises IndexError: for that, functions first name the outermost elements, such
-as `text[at], text[at + 7]`. Elsewhere, this costs nothing.
+index out of bounds raises IndexError, so functions first access the outermost elements, as in
+`text[at], text[at + 7]`. Elsewhere, this costs nothing.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ def prefetch(array: Any, at: Any) -> None:
 
 @inner
 def copy(to: Any, at: Any, source: Any, start: Any, size: Any) -> None:
-    """Copy `size` bytes of `source` (uint8) from `start` on to `to` (uint8) from `at` on."""
+    """Copy `size` bytes from `source[start:]` to `to[at:]` (both uint8)."""
     if size > 0:
         to[at], to[at + size - 1], source[start], source[start + size - 1]
         _copy(to, np.int64(at), source, np.int64(start), np.int64(size))
@@ -270,7 +270,7 @@ def copy(to: Any, at: Any, source: Any, start: Any, size: Any) -> None:
 def copy_short(to: Any, at: Any, source: Any, start: Any, size: Any) -> None:
     """Copy bytes as `copy` does, faster if they are 16 or fewer.
 
-    Up to 15 more bytes of `to` change, if it has them.
+    Up to 16 more bytes of `to` change, if it has them.
     """
     if size <= 16 and at + 16 <= to.size and start + 16 <= source.size:
         to[at], to[at + 15], source[start], source[start + 15]

@@ -60,7 +60,7 @@ def mark_bytes(
     LF and CR. Bytes that an escape character precedes are marked in `lines` and `needs` only.
 
     `counts` (of size `COUNTS`) are the numbers of marks in `lines`, `quotes` and `needs`, that of
-    escape characters, and whether any byte is beyond ASCII, and any is NUL.
+    escape characters, whether any byte is non-ASCII, and whether any is NUL.
     """
     ends = marks = wanted = escapes = 0
     high, nuls, after_cr, carry, escaped_cr = U(0), U(0), U(0), U(0), U(0)

@@ -28,7 +28,7 @@ def sum_sizes(bounds: Int64s, numbers: Int64s, sizes: Int64sOut) -> None:
 def place_rows(numbers: Int64s, following: Int64sOut, places: Int64sOut, rows: Int64sOut) -> None:
     """Find the place of each row, and the row in each place.
 
-    `following` has the place of the first row of each partition; it becomes that after its last.
+    `following` has the place of each partition's first row, and is advanced past its last row.
     """
     for row in range(numbers.size):
         place = following[numbers[row]]
@@ -48,10 +48,10 @@ def move_texts(
 ) -> None:
     """Move the text of each row to its place.
 
-    `following` has the byte of `moved` where each partition begins; it becomes that where it ends.
-    `moved_bounds` are for `moved` what `bounds` are for `text`.
+    `following` has the offset in `moved` at which each partition begins, and is advanced to its
+    end. `moved_bounds` are for `moved` what `bounds` are for `text`.
     """
-    # Reads are sequential, and writes append to each partition: this is faster than to gather the
+    # Reads are sequential, and writes append to each partition: this is faster than gathering the
     # texts in the order of their places.
     moved_bounds[0] = 0
     for row in range(numbers.size):

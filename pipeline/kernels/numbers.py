@@ -1,8 +1,9 @@
 """Numbers in text, read as integers with decimal places, and written as 128-bit decimals.
 
 Text is UTF-8 bytes back to back; row `r` is the field from `bounds[r]` to `bounds[r + 1]`, and
-missing unless bit `first_bit + r` of `valid` (the lowest of a byte first) is set. Without missing
-rows, `valid` may be empty. The caller allocates all arrays; those of rows have an element for each.
+missing unless bit `first_bit + r` of `valid` (least significant bit first) is set. Without missing
+rows, `valid` may be empty. The caller allocates all arrays; `digits` and `places` have an element
+for each row.
 """
 
 from __future__ import annotations
@@ -218,8 +219,8 @@ def read_numbers(
     `NO_NUMBER`, `digits` are 0. Returns how many rows are `UNDECIDED`.
     """
     undecided = 0
-    # A blank may also surround a number, and other characters take several bytes. 0xFF, which UTF-8
-    # never contains, leaves such points to `_any_number`.
+    # A point that is a blank may also surround the number; a non-ASCII one takes several bytes.
+    # 0xFF, which UTF-8 never contains, leaves both to `_any_number`.
     short_point = U(point) if 0x20 < point < 0x80 else U(0xFF)
     for row in range(places.size):
         at, stop = bounds[row], bounds[row + 1]
@@ -246,17 +247,17 @@ def write_decimals(
 ) -> Int64:
     """Write numbers (see `read_numbers`) as 128-bit integers in units of 10**-`scale`.
 
-    `scale` is at most 18, and none of the places is more. `words` are two for each number, the low
-    one first, 0 where a number is `UNDECIDED` or none. `valid` gets a bit for each row with a
-    number, `UNDECIDED` or not, and is zeros before; if all have one, it may be empty. Returns how
-    many numbers do not fit into the low word.
+    `scale` is at most 18, and no number has more places than `scale`. `words` gets two for each
+    row, the low one first; both are 0 if the row is `UNDECIDED` or has no number. `valid`, all
+    zeros at first, gets a bit for each row with a number, `UNDECIDED` or not; if all rows have one,
+    it may be empty. Returns how many numbers do not fit into the low word.
     """
     large = 0
     for row in range(places.size):
         number: Any = digits[row]
         after: Any = np.int64(places[row])
         factor = _POWERS[scale - max(after, 0)]
-        sign = number >> 63  # no branches: -1 or 0 turns all bits, or none
+        sign = number >> 63  # no branches: -1 flips all bits, 0 none
         size = U((number ^ sign) - sign)
         low, high = np.int64(size * factor), np.int64(high_product(size, factor))
         words[2 * row] = (low ^ sign) - sign

@@ -144,7 +144,7 @@ def scan_records(
     size, width = text.size, columns + 1
     at = row = fault = line = counted = nul = bad = 0
     # How far the last bad record was read. Its lines end within quotes, so a record that begins
-    # before `known` and goes on after its line gets equally far, and need not be read again.
+    # before `known` and goes on after its line would be read just as far, and need not be.
     known, is_closed = 0, False
     while at < size:
         if text[at] == LF or text[at] == CR:

@@ -1,7 +1,7 @@
 """Exact sums of numbers, and control totals.
 
-The caller allocates all arrays. In bitmaps, which may be empty if all bits are set, row `r` has the
-bit `first_bit + r`, the lowest of a byte first.
+The caller allocates all arrays. In bitmaps, which may be empty if all bits are set, row `r` is bit
+`first_bit + r`, least significant bit first.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pipeline.kernels.jit import (
 from pipeline.kernels.machine import AHEAD, prefetch
 
 LIMBS = 4  # of a sum; each adds 32 bits of every number, so 2**31 numbers cannot overflow it
-# Words of a sum by long addition: one more than a number has, so 2**63 numbers cannot overflow it;
-# and with a count after them.
+# A sum by long addition has one word more than a number, so 2**63 numbers cannot overflow it; with
+# a count after them, `COUNTED` words.
 WORDS, COUNTED = 3, 4
 
 _HALF, _LOW, _SIGN = 32, np.int64(0xFFFFFFFF), 63
@@ -41,8 +41,8 @@ def sum_by_code(
 ) -> None:
     """Add each number to the sum of its code.
 
-    `words` are two for each number of 128 bits, the low one first; those that are not `valid` do
-    not count. `sums` has `LIMBS` for each code, the lowest first, each worth 2**32 times the one
+    `words` has two for each 128-bit number, the low one first; numbers that are not `valid` do not
+    count. `sums` has `LIMBS` for each code, the lowest first, each worth 2**32 times the one
     before; the last one has the sign.
     """
     for row in range(codes.size):

@@ -50,7 +50,7 @@ def raise_on_failure(checks: Iterable[Check]) -> None:
     failed = "; ".join(str(check) for check in checks if not check.passed)
     if failed:
         raise DataError(
-            f"the checks do not agree ({failed}); nothing was published; this is a bug, or a fault "
+            f"checks failed ({failed}); nothing was published; this is a bug, or a fault "
             "of the cluster: run the job again, and report it"
         )
 

@@ -26,11 +26,12 @@ from pipeline.steps.join import Paired, Repeated
 from pipeline.steps.read import BlockRead, Example, place_of
 
 # Finds a purchase, given its block's number, what was read from the block, and its row there.
-# Returns the number of the file in the block, and the line in the block's text of it, both from 0.
+# Returns the number of its file in the block, and its line in the block's part of that file, both
+# from 0.
 LineOf: TypeAlias = Callable[[int, BlockRead, int], tuple[int, int]]
 
 _YEAR = re.compile(r"(18|19|20)\d\d")
-SUCH_AS = "such as: "  # before a case that may not be the first
+SUCH_AS = "for example: "  # before a case that may not be the first
 _TRIED = 1_000  # records
 _RAW = 1 << 10  # bytes of a bad record, enough for the characters that are shown
 _Examples: TypeAlias = Callable[[BlockRead], Sequence[Example]]
@@ -42,7 +43,7 @@ _TOO_LONG = "; a number has at most 20 digits before the decimal point and 18 af
 
 @dataclass(frozen=True)
 class Examples:
-    """Finds the first case of each fault among the entries so far of both tables."""
+    """Finds the first case of each fault among the entries of both tables so far."""
 
     sources: tuple[Source, Source]
     columns: Columns
@@ -100,8 +101,10 @@ class Examples:
             example.value.strip(BLANKS) for block in blocks for example in block.range_examples
         ]
         years = sum(_YEAR.fullmatch(value) is not None for value in values)
-        tried = f"{years:,} of {len(values):,} sampled values"
-        return f"{first}; {tried} look like years of birth, not ages" if years else first
+        look = agreeing(
+            years, "looks like a year of birth, not an age", "look like years of birth, not ages"
+        )
+        return f"{first}; {years:,} of {len(values):,} sampled values {look}" if years else first
 
     def _repeated(self) -> str:
         parts = [part for part in self.ledger.all(Repeated) if part.customers]

@@ -1,4 +1,4 @@
-"""The stage of a run in its output folder: a subfolder, whose renames commit all outputs or none.
+"""The staging area of a run in its output folder: a subfolder, renamed to commit all or nothing.
 
 Its name says how far the run got, and a single rename takes it from one state to the next:
 

@@ -12,7 +12,8 @@ REPORT = "run_report.json"
 OUTPUTS = (COMBINED, SPENDING, CHART, REJECTED, REPORT)
 FAILED = "failed_run.json"  # next to the outputs, until a run succeeds
 
-# What a run deletes again: its lock, its stage (a prefix of the name), the mark of a commit.
+# What a run makes and later deletes: its lock, its staging area (the prefix of its name), and the
+# mark of a commit.
 LOCK = ".lock"
 UNFINISHED = ".unfinished-"
 FINISHED = ".finished"

@@ -66,7 +66,7 @@ class ObjectLock:
         return True
 
     def _wait_for_death(self) -> str | None:
-        """Return the ETag of the lock once it has not changed for long; None if it is gone.
+        """Return the ETag of the lock once it has been unchanged for `_DEAD` s; None if it is gone.
 
         Raises UsageError if the lock changes.
         """

@@ -1,4 +1,4 @@
-"""The stage of a run in an object store: an upload, temporary objects, and a plan that commits all.
+"""The staging area of a run in a store: an upload, temporary objects, a plan that commits all.
 
 The combined table is a multipart upload: nobody sees it before it is completed. The other outputs
 are small; the client writes them to files, and puts them at the end. Temporary objects are in a
@@ -79,7 +79,7 @@ class ObjectStage:
         self._clear()
 
     def prepare(self) -> None:
-        """Put all that the commit needs, so that another process can complete it."""
+        """Store everything that the commit needs, so that another process can complete it."""
         self._lock.renew()
         names = [name for name in (*_SMALL, REPORT) if (self / name).exists()]
         for name in names:

@@ -1,9 +1,9 @@
 """The quality of the data: what could not be used, and whether that is too much.
 
-Three kinds of fault have a limit for each table. A record is rejected if it cannot be read. An age
-or amount is unusable if it is neither empty nor a number. A purchase is unmatched if no customer
-has its id. A run also fails if nothing is left to compute with, unless a limit of 100% accepts
-that.
+Three kinds of fault have a limit; the first two have one for each table. A record is rejected if it
+cannot be read. An age or amount is unusable if it is neither empty nor a number. A purchase is
+unmatched if no customer has its id. A run also fails if nothing is left to compute with, unless a
+limit of 100% accepts that.
 """
 
 from __future__ import annotations
@@ -236,7 +236,8 @@ class Quality:
         return f"no value of {column} in {records} can be used: {found}"
 
     def _without_records(self, table: str) -> str:
-        return f"{table} have no records: 0 in {counted(len(self._source(table).files), 'file')}"
+        files = counted(len(self._source(table).files), "file")
+        return f"there are no {table}: 0 records in {files}"
 
     def _without_matches(self) -> str:
         """Say why no purchase matches; "" if none could be read, which is a fault of its own."""

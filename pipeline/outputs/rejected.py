@@ -26,9 +26,10 @@ from pipeline.storage.places import Place
 class RejectedRow(NamedTuple):
     """A row of `rejected_rows.csv`: a record that could not be read, and its place in its file.
 
-    `line` counts from 1, `byte_offset` from 0. Both refer to the uncompressed file or, for UTF-16,
-    to its UTF-8 form. `length` is the size of the record in bytes, without its line end. `raw` is
-    its text, cut at the largest record size; invalid bytes are written as `\\xff`.
+    `line` counts from 1, `byte_offset` from 0. Both refer to the uncompressed file or, if it was
+    converted (UTF-16, for example), to its UTF-8 form. `length` is the size of the record in bytes,
+    without its line end. `raw` is its text, cut at the maximum record size; invalid bytes are
+    written as `\\xff`.
     """
 
     file: str

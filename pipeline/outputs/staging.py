@@ -19,7 +19,7 @@ Stage: TypeAlias = FolderStage | ObjectStage
 
 @contextmanager
 def stage_outputs(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Stage]:
-    """Yield the stage of a run whose outputs go to a folder or a prefix; commit on success.
+    """Yield a run's staging area, for outputs in a folder or below a prefix; commit on success.
 
     First completes a commit that was cut off, with a warning. If the block fails, or the commit to
     a folder does, the outputs of the previous run stay or come back, and `failed_run.json` says

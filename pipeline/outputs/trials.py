@@ -17,7 +17,7 @@ from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.files import TextFile
 from pipeline.csv_text.head import may_quote
 from pipeline.csv_text.header_hints import OTHER_QUOTE, name_columns
-from pipeline.csv_text.messages import quoted
+from pipeline.csv_text.messages import agreeing, quoted
 from pipeline.csv_text.parse import Parsed, parse
 from pipeline.csv_text.rejects import Reject
 from pipeline.csv_text.sources import Source, SourceFile
@@ -55,7 +55,7 @@ class _Attempt(NamedTuple):
 def suggest_dialect(
     table: str, file: SourceFile, rejected: Sequence[Reject], none_left: bool
 ) -> str:
-    """Return the options with which most of a file's rejected records could be read, "" if none.
+    """Return the options with which the most rejected records of a file can be read, or "".
 
     At the beginning of the file, they reject no record that can be read now. `none_left` means that
     all records of the table are rejected.
@@ -78,7 +78,7 @@ def suggest_dialect(
 
 
 def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str:
-    """Return the difference that keeps most unmatched ids from those of customers, or ""."""
+    """Return what keeps the most ids from matching, or what else they may be; "" if unknown."""
     known = trimmed(_values(customers, column)).drop_null()
     ids = trimmed(pa.array(unmatched, TEXT)).unique()
     counts = {}
@@ -97,12 +97,13 @@ def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str
 
 
 def suggest_null(table: str, values: Sequence[str]) -> str:
-    """Return the --null option for the most frequent of some values, or "" if it is a value."""
+    """Return the --null option for the most frequent value if it means a missing one; else ""."""
     word, count = Counter(values).most_common(1)[0] if values else ("", 0)
     if word.casefold() not in _MISSING:
         return ""
     null = for_shell(f"{table}={word}")
-    return f"; {count:,} of {len(values):,} sampled values count as missing with --null {null}"
+    missing = f"{agreeing(count, 'counts', 'count')} as missing with --null {null}"
+    return f"; {count:,} of {len(values):,} sampled values {missing}"
 
 
 def suggest_quote(table: str, file: SourceFile, values: Sequence[str]) -> str:
@@ -117,7 +118,8 @@ def suggest_quote(table: str, file: SourceFile, values: Sequence[str]) -> str:
     if not _offsets(_parsed(text, other).rejected) <= _offsets(_parsed(text, file).rejected):
         return ""
     option = for_shell(f"{table}={OTHER_QUOTE}")
-    return f"; {count:,} of {len(values):,} sampled values are in quotes: --quote {option}"
+    are = agreeing(count, "is", "are")
+    return f"; {count:,} of {len(values):,} sampled values {are} in quotes: --quote {option}"
 
 
 def read_as_cp1252(file: SourceFile, rejected: Sequence[Reject], column: str) -> list[str]:

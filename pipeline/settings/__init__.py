@@ -1,6 +1,6 @@
 """The settings of a run, as frozen dataclasses that check themselves once.
 
-Imports only the standard library, so `--help` does not wait for Dask.
+Imports Dask only when it parses a size, so `--help` does not wait for it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MAX_AGE = 130
 
 # One of these is detected unless another is set.
 DELIMITERS = ",;\t|"
-NO_SIGN = "none"  # for an option, no sign at all
+NO_SIGN = "none"  # the value of an option that means no character at all
 _NOT_IN_NUMBERS = '0123456789+-eE";|\t\r\n'
 
 _GIB = 1 << 30
 _ADDRESS = re.compile(r"\w+://|[^/]+:\d+$")
 _DASHBOARD = re.compile(r"[^\s:/,\[\]]*:(\d{1,5})")
-# A worker takes 180 MiB before it reads anything, and Dask pauses it at 80 % of its limit.
+# A worker takes 180 MiB before it reads anything, and Dask pauses it at 80% of its limit.
 _LEAST_MEMORY = 256 << 20
 _MOST_THREADS = 1024
 # If neither table is named, a run reads the sample.
@@ -110,7 +110,7 @@ class Columns:
 
     @property
     def of_customers(self) -> dict[str, str]:
-        """The columns required in customers, each with the option that renames it."""
+        """The columns required in customers, each with the option that sets its name."""
         return {
             self.id: "--id-column",
             self.first_name: "--first-name-column",
@@ -120,7 +120,7 @@ class Columns:
 
     @property
     def of_purchases(self) -> dict[str, str]:
-        """The columns required in purchases, each with the option that renames it."""
+        """The columns required in purchases, each with the option that sets its name."""
         return {self.id_of_purchases: "--id-column", self.amount: "--amount-column"}
 
     def __post_init__(self) -> None:
@@ -178,7 +178,7 @@ class Dialect:
             raise UsageError("the maximum record size must be from 2 bytes to 256 MiB")
 
     def _check_marks(self) -> None:
-        """Raise UsageError for characters that cannot be around, within or between fields."""
+        """Raise UsageError if a delimiter, quote, escape or null is invalid, or if two clash."""
         between = self.delimiter or ","
         marks = {"--delimiter": self.delimiter, "--quote": self.quote, "--escape": self.escape}
         for option, mark in marks.items():
@@ -196,12 +196,12 @@ class Dialect:
             )
         if not self.null.isascii() or set(self.null) & {*between, *self.quote, *"\r\n\0"}:
             raise UsageError(
-                f"--null: '{self.null}' is not ASCII text without delimiters, quotes or line ends; "
-                r"write NULL or '\N', for example"
+                f"--null: '{self.null}' must be ASCII text without delimiters, quotes or line "
+                r"ends; write NULL or '\N', for example"
             )
 
     def _check_signs(self) -> None:
-        """Raise UsageError for characters that cannot be within numbers."""
+        """Raise UsageError if the decimal point or the thousands separator cannot be used."""
         for option, sign in (("--decimal", self.decimal), ("--thousands", self.thousands)):
             if len(sign) > 1 or (option == "--decimal" and not sign):
                 raise UsageError(f"{option}: '{sign}' is not a single character, such as ','")
@@ -266,7 +266,7 @@ class Settings:
             )
         if self.join not in ("auto", "broadcast", "shuffle"):
             raise UsageError(f"join must be 'auto', 'broadcast' or 'shuffle', not '{self.join}'")
-        # Arrow uses 32-bit sizes for the bytes it parses at once.
+        # The parser's 32-bit offsets must reach the end of a block (see `csv_text.parse`).
         if self.block_size is not None and not 1024 <= self.block_size <= _GIB:
             what = "least 1 KiB" if self.block_size < 1024 else "most 1 GiB"
             raise UsageError(f"the block size must be at {what}, not {self.block_size} bytes")
@@ -276,8 +276,8 @@ class Settings:
 class ClusterSettings:
     """The cluster of a run: a local one that it starts, or one that exists.
 
-    `scheduler` is `local`, an address, or the path of a scheduler file. A run waits for
-    `wait_for_workers` seconds while there is no worker, at its start or later.
+    `scheduler` is `local`, an address, or the path of a scheduler file. While there is no
+    worker, at its start or later, a run waits up to `wait_for_workers` seconds.
     """
 
     scheduler: str = "local"
@@ -322,7 +322,7 @@ class ClusterSettings:
 
 
 def parse_size(text: str, option: str) -> int:
-    """Return the bytes in `8MiB`, `64kB`, `2GB` or `4096`; raise UsageError for anything else."""
+    """Parse `8MiB`, `64kB`, `2GB` or `4096` as a number of bytes; raise UsageError otherwise."""
     from dask.utils import parse_bytes  # late: --help must not wait for Dask
 
     try:

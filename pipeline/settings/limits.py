@@ -49,7 +49,7 @@ class Limit:
         return self.share is None or bad <= self.share * among
 
     def __str__(self) -> str:
-        """Return the limit as text that `parse` takes."""
+        """Return the limit as text that `parse` accepts; empty if there is none."""
         if self.share is not None:
             return f"{(self.share * 100).normalize():f}%"
         return "" if self.count is None else str(self.count)

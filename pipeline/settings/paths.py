@@ -76,13 +76,15 @@ def clean_report(path: AnyPath | None) -> str | None:
 def clean_path(path: AnyPath, option: str) -> str:
     """Return a path or URL as text, with `~` or `~user` replaced by the home folder.
 
-    The scheme of a URL is in small letters. Raises UsageError if the path is empty or half a URL,
+    The scheme of a URL is in lowercase. Raises UsageError if the path is empty or half a URL,
     or the home folder is unknown.
     """
     text = _SCHEME.sub(lambda scheme: scheme[0].lower(), os.fspath(path))
     if not text.strip():
         what = (
-            "a file" if option == "--performance-report" else "a file or folder, '.' for this one"
+            "a file"
+            if option == "--performance-report"
+            else "a file or folder, such as '.' for the current folder"
         )
         raise UsageError(f"{option}: the path is empty; name {what}")
     if "\0" in text:

@@ -55,7 +55,7 @@ class Blocks:
         self._run(table, _chain(read, steps), None)
 
     def keep(self, table: Source, read: Read, *steps: Step) -> list[Future]:
-        """Do the same, and leave the results on the cluster: a frame for each block."""
+        """Do what `run` does, but leave the results on the cluster: a frame for each block."""
         kept: list[Future] = []
         self._run(table, _chain(read, steps), kept)
         return kept
@@ -107,7 +107,7 @@ class Blocks:
             compute_entries(self.client, [again], self.note, kept=kept)
 
     def _cut_exactly(self, table: Source) -> Source:
-        """Return a table whose blocks hold whole records; this reads all that do not yet."""
+        """Return a table whose blocks hold whole records; reads every block that does not yet."""
         cuts: _Cuts = {}
         if ranges := [block for block in table.blocks if not block.exact]:
             ledger = from_blocks(_look, ranges, table.name, meta=NO_ENTRIES, step="cut")
@@ -145,7 +145,7 @@ def _note_cut(cuts: _Cuts, entry: Entry) -> None:
 
 
 def _look(block: Block, table: str) -> pd.DataFrame:
-    """Return the entry that reading a block would give, but only where its records are."""
+    """Return the entry that reading a block would give, with only the location of its records."""
     texts, undecided = find_records(block)
     files = tuple(FileRead(one.file.path, one.start, len(one.text)) for one in texts)
     return entry_with(

@@ -153,7 +153,7 @@ def ages(groups: AgeGroups, label: str) -> str:
 
 
 def readable(number: Decimal) -> str:
-    """Format a number with three digits and a unit prefix: 1.30 M, 38.7 M, 950."""
+    """Format a number for display: 950, 950.25, 1.30 k, 38.7 M; from 1,000 T on, 1.30e+15."""
     size = abs(number)
     if size >= Decimal("999.5e12"):
         return f"{number:.2e}"
@@ -176,5 +176,5 @@ def _empty_figure() -> Figure:
 
 
 def _wrap(text: str, width: int = 40) -> list[str]:
-    """Wrap a text into at most two lines of `width` characters; no lines if it is empty."""
+    """Wrap text into at most two lines of `width` characters; no lines if it is empty."""
     return textwrap.wrap(text, max(width, 8), max_lines=2, placeholder=" …")

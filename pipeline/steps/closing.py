@@ -39,7 +39,7 @@ def means_total(id: str) -> bool:
 
 
 def find_closings(parsed: Parsed, ids: pa.Array, numbers: pa.Array) -> Sequence[Closing]:
-    """Return the closings of a block, given the ids and numbers of all its records."""
+    """Return the records of a block that may be lines of totals, given all its ids and numbers."""
     stops = parsed.stops()
     sizes = np.diff(stops, prepend=0)
     files = [

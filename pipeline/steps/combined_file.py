@@ -3,7 +3,7 @@
 If this machine also handled all earlier blocks, the prefix sum of their lengths is a block's
 offset, and it is written there. Otherwise it goes into a part file, which is copied into place at
 the end. Each worker then fills ranges of whole pages: on a network file system, two clients that
-write within one page can corrupt it. The kernel or the file server does the copying.
+write within one page can corrupt it. If possible, the kernel or the file server does the copying.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class CombinedFile:
         return place
 
     def assemble(self, written: Sequence[Written]) -> list[dd.DataFrame]:
-        """Return lazy tasks that copy all part files into place; none without part files."""
+        """Return lazy tasks that copy the part files into place, if there are any."""
         ranges: dict[int, list[Piece]] = defaultdict(list)
         for block, place in zip(written, offsets(written, len(self.header)), strict=False):
             if block.offset is not None:
@@ -94,7 +94,7 @@ class CombinedFile:
 
 
 def part_file(path: str, block: int) -> str:
-    """Return the path of a block's part file, until it is copied into the file at `path`."""
+    """Return the path of the part file that holds a block until it is copied into `path`."""
     return f"{path}.part-{block}"
 
 

@@ -68,7 +68,7 @@ class Paired:
     customer has the id of an earlier one. They are `unmatched` if no customer has their id, and
     count as `without_id` if they have none; the `order` of the first of each is `first_unmatched`
     and `first_without_id`; `unmatched_ids` are some unmatched ids. `by_null_words` counts those
-    whose customer has an id that may mean a missing one.
+    whose customer has an id that may stand for a missing id, such as NULL.
     """
 
     records: int
@@ -88,8 +88,8 @@ class Paired:
 class Alone:
     """Totals of the ids of customers without purchases.
 
-    `ids` is that of the ids as written, `keys` that of the hashes stored when the customers were
-    read, and `text` the total of the ids' text.
+    `ids` is the total of the ids as written, `keys` that of the hashes stored when the customers
+    were read, and `text` that of the ids' text.
     """
 
     ids: int
@@ -146,7 +146,7 @@ class Broadcast:
     `age_group` (categorical; `Unknown` without a customer), `purchase` (CSV text with its line
     end), `amount` (decimal128) and `order`; purchase and amount are null without a purchase.
 
-    `order` is that of the purchase, or of the customer where there is none.
+    `order` is that of the purchase; without a purchase, the customer's row in the lookup.
 
     Totals: of purchases `Paired` and `Broadcasted`, of customers without purchases `Alone`,
     `Matched`, `Repeated` and `Kept`; of both `CustomerText`.
@@ -168,14 +168,15 @@ class Broadcast:
     def find_matched(self, client: Client, ledger: Ledger) -> Future:
         """Return which customers have purchases, once all are joined (see `steps.matched`).
 
-        Raises DataError if marks are not those that the blocks have left.
+        Does not wait for the result, which is a DataError if the marks are not those that the
+        blocks have left.
         """
         marks = [block.marks for block in ledger.all(Broadcasted)]
         count = sum(block.records for block in ledger.all(BlockRead) if block.table == "customers")
         return find_matched(client, self.marks, marks, count)
 
     def without_purchases(self, matched: Future, first_block: int) -> dd.DataFrame:
-        """Return the customers that are not in the bitmap `matched`, lazy.
+        """Return, lazily, the customers that are not in the bitmap `matched`.
 
         Rows are in input order; blocks are numbered from `first_block`.
         """
@@ -191,7 +192,7 @@ class Broadcast:
 
 
 def build_lookup(client: Client, customers: Sequence[Future], no_customer: str) -> Future:
-    """Build the lookup of rendered customers, whose blocks come in any order, on the cluster.
+    """Build, on the cluster, the lookup of rendered customers; their blocks may be in any order.
 
     Raises what `compute_entries` raises.
     """
@@ -208,11 +209,11 @@ def _build_lookup(parts: list[pd.DataFrame], no_customer: str) -> Lookup:
 def join_all(
     purchases: pd.DataFrame, lookup: Lookup, buyers: np.ndarray, copies: np.ndarray
 ) -> pd.DataFrame:
-    """Join purchases with all their customers, and append the customers without purchases.
+    """Join purchases with the customers in `lookup`; append all customers without purchases.
 
     The result has the columns of `Broadcast`, and the totals of both kinds of record. `buyers` are
     rows of the lookup that are known to have purchases, whatever is in `purchases`; `copies` tells
-    for each row whether it is the copy of a customer that counts elsewhere (bool).
+    for each row whether it is a copy of a customer who is counted elsewhere (bool).
     """
     rows = lookup.rows(to_arrow(purchases[ID]))
     found = np.zeros(len(lookup) + 1, bool)

@@ -19,7 +19,7 @@ from pipeline.steps.read import ID, KEY, ORDER
 from pipeline.steps.render import CUSTOMER, totals_of
 from pipeline.steps.transform import AGE_GROUP
 
-_ROOM = 1.25  # places in the table of hashes for each customer, at least
+_ROOM = 1.25  # slots in the hash table for each customer, at least
 
 
 class Lookup(Portable, Flat):
@@ -39,7 +39,7 @@ class Lookup(Portable, Flat):
         self.customer = customer
         self.age_group = age_group
         self.keys = keys
-        # The whole job waits for this, so other cores are idle.
+        # In a broadcast join, the whole job waits for this, so the other cores are idle.
         with ThreadPoolExecutor(2) as pool:
             known = pool.submit(_Known, keys[:-1], age_group.codes)
             index = pool.submit(IdIndex, ids)
@@ -78,7 +78,7 @@ class Lookup(Portable, Flat):
         return self._index.rows(ids)
 
     def repeated(self, start: int, stop: int) -> np.ndarray:
-        """Return those rows from `start` to `stop` whose id an earlier row has (int64)."""
+        """Return the rows from `start` to `stop` whose id also occurs in an earlier row (int64)."""
         return start + np.flatnonzero(self._known.traits[start:stop] & 1)
 
     def count_known(self, keys: np.ndarray) -> int:
@@ -111,7 +111,7 @@ class _Known(Flat):
         self.traits = 2 * codes.astype(np.int32) + later
 
     def count(self, keys: np.ndarray) -> int:
-        """Return how many of some hashes are among these."""
+        """Return how many of `keys` are hashes of customers' ids."""
         return int(count_known(keys, self._table))
 
 
@@ -123,6 +123,6 @@ def _frame(
 
 
 def _sizes(texts: pa.Array) -> np.ndarray:
-    """Return the bytes of every text, in the narrowest type that fits."""
+    """Return the size of every text in bytes, in the narrowest type that fits."""
     sizes = np.diff(bounds(texts))
     return sizes.astype(np.min_scalar_type(int(sizes.max(initial=0))))

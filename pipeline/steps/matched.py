@@ -1,10 +1,10 @@
 """Which customers have purchases: the marks that each block leaves, and their union.
 
-A block of purchases puts its marks, a compressed bitmap of the rows of the lookup that it matched,
-under its own number into the place of the run before the block counts as done. The block's entry
-carries their checksum. So losing a worker loses no marks, and a block that runs twice puts the same
-bytes. At the end the marks of all blocks are read and compared with the entries: marks that are
-missing, old or damaged end the run.
+A block of purchases marks the rows of the lookup that it matched in a compressed bitmap. Before the
+block counts as done, the bitmap is stored under the block's number with the run's temporary data.
+The block's entry carries the checksum of these marks. So losing a worker loses no marks, and a
+block that runs twice stores the same bytes. At the end, the marks of all blocks are read and
+compared with the entries: marks that are missing, old or damaged end the run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Marks(NamedTuple):
 
 
 def put_marks(place: Place, block: int, rows: np.ndarray, customers: int) -> Marks:
-    """Put the marks of a block that matched these `rows` (int64) of a lookup.
+    """Store the marks of a block that matched these `rows` (int64) of a lookup.
 
     The row after the last of `customers` stands for no customer, and does not count.
     """
@@ -56,9 +56,9 @@ def find_matched(client: Client, place: Place, marks: Sequence[Marks], customers
 
 
 def union_of(place: Place, marks: Iterable[Marks], customers: int) -> np.ndarray:
-    """Return which customers any of these marks names, as a bitmap (uint8, a bit for each).
+    """Return the customers in any of these marks, as a bitmap (uint8, a bit for each).
 
-    Raises DataError if the marks in the place are not those that the blocks have put there.
+    Raises DataError if the marks in the place are not those that the blocks have stored there.
     """
     union = np.packbits(np.zeros(customers, bool))
     for one in marks:
@@ -73,7 +73,7 @@ def union_of(place: Place, marks: Iterable[Marks], customers: int) -> np.ndarray
                 "again"
             )
         bits = np.frombuffer(isal_zlib.decompress(data), np.uint8)
-        union[: len(bits)] |= bits[: len(union)]  # the checks find a lookup of another size
+        union[: len(bits)] |= bits[: len(union)]  # a lookup of another size fails the checks later
     return union
 
 
@@ -83,7 +83,7 @@ def united(bitmaps: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def in_slice(bitmap: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Return which rows from `start` to `stop` a bitmap names (bool)."""
+    """Return which rows from `start` to `stop` are set in a bitmap (bool)."""
     first = start // 8
     return np.unpackbits(bitmap[first : -(-stop // 8)])[start - first * 8 :][: stop - start] != 0
 

@@ -1,7 +1,7 @@
 """Draw the chart in a separate process, which imports matplotlib while the job starts.
 
 The import takes as long as all the work on a small input: without this process, a run on the
-sample takes 23 % longer (medians of nine interleaved runs). A thread would compete with the job
+sample takes 23% longer (medians of nine interleaved runs). A thread would compete with the job
 for the GIL; the process uses a core that is still idle.
 """
 
@@ -60,8 +60,9 @@ def painter() -> Iterator[Draw]:
 def _environment() -> Iterator[dict[str, str]]:
     """Yield the environment of the process.
 
-    matplotlib keeps its settings in the home folder, and makes one that is missing. Where it cannot
-    or should not, they go into a temporary folder, which is deleted after the block.
+    matplotlib keeps its settings in the home folder, and creates that folder if it is missing.
+    Where it cannot or should not, they go into a temporary folder, which is deleted after the
+    block.
     """
     found = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     if "MPLCONFIGDIR" in found or os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):

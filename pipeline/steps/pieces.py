@@ -97,7 +97,7 @@ def from_cells(cells: Sequence[pa.Array]) -> list[pa.RecordBatch]:
 
 
 def gather(pieces: Sequence[pa.RecordBatch], name: str, empty: pa.DataType) -> pa.ChunkedArray:
-    """Return one column of some pieces, in the type it had; `empty` is that of no pieces."""
+    """Return one column of some pieces, in its original type; without pieces, of type `empty`."""
     parts = [_widen(piece.column(name)) for piece in pieces]
     if len({part.type for part in parts}) > 1:  # decimals
         parts = [part.cast(NUMBER) for part in parts]
@@ -107,8 +107,8 @@ def gather(pieces: Sequence[pa.RecordBatch], name: str, empty: pa.DataType) -> p
 def write_cells(cells: pa.Array, folder: Path, block: int) -> int:
     """Keep the cells of a block in a file; return its size in bytes.
 
-    The file appears complete, whatever was there before. The cells are followed by the offsets
-    where they end (int64), so each can be read by itself.
+    The file appears only once it is complete, and replaces any earlier one. The cells are followed
+    by the offsets where they end (int64), so each can be read by itself.
     """
     path = folder / f"{block:020}"
     unfinished = path.with_name(f"{uuid4().hex}.new")
@@ -122,10 +122,10 @@ def write_cells(cells: pa.Array, folder: Path, block: int) -> int:
 
 
 def read_cells(folder: Path, number: int, count: int) -> tuple[list[int], list[pa.Array]]:
-    """Return the blocks in a folder, in order, and each one's cell of a partition of `count`.
+    """Return the blocks in a folder, in order, and from each the cell of partition `number`.
 
-    Cells are read, not mapped: a kernel may map several times as many pages around them, and all of
-    those count as the worker's memory.
+    There are `count` partitions. Cells are read, not mapped: Linux may map several times as many
+    pages around them, and all of those count as the worker's memory.
     """
     paths = sorted(folder.glob("*[0-9]"))
     with _errors_named(folder):

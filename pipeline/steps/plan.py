@@ -89,7 +89,7 @@ def find_inputs(settings: Settings) -> Inputs:
 def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
     """Read and check the headers of the inputs, and choose how to join; write nothing.
 
-    Raises UsageError (a column).
+    Raises UsageError if a column is missing or a name is taken twice.
     """
     columns = settings.columns
     customers, purchases = _open_tables(settings, inputs)

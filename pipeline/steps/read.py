@@ -1,8 +1,9 @@
 """Read each block of a CSV file into a partition.
 
-Every field is read as text. Only an empty field is a missing value; no word, such as NA, is. The
-numeric column is kept as text as well as parsed, so it is written unchanged. From here on, frames
-have the same few column names, whatever the names in the input.
+Every field is read as text. Only an empty field, or one equal to `--null`, is a missing value;
+other words, such as NA, are text. The numeric column is kept as text as well as parsed, so it is
+written unchanged. From here on, frames have the same few column names, whatever the names in the
+input.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Example(NamedTuple):
 
 
 class FileRead(NamedTuple):
-    """Text of a block: from byte `start` of the file at `path` on.
+    """Text of a block that begins at byte `start` of the file at `path`.
 
     It has `bytes` bytes and `lines` line ends, quoted ones included.
     """
@@ -182,7 +183,7 @@ def is_undecided(entry: Entry) -> bool:
 
 
 def read(source: Source, wanted: Wanted, rejects: Place | None = None) -> dd.DataFrame:
-    """Return the records of a table, lazy, one partition per block (see `read_block`).
+    """Return the records of a table as a lazy dataframe: a partition per block (see `read_block`).
 
     If a block has many `rejected` records, its worker writes them into the place `rejects` (see
     `kept_rejects`), and only the first ones, up to `MAX_EXAMPLES`, are in its totals.
@@ -217,7 +218,7 @@ def _keep_rejects(rejected: pa.Table, rejects: Place, name: str) -> pa.Table:
 
 
 def _first_rejects(rejected: pa.Table) -> pa.Table:
-    """Return the first rejects, at least one, as many as control totals may hold."""
+    """Return the first rejects, at least one, as many as an entry may hold."""
     first = rejected[:MAX_EXAMPLES]
     sizes = np.cumsum(pc.binary_length(first["raw"]))
     return first[: max(1, int((sizes <= _EXAMPLES_SIZE).sum()))]
@@ -354,7 +355,7 @@ def _first(ids: pa.Array) -> str | None:
 
 
 def _examples(values: pa.Array, rows: np.ndarray, parsed: Parsed) -> list[Example]:
-    """Return the values in the first of some ascending rows, with their lines."""
+    """Return the values in the first few of `rows`, which are ascending, with their lines."""
     chosen = rows[:MAX_EXAMPLES].tolist()
     return [
         Example(line, values[row].as_py(), file)

@@ -95,7 +95,7 @@ class Shuffle:
     customers: pd.DataFrame
 
     def split(self, table: dd.DataFrame) -> dd.DataFrame:
-        """Split each block of a lazy table, read purchases or rendered customers, into pieces.
+        """Split each block of a lazy table (purchases as read, or rendered customers) into pieces.
 
         Totals: `Sent`.
         """
@@ -125,7 +125,7 @@ class Shuffle:
         order, then its customers without purchases in input order. Totals: `Received`, and those of
         `join.join_all`.
         """
-        # Without a default client, Dask would choose a shuffle through files of one worker.
+        # Without a default client, Dask would choose its disk shuffle, which needs one machine.
         how = {"divisions": list(range(self.count + 1)), "shuffle_method": "p2p"}
         return on_partitions(
             _join_cells,

@@ -19,7 +19,7 @@ _PAUSE = 0.8  # of its limit, at which Dask pauses a worker
 # seen to take 2.7 times the size of the customers' files for records of 217 bytes, 4 for 48 and 9
 # for 16.
 _BLOCK_TAKES, _PARTITION_TAKES, _LOOKUP_TAKES = 16, 24, 10
-# The same of a lookup once customers are counted: times their text, plus bytes for each customer.
+# For a lookup, once customers are counted: a multiple of their text, and bytes per customer.
 _TEXT_TAKES, _CUSTOMER_TAKES = 2, 140
 
 

@@ -65,8 +65,8 @@ def add_age_group(customers: pd.DataFrame, groups: AgeGroups) -> pd.DataFrame:
     age = to_arrow(customers[PARSED]).dictionary_encode()
     group = np.zeros(len(age.dictionary) + 1, np.int16)
     for place, bound in enumerate(groups.bounds):
-        # If closed on the right, a boundary age belongs to the group it ends. No group ends at the
-        # first bound, so it always belongs to the first group (pandas: include_lowest).
+        # If closed on the right, a boundary age belongs to the group it ends. The first bound ends
+        # only `Under …`, which excludes it: it is in the first group (pandas: include_lowest).
         begins = pc.greater if groups.closed == "right" and place > 0 else pc.greater_equal
         reached = begins(age.dictionary, pa.scalar(Decimal(bound), NUMBER))
         group[:-1] += reached.to_numpy(zero_copy_only=False)

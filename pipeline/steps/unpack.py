@@ -30,7 +30,7 @@ _REFUSALS = 10
 
 
 class _Next(NamedTuple):
-    """The next block to unpack of a `whole` one, and the worker that reads its files."""
+    """The next block to unpack from a `whole` one, and the worker that reads its files."""
 
     whole: Block
     number: int
@@ -40,8 +40,8 @@ class _Next(NamedTuple):
 class Unpacking:
     """Unpacks the files of a table, and runs their blocks through `steps` as they appear.
 
-    The source's blocks are of whole files (see `ranges.cut_into_ranges`), `size` is that of the
-    blocks to cut them into. A block is freed as soon as its entry has arrived.
+    Each of the source's blocks covers whole files (see `ranges.cut_into_ranges`); `size` is that of
+    the blocks to cut them into. A block is freed as soon as its entry has arrived.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Unpacking:
         begun = []
         while (
             self._waiting
-            # To unpack a block takes about as long as what follows.
+            # Unpacking a block takes about as long as what follows.
             and len(self._unpacking) < max(1, threads // 2)
             and len(self._unpacking) + len(self._unfinished) < 2 * threads
         ):
@@ -132,8 +132,8 @@ class _Reader(BlockStream):
     def refuses(self, index: int) -> bool:
         """Return whether another worker, which has read up to there, should unpack a block.
 
-        Dask steals tasks for idle workers, whatever a task prefers. If a block comes again and
-        again, the other worker is lost.
+        Dask steals tasks for idle workers, whatever a task prefers. If a block keeps coming back,
+        the other worker must be lost.
         """
         if index in (0, self.next):
             return False

@@ -55,10 +55,7 @@ class Written:
 
 
 class Target(Protocol):
-    """Where the combined table goes: its header, then all blocks in order.
-
-    `written` describes each of these blocks, in the same order.
-    """
+    """Where the combined table goes: its header, then all blocks in order."""
 
     @property
     def header(self) -> bytes:
@@ -71,13 +68,16 @@ class Target(Protocol):
     def write(
         self, block: int, following: int, size: int, texts: Iterator[memoryview]
     ) -> int | None:
-        """Write the text of a block, `size` bytes, before the block `following`.
+        """Write the text of a block, `size` bytes; the next block is `following`.
 
         Return its offset in the table; None if it waits in a temporary place.
         """
 
     def assemble(self, written: Sequence[Written]) -> list[dd.DataFrame]:
-        """Return lazy tasks that put all blocks that wait into the table."""
+        """Return lazy tasks that put all blocks that wait into the table.
+
+        `written` describes all of its blocks, in order.
+        """
 
     def size(self, ledger: Ledger) -> int:
         """Return the size of the table in bytes, once it is put together."""

@@ -1,4 +1,4 @@
-"""Objects in a store that speaks S3, by botocore: put, get, list, and multipart uploads.
+"""Objects in a store that speaks S3, via botocore: put, get, list, and multipart uploads.
 
 Each process finds credentials and endpoint in the usual way (environment, profile, role of the
 machine); neither travels between processes. All errors are OSErrors that name the object (see
@@ -151,7 +151,7 @@ class ObjectFolder:
 
 @dataclass(frozen=True)
 class Upload:
-    """A multipart upload of an object, to which any process adds parts in any order."""
+    """A multipart upload of an object, to which any process can add parts in any order."""
 
     folder: ObjectFolder
     name: str

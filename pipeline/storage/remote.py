@@ -1,4 +1,4 @@
-"""Files at URLs, by fsspec: ranges of bytes, with retries, and streams that read ahead."""
+"""Files at URLs, via fsspec: ranges of bytes, with retries, and streams that read ahead."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.storage.versions import Version, input_changed, input_ends_early, 
 T = TypeVar("T")
 
 _WAITS = (1, 2, 4, 8, 16)  # seconds, at most, before a request is tried again
-_PASSING = errno.EIO, errno.ETIMEDOUT  # a quota does not pass
+_PASSING = errno.EIO, errno.ETIMEDOUT  # transient errors; an exceeded quota is not
 _PATIENCE = 60  # seconds, after which a request that fails is not tried again
 CONNECT, ANSWER = 10, 60  # seconds until a server that does not respond counts as lost
 _REPLACED = errno.EEXIST, errno.ESTALE  # see `remote_errors`
@@ -108,7 +108,7 @@ def explain_errors(path: str) -> Iterator[None]:
 def retry(path: str, action: Callable[[], T]) -> T:
     """Return what a request about the URL `path` returns; try it again if the server fails.
 
-    Tries up to six times within a minute, so a server that does not respond is asked once. Raises
+    Tries up to six times, but not after a minute, so a read that timed out is not repeated. Raises
     OSError.
     """
     end = time.monotonic() + _PATIENCE
@@ -151,7 +151,7 @@ def read_range(path: str, start: int, stop: int, version: Version | None = None)
 
 
 def _from_web(system: Any, url: str, start: int, stop: int) -> bytes:
-    # The size spares a request. A server without ranges would send the whole file.
+    # Giving the size saves a request. A server without ranges would send the whole file.
     with system.open(url, "rb", cache_type="none", size=stop) as file:
         try:
             file.seek(start)
@@ -227,7 +227,7 @@ def _version(path: str, system: Any, inner: str, info: dict[str, Any]) -> Versio
 
 
 class RemoteFile(io.RawIOBase):
-    """The file at a URL, of that `version`, or of its current one.
+    """The file at a URL, in the given `version` or its current one.
 
     While it is read in order, the next bytes are read ahead.
     """
@@ -236,7 +236,8 @@ class RemoteFile(io.RawIOBase):
         self._path = path
         self.version = version or version_of_url(path)
         self._size, self._offset, self._end = self.version.size, 0, -1
-        if is_web(path) and not version:  # a server without ranges may still send the first one
+        if is_web(path) and not version:
+            # A server without range requests may still answer one that starts at 0.
             read_range(path, max(self._size - 1, 1), self._size)
         self._chunk, self._chunk_start = b"", 0
         self._next: Future[bytes] | None = None

@@ -38,7 +38,10 @@ _CLASSES = {
         errno.EACCES,
         "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role",
     ),
-    "PartialCredentialsError": (errno.EACCES, "the credentials lack a part, such as the secret"),
+    "PartialCredentialsError": (
+        errno.EACCES,
+        "the credentials are incomplete; is the secret key missing?",
+    ),
     "CredentialRetrievalError": (errno.EACCES, "the source of the credentials failed"),
     "TokenRetrievalError": (errno.EACCES, "the credentials have expired; renew them"),
     "UnauthorizedSSOTokenError": (errno.EACCES, "the credentials have expired; renew them"),
@@ -49,7 +52,7 @@ _CLASSES = {
 
 _SILENT_SERVER = errno.ETIMEDOUT, "the server does not respond, or closed the connection"
 _SILENT_STORE = errno.ETIMEDOUT, "the store does not respond; is AWS_ENDPOINT_URL right?"
-# By the status of a web server's response; other statuses below 500 are refusals.
+# By the status of a web server's response; others are refusals, except those in `_PASSING`.
 _HTTP = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT, 410: errno.ENOENT}
 _PASSING = {408, 425, 429, *range(500, 600)}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import InputChangedError
 
-_RETRY = "nothing was published; run the job again when no program writes to it"
+_RETRY = "nothing was published; run the job again once no program is writing to it"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A scheduler and workers of one thread, each a process of its own, and what a process takes."""
+"""A scheduler and one-thread workers, each in its own process, and what a process has used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RARE_TIMERS = {
 
 
 class Cost(NamedTuple):
-    """What a process took so far: seconds of CPU, and the peak of its memory in bytes."""
+    """What a process has used: CPU seconds, and its peak memory in bytes."""
 
     seconds: float
     memory: int
@@ -50,7 +50,7 @@ def cluster(folder: Path, cores: Sequence[int] = ()) -> Iterator[dict[str, psuti
 
 
 def start(module: Sequence[str], cores: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Start a module of Python with its options, pinned to some cores if there are any."""
+    """Start a Python module with its options, pinned to some cores if there are any."""
     return subprocess.Popen(
         [sys.executable, "-m", *module],
         env={**os.environ, **_RARE_TIMERS},
@@ -61,7 +61,7 @@ def start(module: Sequence[str], cores: Sequence[int]) -> subprocess.Popen[bytes
 
 
 def cost(process: psutil.Process) -> Cost:
-    """Return what a process took so far."""
+    """Return what a process has used."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     return Cost(sum(process.cpu_times()[:2]), int(peak) * 1024)

@@ -1,7 +1,7 @@
 """The job in Daft's dataframes, on its native runner: read_csv, join, collect, write_csv.
 
 Collecting the join for both outputs is faster than joining twice. Leaves out: the chart, the
-checks, bad records, exact sums (Daft casts no text to decimals), input order, one file (the
+checks, bad records, exact sums (Daft cannot cast text to decimals), input order, one file (the
 combined table is a folder), and all-or-nothing outputs. It cannot honour a memory limit.
 """
 

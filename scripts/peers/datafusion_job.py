@@ -1,6 +1,6 @@
 """The job in DataFusion's SQL: tables over the files, a view, COPY for both outputs.
 
-Customers stand on the left of the joins: DataFusion builds its hash table of that side. Leaves out:
+Customers are on the left of the joins: DataFusion builds its hash table from that side. Leaves out:
 the chart, the checks, bad records (they raise), line breaks within fields, input order, and
 all-or-nothing outputs.
 """

@@ -1,7 +1,7 @@
 """The job in Spark's dataframes, for spark-submit: read.csv, a full outer join, write.csv.
 
 It is faster with the hint: by default, Spark sorts both tables. Each output reads the files again:
-to cache the join takes longer. Leaves out: the chart, the checks, bad records, line breaks within
+caching the join takes longer. Leaves out: the chart, the checks, bad records, line breaks within
 fields, input order, one file (the combined table is a folder), and all-or-nothing outputs.
 """
 

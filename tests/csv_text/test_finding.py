@@ -188,7 +188,7 @@ def test_parts_without_any_text_are_empty(tmp_path: Path) -> None:
     source = open_source("sales", found(tmp_path), {"id": "--id-column"}, Dialect())
 
     assert [file.columns for file in source.files] == [("id", "n")] * 3
-    with pytest.raises(UsageError, match="is empty; its first line should name the columns"):
+    with pytest.raises(UsageError, match="is empty; it needs a header that names the columns"):
         open_source("sales", [str(tmp_path / "1.csv")], {}, Dialect())
 
 

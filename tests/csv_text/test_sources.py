@@ -160,7 +160,7 @@ def test_a_copy_under_another_name_is_told(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / name).write_bytes(data)
 
     assert list(opened(tmp_path).describe_copies()) == [
-        "sales: 'a (1).csv' and 'a.csv' have the same size and checksum (as in 1 other "
-        "pair); if one is a copy of the other, its records count twice"
+        "sales: 'a (1).csv' and 'a.csv' have the same size, beginning and end (as does 1 "
+        "other pair); if one is a copy of the other, its records count twice"
     ]
     assert list(opened("a.csv", "b.csv", "c.csv.gz").describe_copies()) == []

@@ -61,6 +61,14 @@ def test_texts_are_read_each_by_itself(
         ]
 
 
+def test_lines_of_no_columns_are_empty() -> None:
+    file = replace(FILE, columns=("a", "b"), dialect=Dialect(","), header=b"a,b")
+    lines = parse_texts([FileText(file, 5, b"1,2\n" * 100)]).fields.lines([], False)
+
+    lines.validate(full=True)
+    assert lines.to_pylist() == ["\n"] * 100
+
+
 def lines_in(parsed: Parsed) -> list[tuple[int, int]]:
     return parsed.lines_of(range(len(parsed.fields)))
 

@@ -47,7 +47,7 @@ def test_the_observations_are_those_of_the_data() -> None:
     assert rows["total spending"] == [*prices.sum(), total]
     assert rows["total spending, `--closed right`"] == [*closed_right.sum(), total]
     shares = zip(prices.sum() / total, heads / people, strict=True)
-    assert rows["share of spending, of customers"] == [
+    assert rows["share of spending; of customers"] == [
         round(100 * share, 1) for pair in shares for share in pair
     ]
     per_head = [*(prices.sum() / heads), total / people]

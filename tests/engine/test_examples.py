@@ -37,7 +37,7 @@ def test_dask_still_does_it(title: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_what_is_done_instead_is_there(title: str) -> None:
     section = TEXT[TEXT.index(f"## {title}\n") :]
-    here = section[section.index("- **Here**") : section.index("- **Asked**")]
+    here = section[section.index("- **Here**") : section.index("- **Proposal**")]
     folder = REPOSITORY / "pipeline" / "engine"
     code = "".join((folder / file).read_text() for file in re.findall(r"\]\(([^)]+)\)", here))
     names = set(re.findall(r"`(\w+)\b", here))

@@ -99,7 +99,7 @@ def test_versions_and_source_are_compared() -> None:
     )
     fault = version_fault({**here, "source": "0" * 64})
     assert fault is not None
-    assert fault.text == f"has a different source ({here['source'][:8]})"
+    assert fault.text == f"has different source code ({here['source'][:8]})"
 
 
 def test_a_task_is_done_only_by_a_process_that_is_fit(tmp_path: Path, stage: Path) -> None:

@@ -44,5 +44,5 @@ def test_a_configuration_that_dask_cannot_read_is_named_in_one_line(tmp_path: Pa
     assert done.returncode == 2
     assert done.stderr.startswith("error: Dask cannot start: A dask config file at ")
     assert "broken.yaml" in done.stderr
-    assert done.stderr.endswith("; mend it\n")
+    assert done.stderr.endswith("; fix Dask's configuration\n")
     assert done.stderr.count("\n") == 1

@@ -157,7 +157,7 @@ def test_another_source_of_the_package_is_refused(
     message = refusal(processes, settings)
 
     assert "): worker tcp://127.0.0.1:" in message
-    assert " has a different source (" in message
+    assert " has different source code (" in message
     assert "docker compose build" in message
 
 

@@ -27,7 +27,7 @@ from pipeline.storage import remote
 
 DATA = REPOSITORY / "data"
 BLOCK = 65_536
-AGAIN = "nothing was published; run the job again when no program writes to it"
+AGAIN = "nothing was published; run the job again once no program is writing to it"
 
 
 class Changing(Progress):

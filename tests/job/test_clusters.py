@@ -99,7 +99,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
         file.write("# changed\n")
     return {
         "lacks this package": {"python": bare},
-        "has a different source (": {"python": bare, "pythonpath": str(folder / "source")},
+        "has different source code (": {"python": bare, "pythonpath": str(folder / "source")},
     }
 
 
@@ -109,7 +109,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
         "lacks this package",
         *(
             pytest.param(fault, marks=pytest.mark.slow("odd clusters"))
-            for fault in ("has a different source (", "does not see this fold")
+            for fault in ("has different source code (", "does not see this fold")
         ),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_late_worker_that_cannot_do_the_job_gives_its_tasks_back(
 
 
 @pytest.mark.slow("odd clusters")
-@pytest.mark.parametrize("fault", ["lacks this package", "has a different source ("])
+@pytest.mark.parametrize("fault", ["lacks this package", "has different source code ("])
 def test_the_only_fit_worker_may_be_lost_where_another_one_cannot_do_the_job(
     tmp_path: Path, others: dict[str, dict[str, str]], fault: str
 ) -> None:

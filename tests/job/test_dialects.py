@@ -113,8 +113,8 @@ def test_what_is_wrong_with_both_headers_is_said_at_once(tmp_path: Path) -> None
 
     assert said.endswith(
         "error: c.csv: customers need a column 'customer_id'; found: id, first_name, last_name, "
-        "age; name it with --id-column customers=NAME; also, p.csv: its first line is not a CSV "
-        "header in utf-8: invalid start byte at byte 2; with --encoding purchases=cp1252, it is "
+        "age; name it with --id-column customers=NAME; also, p.csv: its header cannot be read as "
+        "CSV in utf-8: invalid start byte at byte 2; with --encoding purchases=cp1252, it is "
         "'Größe;Betrag;customer_id'; name it with --amount-column\n"
     )
 
@@ -186,7 +186,7 @@ def test_words_for_missing_numbers_are_recognized(tmp_path: Path, word: str) -> 
     ended = run(tmp_path)
 
     hint = shlex.quote(f"purchases={word}")
-    assert f"1 of 1 sampled values count as missing with --null {hint})" in ended.stderr
+    assert f"1 of 1 sampled values counts as missing with --null {hint})" in ended.stderr
     ended = run(tmp_path, "--null", f"purchases={word}")
     assert (ended.returncode, "warning" in ended.stderr) == (0, False), ended.stderr
 
@@ -242,7 +242,7 @@ def test_points_between_thousands_are_recognized_by_one_number_that_has_two(tmp_
     ended = run(tmp_path)
 
     hint = "--decimal purchases=, --thousands purchases=."
-    assert f"1 of 1 sampled values would be numbers with {hint})" in ended.stderr
+    assert f"1 of 1 sampled values would be a number with {hint})" in ended.stderr
     ended = run(tmp_path, *hint.split())
     assert "warning" not in ended.stderr
     assert "1,235,801" in ended.stdout

@@ -78,7 +78,7 @@ def report_of(settings: Settings, name: str = REPORT) -> dict[str, Any]:
         (
             {"purchases": "customer_id,price\n\n"},
             {"unmatched": ["100%"]},
-            "purchases have no records: 0 in 1 file",
+            "there are no purchases: 0 records in 1 file",
         ),
         (
             {"purchases": "customer_id,price\n,5\n ,6\n"},
@@ -218,8 +218,8 @@ def test_customers_who_share_an_id_are_counted(
 
     (warning,) = (one for one in report.warnings if "earlier" in one)
     assert warning == (
-        "3 of 8 customers have the id of an earlier one, who gets the purchases (such as: "
-        "'1001'; 2 are in another age group)"
+        "3 of 8 customers have the id of an earlier one, who gets the purchases (for "
+        "example: '1001'; 2 are in another age group)"
     )
 
 

@@ -58,7 +58,7 @@ def results(inputs: Path, client: Client, how: Join) -> tuple[list[str], str]:
 
 def first_check(error: DataError) -> str:
     """Return the name of the first check that failed."""
-    _, _, failed = str(error).partition("the checks do not agree (")
+    _, _, failed = str(error).partition("checks failed (")
     return failed.partition(": expected")[0] or "marks of a block"
 
 

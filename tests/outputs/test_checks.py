@@ -112,7 +112,7 @@ def test_each_check_that_fails_is_named_and_no_other() -> None:
         raise_on_failure([CHECKS[0], wrong, *CHECKS, other])
 
     assert str(caught.value) == (
-        "the checks do not agree (purchases, read and in the age groups: expected 30, actual 29; "
+        "checks failed (purchases, read and in the age groups: expected 30, actual 29; "
         "bytes of the combined table: expected 2000, actual 1999); nothing was published; "
         "this is a bug, or a fault of the cluster: run the job again, and report it"
     )

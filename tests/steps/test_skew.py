@@ -40,7 +40,7 @@ def hot_ids(client: Client, table: Source, partitions: int) -> tuple[str, ...]:
 def test_an_id_with_many_purchases_is_hot(
     client: Client, tmp_path: Path, name: str, block_size: int
 ) -> None:
-    # 30 %, 10 %, 2 %, 1 % of the purchases; a blank id, a third of the rest; and one of each.
+    # 30%, 10%, 2%, 1% of the purchases; a blank id, a third of the rest; and one of each.
     frequent = {"hot": 300, " warm ": 100, "mild": 20, "cool": 10, " ": 190}
     rare = [f"id-{number}" for number in range(380)]
     ids = [*rare, *(id for id, count in frequent.items() for _ in range(count))]

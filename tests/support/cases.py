@@ -44,25 +44,25 @@ RFC_4180 = [
 ]
 
 LINE_ENDS = [
-    Case("Line ends", "CR alone", "a,b\r1,2\r3,4\r", FOUR),
-    Case("Line ends", "CR alone, none at the end", "a,b\r1,2\r3,4", FOUR),
-    Case("Line ends", "mixed", "a,b\r\n1,2\n3,4\r5,6\n\r7,8", [*FOUR, ("5", "6"), ("7", "8")]),
-    Case("Line ends", "blank lines", "a,b\n\n1,2\n\n\n3,4\n\n", FOUR),
-    Case("Line ends", "blank lines, CR LF", "a,b\r\n\r\n1,2\r\n\r\n\r\n3,4\r\n\r\n", FOUR),
-    Case("Line ends", "blank lines, CR", "a,b\r\r1,2\r\r\r3,4\r\r", FOUR),
-    Case("Line ends", "blank lines before the header", "\n\r\na,b\n1,2\n3,4\n", FOUR),
+    Case("Newlines", "CR alone", "a,b\r1,2\r3,4\r", FOUR),
+    Case("Newlines", "CR alone, none at the end", "a,b\r1,2\r3,4", FOUR),
+    Case("Newlines", "mixed", "a,b\r\n1,2\n3,4\r5,6\n\r7,8", [*FOUR, ("5", "6"), ("7", "8")]),
+    Case("Newlines", "blank lines", "a,b\n\n1,2\n\n\n3,4\n\n", FOUR),
+    Case("Newlines", "blank lines, CR LF", "a,b\r\n\r\n1,2\r\n\r\n\r\n3,4\r\n\r\n", FOUR),
+    Case("Newlines", "blank lines, CR", "a,b\r\r1,2\r\r\r3,4\r\r", FOUR),
+    Case("Newlines", "blank lines before the header", "\n\r\na,b\n1,2\n3,4\n", FOUR),
     Case(
-        "Line ends", "a line of delimiters is a record", "a,b\n,\n1,2\n", [(None, None), ("1", "2")]
+        "Newlines", "a line of delimiters is a record", "a,b\n,\n1,2\n", [(None, None), ("1", "2")]
     ),
     Case(
-        "Line ends",
+        "Newlines",
         "other separators are text",
         "a,b\n1\x0b2,\x0c\x1c\u2028\u0085\n",
         [("1\x0b2", "\x0c\x1c\u2028\u0085")],
     ),
-    Case("Line ends", "a header alone", "a,b\n", []),
-    Case("Line ends", "a header alone, no line end", "a,b", []),
-    Case("Line ends", "a header and blank lines", "a,b\n\n\r\n\r", []),
+    Case("Newlines", "a header alone", "a,b\n", []),
+    Case("Newlines", "a header alone, no line end", "a,b", []),
+    Case("Newlines", "a header and blank lines", "a,b\n\n\r\n\r", []),
 ]
 
 TEXT = [
@@ -194,10 +194,10 @@ FILES = [
     Case("Several files", "other dialects of line end and mark",
          {"1.csv": b"a,b\r1,2\r", "2.csv": codecs.BOM_UTF8 + b"a,b\r\n3,4\r\n"}, FOUR),
     Case("Several files", "a column less", {"1.csv": b"a,b,c\n1,2,3\n", "2.csv": b"a,b\n1,2\n"},
-         error="2.csv: its columns differ from those of 1.csv: it lacks 'c'"),
+         error="2.csv: the columns differ from those of 1.csv (missing: 'c')"),
     Case("Several files", "other columns",
          {"1.csv": b"a,b,c\n1,2,3\n", "2.csv": b"a,b,d,e\n1,2,3,4\n"},
-         error="2.csv: its columns differ from those of 1.csv: it lacks 'c'; also has 'd', 'e'"),
+         error="2.csv: the columns differ from those of 1.csv (missing: 'c'; extra: 'd', 'e')"),
 ]  # fmt: skip
 
 BAD_RECORDS = [

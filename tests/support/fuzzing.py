@@ -300,7 +300,7 @@ def fuzz(first_seed: int, goes_on: Callable[[Counter[str]], bool]) -> Counter[st
 @click.option("--seconds", default=60.0, show_default=True)
 @click.option("--seed", "first_seed", default=0, show_default=True, help="Of the first batch.")
 def main(seconds: float, first_seed: int) -> None:
-    """Read drawn and broken CSV texts until the time is over; fail at the first fault."""
+    """Read random and broken CSV until time is up; fail at the first fault."""
     stop = time.monotonic() + seconds
     found = fuzz(first_seed, lambda _: time.monotonic() < stop)
     click.echo(", ".join(f"{name} {count:,}" for name, count in sorted(found.items())))

@@ -7,12 +7,12 @@ import gzip
 from pipeline.settings import Dialect
 from support.case import Case
 
-FIRST_LINE = "the first line should name the columns"
+REMEDY = "it should name the columns"
 HEADERS = [
     Case("Headers", "an empty file",
-         "", error="t.csv: is empty; its first line should name the columns"),
+         "", error="t.csv: is empty; it needs a header that names the columns"),
     Case("Headers", "blank lines alone", "\n\r\n\r",
-         error="t.csv: is empty; its first line should name the columns"),
+         error="t.csv: is empty; it needs a header that names the columns"),
     Case("Headers", "a missing column", "a,c\n1,2\n",
          error="t.csv: purchases need a column 'b'; found: a, c; name it with --amount-column"),
     Case("Headers", "a column in another case", "A,b\n1,2\n",
@@ -85,13 +85,13 @@ HEADERS = [
          error="t.csv: purchases need a column 'a'; found: x, 1; "
          "the columns are on line 2: --skip-lines purchases=1 --encoding purchases=cp1252"),
     Case("Dialects", "a rare delimiter", '"a" "b"\n1 2\n',
-         error="t.csv: its first line is not a CSV header in utf-8: text after a closing quote; "
+         error="t.csv: its header cannot be read as CSV in utf-8: text after a closing quote; "
          "its columns are found with --delimiter 'purchases= '"),
     Case("Dialects", "a rare delimiter, and names that are nearly right", "_a B\n1 2\n",
          error="t.csv: purchases need a column 'a'; found: _a B; its columns are found with "
          "--delimiter 'purchases= ' --id-column purchases=_a --amount-column B"),
     Case("Dialects", "names of rows, as R writes them", '"a" "b"\n"1" 1 2\n',
-         error="t.csv: its first line is not a CSV header in utf-8: text after a closing quote; "
+         error="t.csv: its header cannot be read as CSV in utf-8: text after a closing quote; "
          "its columns are found with --delimiter 'purchases= ' --skip-lines purchases=1 "
          "--column-names purchases=column_3,a,b"),
     Case("Dialects", "other quotes around the names", "'a','b'\n'1','2'\n",
@@ -111,9 +111,9 @@ HEADERS = [
          error="t.csv: purchases need a column 'a'; found: 3, 4; "
          "the columns are on line 1: --skip-lines purchases=0"),
     Case("Dialects", "all lines skipped", "a,b\n1,2\n", dialect=Dialect(skip_lines=9),
-         error="t.csv: is empty after 9 lines; its first line should name the columns"),
+         error="t.csv: is empty after 9 lines; it needs a header that names the columns"),
     Case("Dialects", "lines before it that are no CSV", '"Report" of x\na,b\n1,2\n',
-         error="t.csv: its first line is not a CSV header in utf-8: text after a closing quote; "
+         error="t.csv: its header cannot be read as CSV in utf-8: text after a closing quote; "
          "the columns are on line 2: --skip-lines purchases=1"),
     Case("Dialects", "names for a file without", "\n1;2;x\n3;4\n", [("1", "2", "x")],
          [(3, 7, "too few fields")], dialect=Dialect(column_names=("a", "b", ""))),
@@ -127,13 +127,13 @@ HEADERS = [
          error="t.csv: purchases need a column 'a'; found: 1, 2; "
          "if that is a record, name its 2 columns: --column-names purchases=NAME,NAME"),
     Case("Headers", "UTF-16 without a mark", "a,b\n1,2\n".encode("utf-16-le"),
-         error="t.csv: its first line is not a CSV header in utf-8: NUL byte; "
+         error="t.csv: its header cannot be read as CSV in utf-8: NUL byte; "
          "its columns are found with --encoding purchases=utf-16-le"),
     Case("Headers", "in another encoding", "a,b,größe\n1,2,3\n".encode("latin-1"),
-         error="t.csv: its first line is not a CSV header in utf-8: invalid start byte "
+         error="t.csv: its header cannot be read as CSV in utf-8: invalid start byte "
          "at byte 6; with --encoding purchases=cp1252, it is 'a,b,größe'"),
     Case("Headers", "other columns in another encoding", "x,größe\n1,2\n".encode("latin-1"),
-         error="t.csv: its first line is not a CSV header in utf-8: invalid start byte at byte 4; "
+         error="t.csv: its header cannot be read as CSV in utf-8: invalid start byte at byte 4; "
          "with --encoding purchases=cp1252, it is 'x,größe'; name it with --id-column "
          "purchases=NAME, and 'b' with --amount-column"),
     Case("Headers", "two names that are nearly right", "A , B,c\n1,2,3\n",
@@ -141,7 +141,7 @@ HEADERS = [
          "exactly: rename 'A ' and ' B', or give --id-column 'purchases=A ' --amount-column "
          "' B'"),
     Case("Headers", "many lines before it", b",,\n" * 25 + b"a,b,c\n1,2,3\n",
-         error="t.csv: purchases need a column 'a'; its first line is ',,'; name it with "
+         error="t.csv: purchases need a column 'a'; its header is ',,'; name it with "
          "--id-column purchases=NAME, and 'b' with --amount-column; or skip the lines before the "
          "header: --skip-lines purchases=N"),
     Case("Headers", "very many columns", ",".join(f"c{n}" for n in range(999)) + "\n",
@@ -152,16 +152,16 @@ HEADERS = [
          error="t.csv: purchases need a column 'a'; found: /\\x8cÂ\\x8e\\x91\\x8c\\x16\\x8e; "
          "is its encoding really cp037?"),
     Case("Headers", "an unclosed quote", 'a,"b\n1,2\n',
-         error=f"t.csv: its first line is not a CSV header in utf-8: unclosed quote; {FIRST_LINE}"),
+         error=f"t.csv: its header cannot be read as CSV in utf-8: unclosed quote; {REMEDY}"),
     Case("Headers", "text after a closing quote", 'a,"b"x\n1,2\n',
-         error="t.csv: its first line is not a CSV header in utf-8: text after a closing quote; "
-         f"{FIRST_LINE}"),
+         error="t.csv: its header cannot be read as CSV in utf-8: text after a closing quote; "
+         f"{REMEDY}"),
     Case("Headers", "a header too long", "a,b,cccccc\n1,2,3\n", dialect=Dialect(max_record_size=10),
-         error="t.csv: its first line is not a CSV header in utf-8: record too long; "
+         error="t.csv: its header cannot be read as CSV in utf-8: record too long; "
          "is it text? a header has at most 10 bytes"),
     Case("Headers", "a header that the largest size would cut", "a,bb\n1,2\n",
          dialect=Dialect(max_record_size=3),
-         error="t.csv: its first line is not a CSV header in utf-8: record too long; "
+         error="t.csv: its header cannot be read as CSV in utf-8: record too long; "
          "is it text? a header has at most 3 bytes"),
     Case("Headers", "a quote within a name", 'a,b,24"\n1,2,3\n', [("1", "2", "3")]),
 ]  # fmt: skip
