@@ -40,7 +40,7 @@ class PipelineError(Exception):
 
 
 class DataError(PipelineError):
-    """The data was refused, or the checks of a run disagree."""
+    """Too much of the data is bad, or a check failed."""
 
     exit_code = 1
 
@@ -58,7 +58,7 @@ class ClusterError(PipelineError):
 
 
 class StorageError(PipelineError):
-    """A file system or a network failed: disk full, an I/O error, a missing input."""
+    """A file system or a network failed: disk full, an I/O error, an input that vanished."""
 
     exit_code = 4
 
@@ -68,15 +68,16 @@ class InputChangedError(StorageError):
 
 
 class ResourceError(PipelineError):
-    """The system refused memory, a thread, a process, a file or a connection."""
+    """The system cannot provide memory, a thread, a process, a file or a connection."""
 
     exit_code = 4
 
 
 def system_fault(error: BaseException) -> PipelineError | None:
-    """Return a StorageError or a ResourceError if the system refused this process something.
+    """Return a StorageError or a ResourceError if a file system or another resource failed.
 
-    A ResourceError also says what to do. Returns None if `error` has another cause.
+    A ResourceError also says what to do, if that is known. Returns None if `error` has another
+    cause.
     """
     for cause in causes(error):
         text = " ".join(str(cause).split())
@@ -89,11 +90,10 @@ def system_fault(error: BaseException) -> PipelineError | None:
             return StorageError(f"{where}: {getattr(cause, 'strerror', None) or text}")
         for sign, remedy in _REFUSED.items():
             if sign == getattr(cause, "errno", None) or (isinstance(sign, str) and sign in text):
-                return ResourceError(f"the system refused a resource: {text}; {remedy}")
+                return ResourceError(f"system resource unavailable: {text}; {remedy}")
         if isinstance(cause, OSError):
             return ResourceError(
-                f"the system refused a resource: {type(cause).__name__}: {text}; --debug "
-                "shows where"
+                f"system error: {type(cause).__name__}: {text}; --debug shows where"
             )
     return None
 

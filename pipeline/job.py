@@ -39,8 +39,8 @@ def run(
 
     Runs on the cluster of `client`, whose workers must see the inputs and the output folder.
     `draw` draws the chart. Raises UsageError (a wrong path or column), DataError (too much bad
-    data, or checks that disagree), ClusterError (workers lost) or StorageError (disk full, or an
-    input that changed). In all these cases, the outputs of an earlier run stay unchanged.
+    data, or a failed check), ClusterError (workers lost) or StorageError (disk full, or an input
+    that changed). An error before the commit leaves the outputs of an earlier run unchanged.
     """
     log = RunLog(settings, progress or Progress())
     files = find_inputs(settings)
@@ -110,7 +110,7 @@ def broadcast_join(job: Job) -> None:
 
 
 def shuffle_join(job: Job) -> None:
-    """Bring all records of an id into one partition, through files; join each partition."""
+    """Bring all records with the same id into one partition, through files; join each one."""
     plan, shuffle = job.plan, job.shuffle()
     with spill_folder(job.client) as folder:
         customers = shuffle.into(folder / "customers")

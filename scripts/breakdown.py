@@ -143,7 +143,7 @@ def _purchases(
                 spending._sum_purchases(combined)
             texts = write.Lines(combined, no_purchase, escape=False).texts()
             while True:
-                with clock.step("put the lines together"):
+                with clock.step("assemble the lines"):
                     _, text = next(texts, (0, None))
                 if text is None:
                     break

@@ -33,7 +33,7 @@ _BLOCKS = "read-transform-render", "read-join-sum-write"  # the names of their t
 class Run(NamedTuple):
     """The wall time of a run less that of the sample, CPU times less those of the sample, and more.
 
-    `tasks` is the CPU time of the workers' threads that do tasks, `loops` that of their event
+    `tasks` is the CPU time of the workers' threads that run tasks, `loops` that of their event
     loops; `stream` is the time in each kind of task, and in fetching from other workers what tasks
     need. All are in seconds. `blocks` is the number of blocks of both tables.
     """

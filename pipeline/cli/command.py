@@ -50,8 +50,8 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
     run_report.json into the output folder, all of them or none. Every record and every amount is
     accounted for, or the job fails.
 
-    A value with [TABLE=] is for one table, customers or purchases: --delimiter 'purchases=;'.
-    Without it, the value is for both.
+    Where an option shows [TABLE=], its value is for both tables, or for customers or purchases
+    alone: --delimiter 'purchases=;'.
 
     \b
     Examples:
@@ -64,7 +64,7 @@ def command(dry_run: bool, quiet: bool, debug: bool, **options: Any) -> None:
     \b
     Exit codes:
       0  success                           4    storage or network failed, or an input changed
-      1  the data was refused              70   a bug; please report it
+      1  bad data, or a failed check       70   a bug; please report it
       2  a wrong option, path or column    130  interrupted
       3  the cluster failed
     """

@@ -1,4 +1,4 @@
-"""The command-line options by theme, and how they become settings."""
+"""The command-line options, by section of the help, and how they become settings."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _sign = partial(_by_table, metavar="[TABLE=]CHAR")
 _limit = partial(_by_table, metavar="[TABLE=]N|P%")
 _paths = partial(_by_table, metavar="PATH", default=None, show_default=False)
 
-# By theme, in the order in which the help lists them.
+# By section, in the order in which the help lists them.
 OPTIONS = {
     "Input": (
         _paths(
@@ -160,10 +160,10 @@ OPTIONS = {
 
 
 class ThemedCommand(click.Command):
-    """A command with `OPTIONS`, whose help shows them by theme, and others at the end."""
+    """A command with `OPTIONS`, whose help shows them by section, and others at the end."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section for each theme."""
+        """Write each section."""
         lines = {param: param.get_help_record(ctx) for param in self.get_params(ctx)}
         sections = {theme: [lines.pop(one) for one in some] for theme, some in OPTIONS.items()}
         *_, last = sections.values()
@@ -239,6 +239,6 @@ def _limits(*, strict: bool, **given: Sequence[str]) -> Limits:
     """Return the limits, given the texts of each option."""
     for name in ("max_rejected", "max_unusable") if strict else ():
         if given[name]:
-            raise UsageError(f"--strict means {_named(name)} 0: give only one of them")
+            raise UsageError(f"--strict means {_named(name)} 0: use only one of them")
         given[name] = ("0",)
     return Limits.parse(**{name.removeprefix("max_"): texts for name, texts in given.items()})

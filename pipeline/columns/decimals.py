@@ -1,9 +1,9 @@
 """Parses text into exact decimal numbers, a column at a time.
 
 A number has digits, at most one decimal point, an optional sign before and exponent after, and
-blanks around it. By default, `1,234` is not a number; `0x10`, `NaN`, `Infinity` and `€5` never are.
-Written out, a number has at most 20 digits before the decimal point and 18 after, not counting
-zeros at the ends.
+whitespace around it. By default, `1,234` is not a number; `0x10`, `NaN`, `Infinity` and `€5` never
+are. Written out, a number has at most 20 digits before the decimal point and 18 after, not counting
+leading and trailing zeros.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.columns.arrow import NUMBER, TEXT, raw_text
-from pipeline.columns.keys import BLANKS
+from pipeline.columns.keys import WHITESPACE
 from pipeline.kernels.numbers import (
     NO_NUMBER,
     UNDECIDED,
@@ -67,8 +67,8 @@ def parse_with_places(text: pa.Array, dialect: Dialect | None = None) -> Numbers
 
     `dialect` gives the decimal point and the optional thousands separator. Numbers are decimals,
     null where the text is not a number. If there are any, and each fits into 64 bits without its
-    point, their type is decimal128(19, p), with the most places p; otherwise it is
-    decimal128(38, 18). Places count up to 18.
+    decimal point, their type is decimal128(19, p), where p is the largest number of decimal places;
+    otherwise it is decimal128(38, 18). `places` is at most 18.
     """
     dialect = dialect or Dialect()
     digits, places, undecided = _read(text, dialect)
@@ -110,7 +110,7 @@ def is_too_long(value: str, dialect: Dialect) -> bool:
 def suggest_signs(
     table: str, values: Sequence[str], usable: Sequence[str], dialect: Dialect, any_point: bool
 ) -> str:
-    """Return the options with which the most unusable values of a table are numbers, or "".
+    """Say with which options the largest number of `values` would be numbers; "" if there are none.
 
     All of the `usable` values stay numbers. Another decimal point is tried with `any_point`, or if
     a usable value has the current one, which may be a thousands separator: `1.234`.
@@ -159,7 +159,7 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
     tried = values[:_TRIED]
     kinds, first = Counter[str](), dict[str, str]()
     for value in tried:
-        what, minus, number = _split_oddity(value.strip(BLANKS))
+        what, minus, number = _split_oddity(value.strip(WHITESPACE))
         text = pa.array([number], TEXT)
         read = (parse_numbers(text, one)[0].as_py() for one in dialects)
         found = next((one for one in read if one is not None), None)
@@ -178,7 +178,7 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
 
 
 def _split_oddity(value: str) -> tuple[str, str, str]:
-    """Return what is odd about a number, the minus that it lacks, and the rest of it."""
+    """Return what is odd about a number, the minus sign that this means, and the rest of it."""
     if found := re.fullmatch(r"\((.*)\)", value):
         return "in parentheses", "-", _split_words(found[1])[2]
     if found := re.fullmatch(r"(.*\d)\s*-", value):
@@ -196,7 +196,7 @@ def _split_words(value: str) -> tuple[str, str, str]:
     if not found:
         return "", "", value
     sign, before, inner_sign, number, after = found.groups()
-    return before.strip(BLANKS), after.strip(BLANKS), sign + inner_sign + number
+    return before.strip(WHITESPACE), after.strip(WHITESPACE), sign + inner_sign + number
 
 
 def _read(text: pa.Array, dialect: Dialect) -> tuple[np.ndarray, np.ndarray, int]:
@@ -220,7 +220,9 @@ def _decide(text: pa.Array, dialect: Dialect, places: np.ndarray) -> tuple[np.nd
     rows = np.flatnonzero(places == UNDECIDED)
     words, most = [], 0
     for row, written in zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True):
-        plain = written.strip(BLANKS).replace(dialect.thousands, "").replace(dialect.decimal, ".")
+        plain = (
+            written.strip(WHITESPACE).replace(dialect.thousands, "").replace(dialect.decimal, ".")
+        )
         try:
             exact = Decimal(plain, _FITTING)
             number = exact.quantize(_LAST_PLACE, context=_FITTING).scaleb(NUMBER.scale, _FITTING)

@@ -28,7 +28,7 @@ class IdIndex(Flat):
         self._seeds = np.frombuffer(os.urandom(32), np.uint64)
         self._table = np.zeros(2 << int(_ROOM * len(ids)).bit_length(), np.uint64)
         known = TrimmedIds(ids)
-        # Most columns have no blanks around ids; then their own offsets suffice.
+        # Most columns have no whitespace around ids; then their own offsets suffice.
         self._begin: np.ndarray | None = known.begin if known.shorter else None
         self._end: np.ndarray | None = known.end if known.shorter else None
         hashes = known.hashes(self._seeds)

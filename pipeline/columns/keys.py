@@ -1,4 +1,4 @@
-"""Ids as they are compared: as text without surrounding blanks. A blank id is missing."""
+"""Ids as they are compared: as text without surrounding whitespace. A blank id is missing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from pipeline.columns.arrow import raw_text
 from pipeline.kernels.ids import hash_ids, trim_ids
 
-# Those of `kernels.ids.blank_at`.
-BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"
+# Those of `kernels.ids.whitespace_at`.
+WHITESPACE = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"
 # For hashes that must be the same in every process. Control totals have seeds of their own, so ids
 # whose hashes collide in a shuffle or an index do not collide there.
 _SEEDS = np.array(
@@ -22,7 +22,7 @@ _CONTROL_SEEDS = np.array(
 
 
 class TrimmedIds:
-    """Where ids are in the text of a column (large_string), without blanks around them.
+    """Where ids are in the text of a column (large_string), without surrounding whitespace.
 
     `text` is the bytes of the column (uint8). The id of row `r` is from `begin[r]` to `end[r]`
     (int64); an empty one is missing. `shorter` is the number of ids that are shorter than their
@@ -57,7 +57,7 @@ def key_hashes(ids: pa.Array) -> np.ndarray:
 
 
 def trimmed(ids: pa.Array) -> pa.Array:
-    """Return ids without surrounding blanks; blank ids become null."""
-    ids = pc.utf8_trim(ids, BLANKS)
+    """Return ids without surrounding whitespace; blank ids become null."""
+    ids = pc.utf8_trim(ids, WHITESPACE)
     are_empty = pc.equal(pc.binary_length(ids), 0)
     return pc.if_else(are_empty, None, ids) if pc.any(are_empty).as_py() else ids

@@ -37,7 +37,7 @@ _HALF = np.uint64(32)
 
 @dataclass(frozen=True)
 class Checksum:
-    """The CRC-32 and the number of some bytes; those of two parts add up to that of the whole."""
+    """The CRC-32 and the length of some bytes; checksums of two parts add up to that of both."""
 
     value: int = 0
     size: int = 0
@@ -84,14 +84,14 @@ def total_of(keys: np.ndarray) -> int:
 
 
 def modulo(total: int) -> int:
-    """Reduce a sum of totals modulo 2**64, like each total."""
+    """Reduce a sum of totals modulo 2**64, as each total is."""
     return total % (1 << 64)
 
 
 def text_total(data: np.ndarray) -> int:
     """Return the sum of all bytes (uint8) except those that writing CSV adds or removes.
 
-    These are quotes, commas, line ends and the apostrophe of an escaped formula. So the total stays
+    These are quotes, commas, newlines and the apostrophe of an escaped formula. So the total stays
     the same when text is quoted or put into lines.
     """
     return range_total(data, np.zeros(1, np.int64), np.array([len(data)]))
@@ -129,7 +129,7 @@ def count_by_group(column: pa.Array, codes: np.ndarray, count: int) -> list[int]
 class Joined:
     """Totals of joined purchases, computed from the data of their customers.
 
-    `pairs` are as `pairing` returns them. `not_first` is the number of purchases whose customer has
+    `pairs` is what `pairing` returns. `not_first` is the number of purchases whose customer has
     the id of an earlier one. `sums` and `counts` are those of each group; the sums are not
     computed in the same way as in `sum_by_group`.
     """
@@ -149,10 +149,10 @@ def total_joined(
     traits: np.ndarray,
     groups: int,
 ) -> Joined:
-    """Return the totals of purchases with some `order` (int64) and decimal128 `numbers`.
+    """Return the totals of purchases, given their `order` (int64) and decimal128 `numbers`.
 
-    The customer of each is in its row (int64) of `keys` (uint64) and of `traits` (int32; see
-    `kernels.sums.sum_joined`), whose codes are below `groups`.
+    `rows` (int64) has the row of each one's customer in `keys` (uint64) and in `traits` (int32; see
+    `kernels.sums.sum_joined`). The codes in `traits` are below `groups`.
     """
     sums, totals = np.zeros(groups * COUNTED, np.uint64), np.zeros(2, np.uint64)
     if len(numbers):

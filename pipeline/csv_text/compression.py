@@ -1,9 +1,9 @@
 """Compressed files as one stream of plain bytes, read up to the last byte of the file.
 
-A gzip file is a sequence of members, an xz or bzip2 file one of streams, a zstd file one of frames;
-a zip file is one archive. Each of these is called a unit here. Python's `BZ2File` and `LZMAFile`
-end without an error where a later unit is damaged (python/cpython#88300). So this module reads one
-unit after the other, and accounts for every byte between them.
+Gzip files are sequences of members, xz and bzip2 files of streams, zstd files of frames; a zip file
+is one archive. Each of these is called a unit here. Python's `BZ2File` and `LZMAFile` end without
+an error where a later unit is damaged. So this module reads one unit after the other, and accounts
+for every byte between them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DAMAGE: tuple[Any, ...] = (
 )
 
 
-# Parts of zstd's errors for intact frames that it cannot decompress here: the fault, the remedy.
+# Fragments of zstd's messages for intact frames that it refuses here: the fault, the remedy.
 _REFUSED = {
     "too much memory": (
         "has a window of more than 128 MiB",
@@ -62,7 +62,7 @@ class _Unit(Protocol):
 class Compression:
     """A format of compressed files.
 
-    `magic` matches the first bytes of each unit. Zero bytes in multiples of `padding` may follow
+    `magic` matches the first bytes of each unit. NUL bytes in multiples of `padding` may follow
     the last unit; if `padded_between`, they may follow any unit.
     """
 
@@ -75,7 +75,7 @@ class Compression:
 
 
 class UnpackedStream(io.RawIOBase):
-    """The plain bytes of a compressed file; reading them raises DamageError or OSError."""
+    """The plain bytes of a compressed file; reading may raise DamageError or OSError."""
 
     def __init__(self, name: str, stream: Any, compression: Compression, feed: int) -> None:
         """Read the stream of a file called `name` from the start, up to `feed` bytes at a time."""
@@ -158,7 +158,7 @@ class _Stored:
         return self.stream.tell()
 
     def peek(self, size: int) -> bytes:
-        """Return the next `size` bytes, fewer only at the end, without reading them."""
+        """Return the next `size` bytes, fewer only at the end, without consuming them."""
         data = self.stream.read(size)
         self.give_back(len(data))
         return data

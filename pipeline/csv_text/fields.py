@@ -63,7 +63,7 @@ class Fields:
         return pa.Array.from_buffers(TEXT, rows, buffers, missing)
 
     def lines(self, names: Sequence[str], escape: bool) -> pa.Array:
-        """Return some columns as CSV text, one string per record, with its line end.
+        """Return some columns as CSV text, one string per record, with its newline.
 
         For `escape`, see `quoting.quote`.
         """

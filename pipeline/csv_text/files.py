@@ -236,7 +236,7 @@ class _ToUtf8(io.RawIOBase):
 
 
 def cuts_at_bytes(encoding: str, mark: str) -> bool:
-    """Return whether text in `encoding` can be cut at the bytes of line ends and of `mark`.
+    """Return whether text in `encoding` can be cut at the bytes of newlines and of `mark`.
 
     It can if these bytes are never part of another character, and no other bytes mean the same.
     """

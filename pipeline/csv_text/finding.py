@@ -132,9 +132,9 @@ def _in_folder(
     has = f"; it has {list_names(names)}" if names else ""
     endings = Counter(os.path.splitext(name)[1] for name in names if not name.endswith("/"))
     if endings:
-        has += f"; to read such files, name '{below}*{endings.most_common(1)[0][0]}'"
+        has += f"; to read such files, use '{below}*{endings.most_common(1)[0][0]}'"
     elif _glob(system, f"{inner}/**/*.csv"):
-        has += f"; to read the files in its folders, name '{below}**/*.csv'"
+        has += f"; to read the files in its folders, use '{below}**/*.csv'"
     raise UsageError(f"no *.csv file in the folder '{shown(path)}'{has}")
 
 
@@ -169,7 +169,7 @@ def _refuse(table: str, system: fsspec.AbstractFileSystem, inner: str, path: str
     if isinstance(system, LocalFileSystem):
         _refuse_pipe(table, path, inner)
         _check_readable(inner)
-    what = "name a CSV file, a glob or a folder"
+    what = "use a CSV file, a glob or a folder"
     escaped = inner.replace("[", "[[]")
     if "[" in inner and (system.exists(inner.partition("*")[0]) or system.glob(escaped)):
         written = shown(path.replace("[", "[[]"))
@@ -210,7 +210,7 @@ def _refuse_two_forms(found: Iterable[str], path: str, above: str) -> None:
             glob = shown(f"{above}/*{first}" if above else f"*{first}")
             raise UsageError(
                 f"'{shown(path)}' has both '{one}' and '{two}', whose records would count twice; "
-                f"to read one of them, name a glob such as '{glob}'; to read both, name each file"
+                f"to read one of them, use a glob such as '{glob}'; to read both, list each file"
             )
 
 

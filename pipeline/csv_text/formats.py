@@ -23,7 +23,7 @@ _RECORD, _LONGEST_RECORD = 22, 22 + 0xFFFF
 _NAMED = 3  # files of an archive that a message names
 _SAVE = "save its sheet as CSV first"
 _UNPACK = "unpack it first: {0} '{{0}}' > '{{0}}.csv'"
-_EXTRACT = "unpack it first ({0} '{{0}}'), and name the CSV file in it"
+_EXTRACT = "unpack it first ({0} '{{0}}'), and use the CSV file in it"
 # A format's first bytes, its name, and how to convert it to CSV.
 _FORMATS = (
     (rb"PAR1", "a Parquet file", _ARROW.format("parquet")),
@@ -87,11 +87,11 @@ def open_zip(name: str, stream: Any, start: int) -> tuple[Any, int]:
         raise _refusal(
             name,
             f"a zip archive with {counted(len(members), 'file')}{listed}",
-            "unpack it, and name the CSV files to read, or their folder",
+            "unpack it, and use the CSV files to read, or their folder",
         )
     if members[0].flag_bits & 1:
         raise _refusal(
-            name, "a zip archive with a password", "unpack it, and name the CSV file in it"
+            name, "a zip archive with a password", "unpack it, and use the CSV file in it"
         )
     return archive.open(members[0]), _end_of_zip(stream)
 

@@ -171,7 +171,7 @@ class HeaderHints:
         if meant:
             names = " and ".join(map(quoted, meant.values()))
             given = " ".join(self._renamed(columns))
-            hints.append(f"column names must match exactly: rename {names}, or give {given}")
+            hints.append(f"column names must match exactly: rename {names}, or use {given}")
         if unknown := [column for column in missing if column not in meant]:
             hints.append(
                 "name " + ", and ".join(self._naming(column, missing) for column in unknown)

@@ -75,7 +75,7 @@ class _Table:
             if found.columns or head.text:
                 self._check(shown(path), head, found, file.encoding)
         if not dialect.delimiter and not cuts_at_bytes(file.encoding, found.dialect.delimiter):
-            return self._open(path, found.dialect)  # it has to be recoded
+            return self._open(path, found.dialect)  # it has to be converted to UTF-8
         version = file.version
         # Compressed files without records are often identical.
         if not is_remote(path) and (file.is_plain or head.text[found.stop :].strip(b"\r\n")):

@@ -1,4 +1,4 @@
-"""The marks of a CSV text: where its line ends, delimiters and quotes are.
+"""The marks of a CSV text: where its newlines, delimiters and quotes are.
 
 A record ends at LF, CR LF or CR outside quotes; `kernels.scan` has the rules.
 """
@@ -107,10 +107,10 @@ def read_further(ahead: int, size: int) -> int:
 
 
 def find_first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | None]:
-    """Return the positions after the first line end outside quotes and the first one inside.
+    """Return the positions after the first newline outside quotes and the first one inside.
 
     This assumes that `text` begins outside quotes; otherwise, the two swap. A quote at the first
-    byte does not count. None means that there is no such line end, or that its LF may still follow.
+    byte does not count. None means that there is no such newline, or that its LF may still follow.
     """
     marks = Marks.of(text, dialect)
     ends = np.empty(2, np.int64)
@@ -120,5 +120,5 @@ def find_first_ends(text: bytes, dialect: Dialect) -> tuple[int | None, int | No
 
 
 def count_lines(text: bytes) -> int:
-    """Return the number of line ends in `text`, including quoted ones."""
+    """Return the number of newlines in `text`, including quoted ones."""
     return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")

@@ -1,7 +1,7 @@
 r"""Turns names, values and numbers into text for messages, reports and tables.
 
 A file's name need not be valid UTF-8. Python represents its invalid bytes as lone surrogates, which
-cannot be encoded. Here such a byte becomes `\xff`, and a control character, such as a line end,
+cannot be encoded. Here such a byte becomes `\xff`, and a control character, such as a newline,
 becomes what Python writes for it: `\n`.
 """
 

@@ -29,7 +29,7 @@ _LONGEST = (1 << 31) - 1
 class Parsed:
     """The records of some texts: the fields of the good ones, and a table of the `rejected` ones.
 
-    For the table, see `rejects.SCHEMA`. `lines` has the number of line ends in each text, including
+    For the table, see `rejects.SCHEMA`. `lines` has the number of newlines in each text, including
     quoted ones.
     """
 

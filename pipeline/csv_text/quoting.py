@@ -31,13 +31,13 @@ def quote(text: pa.Array, escape: bool = False) -> pa.Array:
 
 
 def join_fields(fields: Iterable[pa.Array], escape: bool = False) -> pa.Array:
-    """Return the rows of some columns as CSV text without line ends; for `escape`, see `quote`."""
+    """Return the rows of some columns as CSV text without newlines; for `escape`, see `quote`."""
     quoted = [quote(field, escape) for field in fields]
     return pc.binary_join_element_wise(*quoted, pa.scalar(",", TEXT))
 
 
 def end_lines(records: pa.Array) -> pa.Array:
-    """Return CSV records, each with a line end."""
+    """Return CSV records, each with a newline."""
     return pc.binary_join_element_wise(records, pa.scalar("", TEXT), pa.scalar("\n", TEXT))
 
 

@@ -1,10 +1,10 @@
 """Finds the records of a range of bytes without reading what comes before it.
 
-A file is cut into ranges that are scanned independently. A range without a quote is unambiguous:
-every line end ends a record. A range with quotes may begin inside or outside quotes, so both are
-tried. The end of the previous range then tells which one holds (Ge et al., Speculative Distributed
-CSV Data Parsing for Big Data Analytics, SIGMOD 2019). If neither does, as in malformed text, the
-range is cut again from that end.
+A file is cut into ranges that are scanned independently. In a range without a quote, every newline
+ends a record if no earlier quoted field can reach into the range. Any other range may begin inside
+or outside quotes, so both are tried. The end of the previous range then tells which is right (Ge et
+al., Speculative Distributed CSV Data Parsing for Big Data Analytics, SIGMOD 2019). If neither is,
+as in malformed text, the range is cut again from that end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NUMBERS, _RESERVED = 1 << 32, 1 << 20
 class Cut(NamedTuple):
     """One way to cut a range: its records are bytes `start` to `stop` of the file.
 
-    Both are equal if no record begins in the range.
+    The two are equal if no record begins in the range.
     """
 
     start: int
@@ -95,7 +95,7 @@ def _group_files(files: Iterable[SourceFile], size: int) -> Iterator[list[Source
 
 
 def find_records(block: Block) -> Found:
-    """Read the records that begin in a block, each byte once."""
+    """Read the records that begin in a block."""
     if isinstance(block, UnpackedBlock):
         return Found(block.texts)
     file, start, stop = block.file, block.start, block.stop
@@ -103,7 +103,7 @@ def find_records(block: Block) -> Found:
         parts = (file, start, stop), *((other, other.start, other.size) for other in block.more)
         return Found(tuple(call_at_once(_read_part, parts)))
     first = start == file.start
-    # Include the previous byte, which may be a line end, and those that may escape it.
+    # Include the previous byte, which may be a newline, and those that may escape it.
     before = 0 if first else min(start - file.start, 3 if file.dialect.escape else 1)
     text = _Text(file, start - before, stop + AHEAD)
     if first:

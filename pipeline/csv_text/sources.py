@@ -20,7 +20,7 @@ class SourceFile:
     """One input file: its header, where its first record begins, and the version to read.
 
     `name` is what messages call it, `encoding` is that of the plain bytes, and `header` is its
-    first record without the line end. If `is_plain` is False, the file can only be read from the
+    first record without the newline. If `is_plain` is False, the file can only be read from the
     start (see `unpacked`). `header_lines` is the number of physical lines before the first record.
     """
 

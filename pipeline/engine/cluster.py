@@ -118,7 +118,7 @@ def write_performance_report(client: Client, report: str | None) -> Iterator[Non
         Path(report).write_bytes(b"")  # now, not after hours of work
     except OSError as error:
         raise UsageError(
-            f"--performance-report: '{report}' cannot be written: {error.strerror}; name another "
+            f"--performance-report: '{report}' cannot be written: {error.strerror}; use another "
             "file"
         ) from error
     is_done = False
@@ -191,11 +191,11 @@ def _remote_client(settings: ClusterSettings) -> Client:
                 f"certificates: {_cause(error)}; configure certificates signed by the "
                 f"same authority with {_CERTIFICATES}"
             ) from error
-        silent = isinstance(error, TimeoutError)
+        why = "" if isinstance(error, TimeoutError) else f": {_cause(error)}"
         raise ClusterError(
-            f"no scheduler answered at '{address}' within {timeout:g} s: "
-            f"{'it does not respond' if silent else _cause(error)}; check that it is running, that "
-            "this machine can reach it, and whether it is tcp:// or tls://"
+            f"no scheduler answered at '{address}' within {timeout:g} s{why}; check that it is "
+            "running, that this machine can reach it, and that the scheme, tcp:// or tls://, is "
+            "right"
         ) from error
     except (ValueError, RuntimeError) as error:
         raise UsageError(
@@ -221,10 +221,10 @@ def _security(address: str) -> Security:
         files = security.tls_ca_file, security.tls_client_cert, security.tls_client_key
         raise UsageError(
             f"no certificates could be read from {', '.join(filter(None, files))}: "
-            f"{error.strerror or error}; name them with {_CERTIFICATES}"
+            f"{error.strerror or error}; set them with {_CERTIFICATES}"
         ) from error
     if address.startswith("tls://") and context is None:
-        raise UsageError(f"'{address}' needs certificates; name them with {_CERTIFICATES}")
+        raise UsageError(f"'{address}' needs certificates; set them with {_CERTIFICATES}")
     if context is not None:
         keep_apart()
     return security
@@ -246,6 +246,6 @@ def _read_address(file: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """Return, on one line, the text of the deepest cause of an error that is not empty."""
+    """Return, on one line, the text of an error's deepest cause that has one."""
     texts = [" ".join(str(cause).split()) for cause in causes(error)]
     return next((text for text in reversed(texts) if text), type(error).__name__)

@@ -45,10 +45,10 @@ def compute_entries(
     """Compute the ledgers of lazy dataframes; pass every entry to each function of `each`.
 
     Partitions start in order, two at a time for each thread of the cluster. So the scheduler never
-    holds all of a large table, other jobs' tasks get their turn, and a lost worker loses only what
-    it is working on. Entries arrive in any order, each as soon as its partition is done. `more`
-    receives the entries that arrived together, and returns what else to compute. The partitions
-    themselves stay on the cluster if there is a list, `kept`, for their futures. Raises
+    holds all tasks of a large table, other jobs' tasks get their turn, and a lost worker loses only
+    what it is working on. Entries arrive in any order, each as soon as its partition is done.
+    `more` receives the entries that arrived together, and returns what else to compute. The
+    partitions themselves stay on the cluster if there is a list, `kept`, for their futures. Raises
     ClusterError if workers or the scheduler are lost for good, StorageError if a task cannot read
     or write a file, and whatever else a task, `each` or `more` raises.
     """
@@ -106,7 +106,7 @@ def _explain_losses(client: Client) -> Iterator[None]:
     limit = "the memory limit of the workers" if client.cluster is None else "--memory-limit"
     remedy = (
         f"raise {limit}, or lower --block-size or the threads per worker; --join shuffle needs "
-        "less than a broadcast"
+        "less memory than a broadcast"
     )
     patience, team = no_workers_timeout(), current_team()
     try:
@@ -123,9 +123,9 @@ def _explain_losses(client: Client) -> Iterator[None]:
     except (NoWorkerError, NoValidWorkerError, _WorkersLostError) as error:
         refused = [team.refused.get(worker) for worker in client.nthreads()] if team else []
         if refused and all(refused):
-            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            more = f"{len(refused)} were refused, for example " if len(refused) > 1 else ""
             raise ClusterError(
-                f"for {patience:g} s, no worker could do the job: {refused[0]}{more}"
+                f"for {patience:g} s, no worker could do the job: {more}{refused[0]}"
             ) from error
         if client.nthreads():
             raise ClusterError(
@@ -222,7 +222,7 @@ class _Computing:
         self._queue.extendleft(reversed([part for frame in frames for part in self._parts(frame)]))
 
     def next_entries(self) -> list[Entry]:
-        """Return the entries computed since the last call; none only once all are computed.
+        """Return the entries computed since the last call; an empty list once all are computed.
 
         Raises _WorkersLostError if all workers have been gone, paused or unfit for too long: the
         scheduler would wait forever, unless its own configuration says otherwise.
@@ -335,10 +335,10 @@ class _Computing:
                 last_seen = time.monotonic()
 
     async def _keep_to_fit_workers(self) -> None:
-        """Take tasks from workers that are not fit; raise ClusterError if they cannot be taken."""
+        """Move tasks away from unfit workers; raise ClusterError if they cannot be moved."""
         if self._shares_tasks:
             raise ClusterError(
-                "Dask's shuffle cannot go on, because a worker joined that cannot do the job: "
+                "Dask's shuffle cannot go on, because a new worker cannot do the job: "
                 f"{next(iter(self._team.refused.values()))}; then run the job again"
             )
         keys = [future.key for future in (*self._done.futures, *self._fetched)]

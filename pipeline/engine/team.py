@@ -27,7 +27,7 @@ class Team:
 
     `fitness` is what a worker must have; until it is known, no worker is refused. `say` reports
     each refused worker. It is not stopped, as other jobs may use it, and gives back any task that
-    it still gets.
+    it is still given.
     """
 
     def __init__(self, client: Client, say: Callable[[str], object]) -> None:
@@ -58,7 +58,7 @@ async def find_faults(
 ) -> dict[str, Fault | None]:
     """Ask these workers, or all if None, whether they are fit; return the faults by address.
 
-    Leaves out workers that are lost meanwhile: the job can do without them.
+    Leaves out workers lost in the meantime: the job can do without them.
     """
     answers = await client.run(fitness.fault, workers=workers, on_error="return")
     faults = {}
@@ -76,7 +76,7 @@ async def find_faults(
 
 
 def fault_of_error(error: Exception) -> Fault:
-    """Return the fault of a process that cannot check itself: it lacks this package, or differs.
+    """Return why a process cannot check itself: it lacks this package, or its source differs.
 
     If unpickling failed there, the error arrives here as an Exception with the same text.
     """

@@ -37,7 +37,7 @@ def skip_ascii(text: Any, at: Any) -> Any:
 def find_invalid_utf8(text: Bytes, lines: UInt64s, offsets: Int64sOut) -> Int64:
     """Find the first byte of each line that is not valid UTF-8; return how many lines have one.
 
-    `lines` marks the line ends (see `marks.mark_bytes`). `offsets` has an element for each of them,
+    `lines` marks the newlines (see `marks.mark_bytes`). `offsets` has an element for each of them,
     and one more.
     """
     size, at, found = text.size, 0, 0

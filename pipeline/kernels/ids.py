@@ -32,10 +32,10 @@ KIND = U(0xFFFF << 48)
 
 
 @inner
-def blank_at(text: Any, at: Any, stop: Any) -> Any:
-    """Return the size of the blank that begins at `at` and ends by `stop`; 0 if there is none.
+def whitespace_at(text: Any, at: Any, stop: Any) -> Any:
+    """Return the size of the whitespace character at `at`, up to `stop`; 0 if there is none.
 
-    Blanks are those of `str.isspace`, and the invisible U+200B and U+FEFF.
+    Whitespace is that of `str.isspace`, and the invisible U+200B and U+FEFF.
     """
     first = text[at]
     if first < 0x80:
@@ -47,8 +47,8 @@ def blank_at(text: Any, at: Any, stop: Any) -> Any:
         if first == 0xE1 and second == 0x9A and third == 0x80:
             return 3
         if first == 0xE2 and second == 0x80:
-            is_blank = 0x80 <= third <= 0x8B or third == 0xA8 or third == 0xA9 or third == 0xAF
-            return 3 if is_blank else 0
+            is_space = 0x80 <= third <= 0x8B or third == 0xA8 or third == 0xA9 or third == 0xAF
+            return 3 if is_space else 0
         if first == 0xE2 and second == 0x81 and third == 0x9F:
             return 3
         if first == 0xE3 and second == 0x80 and third == 0x80:
@@ -59,13 +59,13 @@ def blank_at(text: Any, at: Any, stop: Any) -> Any:
 
 
 @inner
-def blank_before(text: Any, start: Any, at: Any) -> Any:
-    """Return the size of the blank that ends at `at` and begins at or after `start`, or 0."""
+def whitespace_before(text: Any, start: Any, at: Any) -> Any:
+    """Return the size of the whitespace character before `at`, down to `start`; 0 if none."""
     if text[at - 1] < 0x80:
-        return blank_at(text, at - 1, at)
-    if at - 2 >= start and blank_at(text, at - 2, at) == 2:
+        return whitespace_at(text, at - 1, at)
+    if at - 2 >= start and whitespace_at(text, at - 2, at) == 2:
         return 2
-    if at - 3 >= start and blank_at(text, at - 3, at) == 3:
+    if at - 3 >= start and whitespace_at(text, at - 3, at) == 3:
         return 3
     return 0
 
@@ -79,7 +79,7 @@ def trim_ids(
     begin: Int64sOut,
     end: Int64sOut,
 ) -> Int64:
-    """Find each id in its field, without blanks around it; return how many differ from the field.
+    """Find each id in its field, without surrounding whitespace; return how many differ from it.
 
     Row `r` is the field from `bounds[r]` to `bounds[r + 1]`; it is missing unless bit `first_bit +
     r` of `valid` (least significant bit first) is set. Without missing rows, `valid` may be empty.
@@ -90,15 +90,15 @@ def trim_ids(
         bit = first_bit + row
         if valid.size > 0 and not (valid[bit >> 3] >> (bit & 7)) & 1:
             stop = start
-        # Most ids have no blanks around them, as their first and last bytes show.
+        # Most ids have no whitespace around them, as their first and last bytes show.
         is_plain = start < stop and 0x20 < text[start] < 0x80 and 0x20 < text[stop - 1] < 0x80
         while start < stop and not is_plain:
-            size = blank_at(text, start, stop)
+            size = whitespace_at(text, start, stop)
             if size == 0:
                 break
             start += size
         while start < stop and not is_plain:
-            size = blank_before(text, start, stop)
+            size = whitespace_before(text, start, stop)
             if size == 0:
                 break
             stop -= size
@@ -110,7 +110,7 @@ def trim_ids(
 
 @inner
 def hash_of(text: Any, start: Any, stop: Any, seeds: Any) -> Any:
-    """Return a hash of some bytes, as wyhash makes it, with secrets in place of its constants.
+    """Return a hash of some bytes, computed like wyhash, with secrets in place of its constants.
 
     All words are combined with a secret before they are multiplied, so nobody can choose texts
     whose hashes collide without knowing the four seeds.

@@ -1,4 +1,4 @@
-"""Bitmaps of the bytes that matter to CSV: line ends, delimiters, quotes.
+"""Bitmaps of the bytes that matter to CSV: newlines, delimiters, quotes.
 
 A bitmap has a bit for each byte of the text, the lowest first, in words of 64. `mark_bytes` looks
 at every byte once, 64 at a time; all else goes from mark to mark.
@@ -55,7 +55,7 @@ def mark_bytes(
     `tail` is 64 bytes that begin with those after the last whole word; the others do not matter.
     `quote` and `escape` may be `NONE`.
 
-    The bitmaps mark: `stops`, delimiters, LF and CR; `lines`, the first byte of each line end (LF,
+    The bitmaps mark: `stops`, delimiters, LF and CR; `lines`, the first byte of each newline (LF,
     CR, CR LF); `quotes`, quotes; `needs`, the bytes that require quotes in the output: comma, `"`,
     LF and CR. Bytes that an escape character precedes are marked in `lines` and `needs` only.
 
@@ -146,7 +146,7 @@ def count_marks(marks: Any, start: Any, stop: Any) -> Any:
 
 @inner
 def behind_line_end(text: Any, end: Any) -> Any:
-    """Return the offset after the line end at `end`, which may be the end of the text."""
+    """Return the offset after the newline at `end`, which may be the end of the text."""
     if end >= text.size:
         return end
     if text[end] == CR and end + 1 < text.size and text[end + 1] == LF:
@@ -156,7 +156,7 @@ def behind_line_end(text: Any, end: Any) -> Any:
 
 @inner
 def line_stop(text: Any, lines: Any, start: Any) -> Any:
-    """Return (where the line end of the line at `start` begins, where it ends)."""
+    """Return (where the newline of the line at `start` begins, where it ends)."""
     end = next_mark(lines, start, text.size)
     return end, behind_line_end(text, end)
 
@@ -165,10 +165,10 @@ def line_stop(text: Any, lines: Any, start: Any) -> Any:
 def find_line_ends(
     text: Bytes, stops: UInt64s, lines: UInt64s, quotes: UInt64s, ends: Int64sOut
 ) -> None:
-    """Find the offsets after the first line end outside quotes and after the first one inside.
+    """Find the offsets after the first newline outside quotes and after the first one inside.
 
     The text is assumed to begin outside quotes; if it does not, the two swap. A quote at the first
-    byte does not count. -1 means that there is no such line end, or that its LF may still follow.
+    byte does not count. -1 means that there is no such newline, or that its LF may still follow.
     """
     size, at, inside = text.size, 0, 0
     ends[0] = ends[1] = NONE
@@ -190,7 +190,7 @@ def find_line_ends(
 
 @kernel
 def count_lines_before(lines: UInt64s, offsets: Int64s, counts: Int64sOut) -> None:
-    """Count the line ends before each of some ascending offsets in a text."""
+    """Count the newlines before each of some ascending offsets in a text."""
     before = found = 0
     for number in range(offsets.size):
         found += count_marks(lines, before, offsets[number])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.kernels.ids import blank_at, blank_before
+from pipeline.kernels.ids import whitespace_at, whitespace_before
 from pipeline.kernels.jit import (
     Bytes,
     BytesOut,
@@ -136,14 +136,14 @@ def _size_at(text: Any, at: Any, stop: Any, sign: Any) -> Any:
 
 @inner
 def _trimmed(text: Any, at: Any, stop: Any) -> Any:
-    """Return (whether a number is negative, its start and its end without sign and blanks)."""
+    """Return (whether a number is negative, its start and its end, without sign and whitespace)."""
     while at < stop:
-        size = blank_at(text, at, stop)
+        size = whitespace_at(text, at, stop)
         if size == 0:
             break
         at += size
     while at < stop:
-        size = blank_before(text, at, stop)
+        size = whitespace_before(text, at, stop)
         if size == 0:
             break
         stop -= size
@@ -213,13 +213,13 @@ def read_numbers(
 ) -> Int64:
     """Read the number in each field as an integer, `digits`, and its decimal `places`.
 
-    A number has digits, a sign before and an exponent after them, and blanks around it; all but the
-    digits are optional. `point` and `comma` are the decimal point and the separator of thousands:
+    A number has digits, a sign before and an exponent after them, and whitespace around it; all but
+    the digits are optional. `point` and `comma` are the decimal point and the thousands separator:
     the bytes of one character, the first one lowest; 0 is none. If `places` are `UNDECIDED` or
     `NO_NUMBER`, `digits` are 0. Returns how many rows are `UNDECIDED`.
     """
     undecided = 0
-    # A point that is a blank may also surround the number; a non-ASCII one takes several bytes.
+    # A point that is whitespace may also surround the number; a non-ASCII one takes several bytes.
     # 0xFF, which UTF-8 never contains, leaves both to `_any_number`.
     short_point = U(point) if 0x20 < point < 0x80 else U(0xFF)
     for row in range(places.size):

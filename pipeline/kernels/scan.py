@@ -3,7 +3,7 @@
 A record ends at LF, CR LF or CR outside quotes. A field that begins with a quote ends at the next
 quote that is not doubled (RFC 4180, section 2). A record is malformed if a quoted field is not
 closed within the maximum record size or by the end of the text, if anything but a delimiter or a
-line end follows a closing quote, or if it is longer than that size. Then only the physical line on
+newline follows a closing quote, or if it is longer than that size. Then only the physical line on
 which it begins is lost: the next record begins on the next line.
 
 Bitmaps are those of `marks`.
@@ -48,7 +48,7 @@ def read_record(
     text: Any, stops: Any, quotes: Any, start: Any, delimiter: Any, quote: Any,
     columns: Any, edges: Any, place: Any,
 ) -> Any:  # fmt: skip
-    """Return where the record at `start` ends, before its line end, and how many fields it has.
+    """Return where the record at `start` ends, before its newline, and how many fields it has.
 
     The ends of the first `columns` fields are put into `edges`, from `place` on. If a quoted field
     is not closed, the two numbers are the size of the text and `-UNCLOSED`; if text follows a
@@ -137,14 +137,14 @@ def scan_records(
 
     For each good record, `edges` gets `columns + 1` numbers: where it begins, and where each of its
     fields ends. `faults` gets the number of bad records and then, for each, `FAULT_SIZE` numbers:
-    where it begins, its size without the line end, its line from 0, the reason, and a detail (for
+    where it begins, its size without the newline, its line from 0, the reason, and a detail (for
     NUL and UNDECODABLE: the byte within the record; for TOO_FEW and TOO_MANY: the number of
-    fields). Both must have room for one record more than there are line ends.
+    fields). Both must have room for one record more than there are newlines.
     """
     size, width = text.size, columns + 1
     at = row = fault = line = counted = nul = bad = 0
     # How far the last bad record was read. Its lines end within quotes, so a record that begins
-    # before `known` and goes on after its line would be read just as far, and need not be.
+    # before `known` and goes on after its line would be read just as far: it is not read.
     known, is_closed = 0, False
     while at < size:
         if text[at] == LF or text[at] == CR:
@@ -152,7 +152,7 @@ def scan_records(
             continue
         start, limit, reason, detail = at, at + max_size, 0, 0
         place = row * width
-        # Not with an escape character: then line ends may be escaped instead of quoted.
+        # Not with an escape character: then newlines may be escaped instead of quoted.
         if escape == NONE and start < known and next_mark(lines, start, size) < known:
             end, stop = line_stop(text, lines, start)
             reason = fault_of_line(text, stops, quotes, start, stop, limit, delimiter, quote)
@@ -174,7 +174,7 @@ def scan_records(
                 known, is_closed = stop, fields > 0
                 end, stop = line_stop(text, lines, start)
                 reason = fault_of_line(text, stops, quotes, start, stop, limit, delimiter, quote)
-                if reason == TOO_LONG and stop <= limit:  # it goes on after an escaped line end
+                if reason == TOO_LONG and stop <= limit:  # it goes on after an escaped newline
                     reason = UNCLOSED
             elif nul < nuls.size and nuls[nul] < stop:
                 reason, detail = NUL, nuls[nul] - start
@@ -222,7 +222,7 @@ def find_record(
         if next_quote < start:
             next_quote = next_mark(quotes, start, size)
         end, stop = line_stop(text, lines, start)
-        # It may go on after its line: in quotes, or because the line end is escaped.
+        # It may go on after its line: in quotes, or because the newline is escaped.
         if next_quote < end or (end < size and not is_marked(stops, end)):
             joins = escape == NONE and start < known and end < known
             if joins:

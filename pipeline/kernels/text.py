@@ -14,7 +14,7 @@ _CHUNK = 1 << 20  # bytes whose sum fits into 32 bits
 
 @inner
 def _counted(byte: Any) -> Any:
-    """Return a byte, or 0 if CSV may add it to text: quote, apostrophe, comma, line end."""
+    """Return a byte, or 0 if CSV may add it to text: quote, apostrophe, comma, newline."""
     is_counted = (
         (byte != np.uint8(0x22))
         & (byte != np.uint8(0x27))

@@ -51,7 +51,7 @@ def raise_on_failure(checks: Iterable[Check]) -> None:
     if failed:
         raise DataError(
             f"checks failed ({failed}); nothing was published; this is a bug, or a fault "
-            "of the cluster: run the job again, and report it"
+            "in the cluster: run the job again, and report it"
         )
 
 
@@ -125,7 +125,7 @@ def _check_sums(
         for group in groups
     }
     yield Check(
-        "sums by the groups of the customers joined, and in the age groups",
+        "sums by joined customers' groups, and in the result",
         _list_spending(_merge(part.groups for part in ledger.all(Paired))),
         _list_spending(table),
     )
@@ -135,7 +135,7 @@ def _check_pairs(ledger: Ledger) -> Iterator[Check]:
     read = [block for block in ledger.all(BlockRead) if block.table == "purchases"]
     paired, alone = ledger.all(Paired), ledger.all(Alone)
     yield Check(
-        "purchases paired with customers, by ids read and by customers joined",
+        "pairs of purchases and customers, by ids read and by customers joined",
         _modulo(block.pairs for block in read),
         _modulo(part.pairs for part in paired),
     )
@@ -212,12 +212,12 @@ def _check_recount(
     if not counts:
         return
     recounted = sum_counts(counts)
-    yield Check("records, of the run and recounted", totals.records_written, recounted.records)
+    yield Check("records, in the run and in the recount", totals.records_written, recounted.records)
     ids = modulo(totals.purchases.ids + sum(part.ids for part in ledger.all(Alone)))
-    yield Check("ids, of the run and recounted", f"{ids:016x}", f"{recounted.ids:016x}")
+    yield Check("ids, in the run and in the recount", f"{ids:016x}", f"{recounted.ids:016x}")
     table = {group["age_group"]: Decimal(group["total_spending"]) for group in groups}
     yield Check(
-        "sum of each age group, of the run and recounted",
+        "sum of each age group, in the run and in the recount",
         _list_sums(table),
         _list_sums(recounted.sums),
     )

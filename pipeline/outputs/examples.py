@@ -9,11 +9,11 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from pipeline.columns.decimals import describe_numbers, is_too_long, suggest_signs
-from pipeline.columns.keys import BLANKS
+from pipeline.columns.keys import WHITESPACE
 from pipeline.csv_text.messages import agreeing, quoted
 from pipeline.csv_text.sources import Source, SourceFile
 from pipeline.engine.ledger import Ledger
-from pipeline.outputs.run_totals import blocks_of, lines_of_totals, located_blocks
+from pipeline.outputs.run_totals import blocks_of, located_blocks, totals_rows
 from pipeline.outputs.trials import (
     read_as_cp1252,
     suggest_dialect,
@@ -51,7 +51,7 @@ class Examples:
     line_of: LineOf
 
     def first_case(self, kind: str, table: str) -> str:
-        """Return the first case of a fault in parentheses, after a blank; "" if it is unknown."""
+        """Return the first case of a fault in parentheses, after a space; "" if it is unknown."""
         (source,) = (source for source in self.sources if source.name == table)
         if kind == "rejected":
             found = self._rejected(source)
@@ -65,8 +65,8 @@ class Examples:
         elif kind == "grouped":
             found = self._grouped(source)
         elif kind == "totals":
-            amount, file, line = lines_of_totals(source, blocks_of(self.ledger, source))[0]
-            found = f"first: {amount:f}, {file} line {line:,}; remove it if it is a line of totals"
+            amount, file, line = totals_rows(source, blocks_of(self.ledger, source))[0]
+            found = f"first: {amount:f}, {file} line {line:,}; remove it if it is a totals row"
         else:
             found = self._purchase(source, kind)
         return f" ({found})" if found else ""
@@ -98,7 +98,7 @@ class Examples:
         first = self._value(source, _RANGE_EXAMPLES)
         blocks = blocks_of(self.ledger, source)
         values = [
-            example.value.strip(BLANKS) for block in blocks for example in block.range_examples
+            example.value.strip(WHITESPACE) for block in blocks for example in block.range_examples
         ]
         years = sum(_YEAR.fullmatch(value) is not None for value in values)
         look = agreeing(
@@ -114,13 +114,13 @@ class Examples:
 
     def _grouped(self, source: Source) -> str:
         value = next(
-            block.grouped_examples[0].value.strip(BLANKS)
+            block.grouped_examples[0].value.strip(WHITESPACE)
             for block in blocks_of(self.ledger, source)
             if block.grouped
         )
         return (
             f"{self._value(source, _GROUPED_EXAMPLES)}; if that means {value.replace('.', '')}, "
-            f"give --decimal {source.name}=, --thousands {source.name}=."
+            f"use --decimal {source.name}=, --thousands {source.name}=."
         )
 
     def _hint(self, source: Source) -> str:
@@ -167,7 +167,7 @@ class Examples:
             if block.first_id is not None:
                 tried = suggest_ids(self.sources[0], self.columns.id, unmatched)
                 return f"; customers have ids such as {quoted(block.first_id)}{tried}"
-        return "; no customer has an id"
+        return "; no sampled customer has an id"
 
     def _blocks(self, source: Source) -> Iterator[tuple[int, BlockRead, list[_Start]]]:
         """Yield the blocks that have text: number, what was read, each file and its first line.

@@ -63,7 +63,7 @@ def _lock(path: Path, held: ExitStack, warn: Callable[[str], None]) -> int:
                 raise
             _claim(path, handle, is_new, guard)
             warn(
-                f"{path.parent}: this file system has no locks ({error.strerror}); the file {path} "
+                f"{path.parent}: file locking is unsupported ({error.strerror}); the file {path} "
                 "keeps other runs out, and remains if this run is killed"
             )
         if _is_at(path, handle):  # else the run that held the lock removed the file meanwhile

@@ -76,7 +76,7 @@ class FolderStage:
         self._check_names()
         (self._output / FAILED).unlink(missing_ok=True)  # it describes an earlier run
         if self._finished.exists():
-            begun = f"{self._output}: an earlier run was interrupted while it published its outputs"
+            begun = f"{self._output}: an earlier run was interrupted while publishing its outputs"
             try:
                 with defer_interrupts():
                     if not self._is_in_place:
@@ -115,7 +115,7 @@ class FolderStage:
             try:
                 self._undo()
             except OSError as second:
-                also = f"nor could that be rolled back: {_reason(second)}"
+                also = f"rolling back failed, too: {_reason(second)}"
                 raise StorageError(f"{failed}; {also}; {self._remains()}") from error
             raise StorageError(
                 f"{failed}; the outputs are unchanged; check the disk, then run the job again"

@@ -69,7 +69,7 @@ class ObjectStage:
         output = self._output
         output.delete([FAILED])  # it describes an earlier run
         if output.stat(FINISHED):
-            begun = f"{output}: an earlier run was interrupted while it published its outputs"
+            begun = f"{output}: an earlier run was interrupted while publishing its outputs"
             try:
                 _put_in_place(output, json.loads(output.get(FINISHED)))
                 warn(f"{begun}; this run has completed them")
@@ -110,7 +110,7 @@ class ObjectStage:
                 raise
             raise StorageError(
                 f"{error.filename}: the outputs cannot be put in place: {error.strerror}; if "
-                f"'{FINISHED}' reached the store, the next run into {output} does so first; if "
+                f"'{FINISHED}' reached the store, the next run into {output} completes this; if "
                 "not, the outputs are unchanged"
             ) from error
         log.note_published()

@@ -20,14 +20,14 @@ from pipeline.engine.ledger import Entry, Ledger
 from pipeline.engine.progress import Progress
 from pipeline.errors import DataError
 from pipeline.outputs.examples import SUCH_AS, Examples, LineOf
-from pipeline.outputs.run_totals import Tally, blocks_of, lines_of_totals
+from pipeline.outputs.run_totals import Tally, blocks_of, totals_rows
 from pipeline.settings import MAX_AGE, Settings
 from pipeline.settings.limits import TABLES, Limit
 from pipeline.steps.join import Paired, Repeated
 from pipeline.steps.read import BlockRead
 
-_MANY = 2_000  # records; from then on, a fault in half of them is worth a warning
-_LEAST_RECORD = 2  # bytes: one, and a line end
+_MANY = 2_000  # records; above this number, a fault in most of them is worth a warning
+_LEAST_RECORD = 2  # bytes: one, and a newline
 _PATIENCE = 16  # blocks to wait for until the line of the first case is known
 _LEAST_GROUPED = 10  # values with three decimal places, enough to doubt their point
 _UNKNOWN_NUMBER = 1 << 62
@@ -74,7 +74,7 @@ class Quality:
     def note(self, entry: Entry) -> None:
         """Add an entry to the ledger, and judge the data so far.
 
-        Raises DataError as soon as a limit is certainly exceeded; warns if half have a fault.
+        Raises DataError once a limit is certainly exceeded; warns if most have a fault.
         """
         self.ledger.add(entry)
         if read := entry.get(BlockRead):
@@ -195,7 +195,7 @@ class Quality:
                 among=tally.joined,
                 what=f"purchases {agreeing(tally.without_id, 'has', 'have')} no id",
             )
-            closing = len(lines_of_totals(self._source(table), self._blocks(table)))
+            closing = len(totals_rows(self._source(table), self._blocks(table)))
             yield make(
                 "totals",
                 bad=closing,
@@ -203,9 +203,9 @@ class Quality:
                 what="purchases "
                 + agreeing(
                     closing,
-                    "ends its file with the sum of the others, as a line of totals does, and "
+                    "is last in its file and the sum of the others, like a totals row, but "
                     "counts as a purchase",
-                    "end their files with the sum of the others, as lines of totals do, and "
+                    "are last in their files and the sums of the others, like totals rows, but "
                     "count as purchases",
                 ),
             )
@@ -216,7 +216,7 @@ class Quality:
                     "grouped",
                     bad=grouped,
                     among=tally.records - tally.missing,
-                    what=f"values of {column} have a point, always followed by three digits",
+                    what=f"values of {column} have a period, always followed by three digits",
                 )
 
     def _without_values(self, table: str) -> str:
@@ -263,7 +263,7 @@ class Quality:
             have = agreeing(count, "has", "have")
             yield (
                 f"{count:,} of {joined:,} purchases {have} the id '{word}', and so does a "
-                f"customer; if it stands for a missing id, give --null {quote(word)}"
+                f"customer; if it stands for a missing id, use --null {quote(word)}"
             )
 
     def _others(self, fault: Fault, faults: Sequence[Fault]) -> str:

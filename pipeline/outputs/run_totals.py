@@ -160,8 +160,8 @@ def _located(
     return found[:MAX_EXAMPLES]
 
 
-def lines_of_totals(source: Source, blocks: Sequence[BlockRead]) -> list[tuple[Decimal, str, int]]:
-    """Return the amount, file and line of each purchase that seems to be a line of totals.
+def totals_rows(source: Source, blocks: Sequence[BlockRead]) -> list[tuple[Decimal, str, int]]:
+    """Return the amount, file and line of each purchase that seems to be a totals row.
 
     That is the last record of a file, if it has no id, and its amount is the sum of all others in
     that file or in all files.

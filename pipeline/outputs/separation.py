@@ -34,21 +34,26 @@ def check_separate(settings: Settings, inputs: Inputs) -> None:
         for file in files:
             if output := output_at(file):
                 raise UsageError(
-                    f"{table}: the input '{shown(file)}' is '{shown(output)}', which a run "
-                    "replaces or deletes; choose another folder with --output-dir, or move the "
-                    "input"
+                    f"{table}: a run would replace or delete the input {_alias(file, output)}; "
+                    "choose another folder with --output-dir, or move the input"
                 )
             if report and not is_remote(file) and _identity(report) == _identity(file):
                 raise UsageError(
                     f"--performance-report: '{report}' is the input '{shown(file)}' of {table}; "
-                    "name another file"
+                    "use another file"
                 )
     _check_next_run(settings)
     if report and (output := output_at(os.path.abspath(report))):
         raise UsageError(
-            f"--performance-report: '{report}' is '{shown(output)}', which a run replaces or "
-            "deletes; name another file"
+            f"--performance-report: a run would replace or delete {_alias(report, output)}; use "
+            "another file"
         )
+
+
+def _alias(path: str, output: str) -> str:
+    """Name a file by its path and, if that differs, by the path of the output that it is."""
+    name, other = shown(path), shown(output)
+    return f"'{name}'" if name == other else f"'{name}', which is '{other}'"
 
 
 def _check_next_run(settings: Settings) -> None:
@@ -60,7 +65,7 @@ def _check_next_run(settings: Settings) -> None:
                     raise UsageError(
                         f"{table}: in the next run, '{shown(path)}' would match '{name}' in the "
                         f"output folder '{shown(settings.output_dir)}'; choose another folder with "
-                        "--output-dir, or name the input files"
+                        "--output-dir, or list the input files"
                     )
 
 

@@ -21,10 +21,10 @@ Stage: TypeAlias = FolderStage | ObjectStage
 def stage_outputs(output_dir: str, fsync: bool, log: RunLog) -> Iterator[Stage]:
     """Yield a run's staging area, for outputs in a folder or below a prefix; commit on success.
 
-    First completes a commit that was cut off, with a warning. If the block fails, or the commit to
-    a folder does, the outputs of the previous run stay or come back, and `failed_run.json` says
-    why. Raises UsageError if nothing can be written there or another run is writing there,
-    StorageError if the file system or the store fails, for example when the disk is full.
+    First completes an interrupted commit, with a warning. If the block fails, or the commit to a
+    folder does, the outputs of the previous run are kept or restored, and `failed_run.json` says
+    what went wrong. Raises UsageError if nothing can be written there or another run is writing
+    there, StorageError if the file system or the store fails, for example when the disk is full.
     """
     is_object = is_object_url(output_dir)
     stage = ObjectStage(output_dir) if is_object else FolderStage(output_dir, fsync)

@@ -93,7 +93,7 @@ def suggest_ids(customers: Source, column: str, unmatched: Sequence[str]) -> str
         return hint
     totals = (id for id in ids.to_pylist() if id and means_total(id))
     total = next(totals, None)
-    return f"; is {quoted(total)} a line of totals? it counts as a purchase" if total else ""
+    return f"; is {quoted(total)} a totals row? it counts as a purchase" if total else ""
 
 
 def suggest_null(table: str, values: Sequence[str]) -> str:

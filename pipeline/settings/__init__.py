@@ -141,8 +141,8 @@ class Dialect:
     The header follows `skip_lines` other lines; `column_names` take its place in files without one.
     `encoding` applies to files without a byte order mark. `decimal` is the decimal point of
     numbers, `thousands` their thousands separator. Records longer than `max_record_size` bytes are
-    rejected. `quote` surrounds quoted fields, a character after `escape` is text, and a field that
-    equals `null` is missing.
+    rejected. `quote` surrounds quoted fields, the character after `escape` is taken literally, and
+    a field that equals `null` is missing.
     """
 
     delimiter: str = ""
@@ -183,7 +183,9 @@ class Dialect:
         marks = {"--delimiter": self.delimiter, "--quote": self.quote, "--escape": self.escape}
         for option, mark in marks.items():
             if mark and not re.fullmatch("[^\r\n\0\x80-\U0010ffff]", mark):
-                raise UsageError(f"{option}: '{mark}' is not a single ASCII character")
+                raise UsageError(
+                    f"{option}: '{mark}' is not a single ASCII character other than newline and NUL"
+                )
             if mark and mark in between and option != "--delimiter":
                 raise UsageError(
                     f"{option}: '{mark}' is also the delimiter; choose another delimiter with "
@@ -196,8 +198,8 @@ class Dialect:
             )
         if not self.null.isascii() or set(self.null) & {*between, *self.quote, *"\r\n\0"}:
             raise UsageError(
-                f"--null: '{self.null}' must be ASCII text without delimiters, quotes or line "
-                r"ends; write NULL or '\N', for example"
+                f"--null: '{self.null}' must be ASCII text without delimiters, quotes or "
+                r"newlines; write NULL or '\N', for example"
             )
 
     def _check_signs(self) -> None:
@@ -232,7 +234,7 @@ class Settings:
     purchases_dialect: Dialect | None = None  # None: that of customers
     age_groups: AgeGroups = field(default_factory=AgeGroups)
     join: Literal["auto", "broadcast", "shuffle"] = "auto"
-    block_size: int | None = None  # bytes; None: chosen by input size
+    block_size: int | None = None  # bytes; None: depends on input size and memory
     limits: Limits = field(default_factory=Limits)
     escape_formulas: bool = False
     fsync: bool = True
@@ -257,12 +259,12 @@ class Settings:
         if self.verify and "://" in self.output_dir:
             raise UsageError(
                 "--verify reads the combined table before it is published, which an object store "
-                "does not allow; name a folder with --output-dir"
+                "does not allow; choose a folder with --output-dir"
             )
         if self.verify and self.escape_formulas:
             raise UsageError(
                 "--verify compares the combined table with the input, and --escape-formulas makes "
-                "them differ; give only one of them"
+                "them differ; use only one of them"
             )
         if self.join not in ("auto", "broadcast", "shuffle"):
             raise UsageError(f"join must be 'auto', 'broadcast' or 'shuffle', not '{self.join}'")
@@ -276,8 +278,8 @@ class Settings:
 class ClusterSettings:
     """The cluster of a run: a local one that it starts, or one that exists.
 
-    `scheduler` is `local`, an address, or the path of a scheduler file. While there is no
-    worker, at its start or later, a run waits up to `wait_for_workers` seconds.
+    `scheduler` is `local`, an address, or the path of a scheduler file. A run without a worker, at
+    its start or later, waits up to `wait_for_workers` seconds for one.
     """
 
     scheduler: str = "local"
@@ -305,8 +307,8 @@ class ClusterSettings:
             if size < _LEAST_MEMORY:
                 raise UsageError(
                     f"--memory-limit: '{self.memory_limit}' is less than the "
-                    f"{_LEAST_MEMORY >> 20} MiB that a worker needs; write 2GiB, or 0 for no "
-                    "limit"
+                    f"{_LEAST_MEMORY >> 20} MiB that a worker needs; write 2GiB, for example, "
+                    "or 0 for no limit"
                 )
         port = _DASHBOARD.fullmatch(self.dashboard_address)
         if not port or int(port[1]) > 65535:

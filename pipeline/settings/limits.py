@@ -32,8 +32,7 @@ class Limit:
             value = Decimal(-1)
         if not value.is_finite() or value < 0 or (value > 100 if percent else value % 1):
             raise UsageError(
-                f"{option}: '{text}' is neither a number of records nor a share; "
-                "write it as 100 or 0.5%"
+                f"{option}: '{text}' is neither a count nor a percentage; write it as 100 or 0.5%"
             )
         return cls(share=value / 100) if percent else cls(count=int(value))
 
@@ -43,7 +42,7 @@ class Limit:
         return self.share == 1
 
     def allows(self, bad: int, among: int) -> bool:
-        """Return whether `bad` records of `among` are within the limit."""
+        """Return whether `bad` of `among` records are within the limit."""
         if self.count is not None:
             return bad <= self.count
         return self.share is None or bad <= self.share * among
@@ -95,8 +94,7 @@ class Limits:
                     found[table][kind] = Limit.parse(text, option)
                 elif any(text.startswith("customers=") for text in texts):
                     raise UsageError(
-                        f"{option}: customers without purchases are not limited; write the limit "
-                        "without 'customers='"
+                        f"{option} limits only purchases; write the limit without 'customers='"
                     )
         return cls(*(TableLimits(**found[table]) for table in TABLES))
 
@@ -104,8 +102,9 @@ class Limits:
 def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
     """Return the value of an option for each table that has one.
 
-    Each text is a value for both tables, or `purchases=VALUE` for one. Raises UsageError if two
-    texts are for the same table, one is empty, or one seems to misspell the name of a table.
+    Each text is a value for both tables, or `purchases=VALUE` for one, which takes precedence.
+    Raises UsageError if either kind is given twice for a table, if a text is empty, or if one seems
+    to misspell the name of a table.
     """
     found: dict[str, str] = {}
     own: dict[str, str] = {}
@@ -116,12 +115,12 @@ def by_table(texts: Sequence[str], option: str) -> dict[str, str]:
             raise UsageError(f"{option}: there is no table '{name}', only {' and '.join(TABLES)}")
         if not (value if is_own else text):
             raise UsageError(
-                f"{option}: '{text}' has no value; put characters that the shell interprets in "
-                f"quotes, such as {option} 'purchases=;'"
+                f"{option}: '{text}' has no value; quote shell metacharacters, as in {option} "
+                "'purchases=;'"
             )
         target = own if is_own else found
         for table in (name,) if is_own else TABLES:
             if table in target:
-                raise UsageError(f"{option} is given twice; give it once, or once per table")
+                raise UsageError(f"{option} is given twice; use it once, or once per table")
             target[table] = value if is_own else text
     return {**found, **own}

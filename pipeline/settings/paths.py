@@ -35,7 +35,7 @@ def clean_inputs(
     if len(missing) == 1:
         (named,) = given.keys() - missing
         raise UsageError(
-            f"--{missing[0]} is missing; give it as well as --{named}, or neither to read the "
+            f"--{missing[0]} is missing; pass it as well as --{named}, or neither to read the "
             "sample"
         )
     found = []
@@ -55,7 +55,7 @@ def clean_output(path: AnyPath) -> str:
         here = scheme in ("file", "local")
         folder = f"the folder as /{rest.lstrip('/')}" if here else "a folder"
         raise UsageError(
-            f"--output-dir: cannot write to '{output_dir}'; name {folder}, local or shared by "
+            f"--output-dir: cannot write to '{output_dir}'; use {folder}, local or shared by "
             "all machines, or s3://bucket/prefix"
         )
     return output_dir
@@ -68,7 +68,7 @@ def clean_report(path: AnyPath | None) -> str | None:
     report = clean_path(path, "--performance-report")
     if "://" in report:
         raise UsageError(
-            f"--performance-report: '{report}' is not a local file; name one, such as report.html"
+            f"--performance-report: '{report}' is not a local file; use one, such as report.html"
         )
     return report
 
@@ -86,7 +86,7 @@ def clean_path(path: AnyPath, option: str) -> str:
             if option == "--performance-report"
             else "a file or folder, such as '.' for the current folder"
         )
-        raise UsageError(f"{option}: the path is empty; name {what}")
+        raise UsageError(f"{option}: the path is empty; use {what}")
     if "\0" in text:
         raise UsageError(f"{option}: {text!r} contains a NUL, which is not allowed in a path")
     if half := _HALF_URL.match(text):

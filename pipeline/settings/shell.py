@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from shlex import quote
 
-# Blanks other than the space, and zero-width characters.
+# Whitespace other than the space, and zero-width characters.
 HIDDEN = re.compile("[\xa0\xad\u061c\u180e\u2000-\u200f\u202a-\u202f\u205f-\u2064\u3000\ufeff]")
 
 

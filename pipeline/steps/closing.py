@@ -1,4 +1,4 @@
-"""Finds what may be a line of totals: the last record of a file, without a customer's id."""
+"""Finds what may be a totals row: the last record of a file, without a customer's id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline.columns.keys import BLANKS
+from pipeline.columns.keys import WHITESPACE
 from pipeline.columns.totals import sum_by_group
 from pipeline.csv_text.parse import Parsed
 
@@ -35,11 +35,11 @@ class Closing(NamedTuple):
 
 def means_total(id: str) -> bool:
     """Return whether an id is a word for totals."""
-    return _TOTAL.fullmatch(id.strip(BLANKS)) is not None
+    return _TOTAL.fullmatch(id.strip(WHITESPACE)) is not None
 
 
 def find_closings(parsed: Parsed, ids: pa.Array, numbers: pa.Array) -> Sequence[Closing]:
-    """Return the records of a block that may be lines of totals, given all its ids and numbers."""
+    """Return the records of a block that may be totals rows, given all its ids and numbers."""
     stops = parsed.stops()
     sizes = np.diff(stops, prepend=0)
     files = [
@@ -58,4 +58,4 @@ def find_closings(parsed: Parsed, ids: pa.Array, numbers: pa.Array) -> Sequence[
 
 
 def _may_close(id: str | None) -> bool:
-    return not id or not id.strip(BLANKS) or means_total(id)
+    return not id or not id.strip(WHITESPACE) or means_total(id)

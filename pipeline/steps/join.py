@@ -3,9 +3,10 @@
 Both look up the ids of a partition of purchases in a hash table of customers. In a broadcast hash
 join, every worker holds all customers and the purchases stay where they are, in input order; the
 customers without purchases follow once all purchases are joined. In a shuffle join (see
-`steps.shuffle`), a partition has all records of its ids, and yields both kinds of record.
+`steps.shuffle`), a partition has all records with its ids, and yields its purchases and its
+customers without purchases.
 
-Ids are compared as text, without surrounding blanks. A missing id matches nothing. If several
+Ids are compared as text, without surrounding whitespace. A missing id matches nothing. If several
 customers share an id, the first gets the purchases; the others count as customers without
 purchases.
 """
@@ -60,15 +61,15 @@ class CustomerText:
 
 @dataclass(frozen=True)
 class Paired:
-    """What the join counts for some purchases, using the data of the customers they joined.
+    """What is counted when purchases are joined, using the data of the customers joined to them.
 
     `records` is their number; `pairs` the total of the pairs of purchases and customers (see
     `totals.pairing`); `groups` what each age group spends, by the groups in the lookup. Purchases
-    are `overlooked` if they joined no customer although one has their id, and `not_first` if their
-    customer has the id of an earlier one. They are `unmatched` if no customer has their id, and
-    count as `without_id` if they have none; the `order` of the first of each is `first_unmatched`
-    and `first_without_id`; `unmatched_ids` are some unmatched ids. `by_null_words` counts those
-    whose customer has an id that may stand for a missing id, such as NULL.
+    are `overlooked` if they were joined with no customer although one has their id, and `not_first`
+    if their customer has the id of an earlier one. They are `unmatched` if no customer has their
+    id, and count as `without_id` if they have none; `first_unmatched` and `first_without_id` are
+    the `order` of the first of each; `unmatched_ids` are some unmatched ids. `by_null_words` counts
+    those whose customer has an id that may stand for a missing id, such as NULL.
     """
 
     records: int
@@ -107,7 +108,7 @@ class Broadcasted:
 
 @dataclass(frozen=True)
 class Matched:
-    """How many customers of a part of the lookup have purchases; and in all, if that is known."""
+    """How many customers have purchases: in a part of the lookup and, if known, in all of it."""
 
     customers: int
     in_all: int | None = None
@@ -117,8 +118,8 @@ class Matched:
 class Repeated:
     """How many customers of a part of the lookup have the id of an earlier one.
 
-    Of these, `other_group` are in another age group than the first with that id; `id` is one such
-    id.
+    Of these, `other_group` are in a different age group from the first customer with their id. `id`
+    is one of the repeated ids.
     """
 
     customers: int
@@ -143,13 +144,13 @@ class Broadcast:
 
     The lazy results have the columns `customer_id` (text, unchanged), `customer` (CSV text,
     dictionary-encoded: late materialization copies a customer's text only when it is written),
-    `age_group` (categorical; `Unknown` without a customer), `purchase` (CSV text with its line
-    end), `amount` (decimal128) and `order`; purchase and amount are null without a purchase.
+    `age_group` (categorical; `Unknown` without a customer), `purchase` (CSV text with its newline),
+    `amount` (decimal128) and `order`; purchase and amount are null without a purchase.
 
     `order` is that of the purchase; without a purchase, the customer's row in the lookup.
 
-    Totals: of purchases `Paired` and `Broadcasted`, of customers without purchases `Alone`,
-    `Matched`, `Repeated` and `Kept`; of both `CustomerText`.
+    Totals: `Paired` and `Broadcasted` for purchases; `Alone`, `Matched`, `Repeated` and `Kept` for
+    customers without purchases; `CustomerText` for both.
     """
 
     lookup: Future
@@ -166,10 +167,10 @@ class Broadcast:
         )
 
     def find_matched(self, client: Client, ledger: Ledger) -> Future:
-        """Return which customers have purchases, once all are joined (see `steps.matched`).
+        """Return which customers have purchases, once all purchases are joined.
 
-        Does not wait for the result, which is a DataError if the marks are not those that the
-        blocks have left.
+        See `steps.matched`. Does not wait for the result, which is a DataError if the marks differ
+        from those that the blocks left.
         """
         marks = [block.marks for block in ledger.all(Broadcasted)]
         count = sum(block.records for block in ledger.all(BlockRead) if block.table == "customers")
@@ -211,9 +212,9 @@ def join_all(
 ) -> pd.DataFrame:
     """Join purchases with the customers in `lookup`; append all customers without purchases.
 
-    The result has the columns of `Broadcast`, and the totals of both kinds of record. `buyers` are
-    rows of the lookup that are known to have purchases, whatever is in `purchases`; `copies` tells
-    for each row whether it is a copy of a customer who is counted elsewhere (bool).
+    The result has the columns of `Broadcast`, and totals for both. `buyers` are rows of the lookup
+    that are known to have purchases, whatever is in `purchases`; `copies` tells for each row
+    whether it is a copy of a customer who is counted elsewhere (bool).
     """
     rows = lookup.rows(to_arrow(purchases[ID]))
     found = np.zeros(len(lookup) + 1, bool)

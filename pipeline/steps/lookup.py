@@ -1,4 +1,4 @@
-"""The build side of the broadcast hash join: all customers in memory, indexed by id."""
+"""The build side of a hash join: all customers, or those of a partition, indexed by id."""
 
 from __future__ import annotations
 
@@ -82,16 +82,16 @@ class Lookup(Portable, Flat):
         return start + np.flatnonzero(self._known.traits[start:stop] & 1)
 
     def count_known(self, keys: np.ndarray) -> int:
-        """Return how many hashes of ids (uint64) are those of customers, without the index."""
+        """Return, without the index, how many of these hashes of ids (uint64) are customers'."""
         return self._known.count(keys)
 
     def total(self, rows: np.ndarray, order: np.ndarray, amounts: pa.Array) -> Joined:
-        """Return the totals of purchases whose customers are in these rows, without the index."""
+        """Return, without the index, the totals of purchases by the customers in these rows."""
         traits, groups = self._known.traits, len(self.age_group.categories)
         return total_joined(rows, order, amounts, keys=self.keys, traits=traits, groups=groups)
 
     def part(self, start: int, stop: int) -> pd.DataFrame:
-        """Return the customers in some rows, with the columns they were built from."""
+        """Return the customers in some rows, in the columns from which the lookup was built."""
         rows = slice(start, stop)
         return _frame(self.ids[rows], self.customer[rows], self.age_group[rows], self.keys[rows])
 

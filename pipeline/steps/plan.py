@@ -76,7 +76,7 @@ class Plan:
 def find_inputs(settings: Settings) -> Inputs:
     """Find the files that a run reads; open none, and write nothing.
 
-    Raises a UsageError that says what is wrong with the paths of either table.
+    Raises a UsageError that says what is wrong with the paths of one or both tables.
     """
     return Inputs(
         *_of_both(
@@ -89,7 +89,7 @@ def find_inputs(settings: Settings) -> Inputs:
 def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
     """Read and check the headers of the inputs, and choose how to join; write nothing.
 
-    Raises UsageError if a column is missing or a name is taken twice.
+    Raises UsageError if a column is missing, or if two columns of the result share a name.
     """
     columns = settings.columns
     customers, purchases = _open_tables(settings, inputs)
@@ -105,7 +105,7 @@ def make_plan(settings: Settings, inputs: Inputs, client: Client) -> Plan:
 
 
 def _open_tables(settings: Settings, inputs: Inputs) -> list[Source]:
-    """Open both tables; raise a UsageError that says what is wrong with either."""
+    """Open both tables; raise a UsageError that says what is wrong with one or both."""
     try:
         return _open(settings, inputs)
     except UsageError as error:
@@ -132,7 +132,7 @@ def _open(settings: Settings, inputs: Inputs) -> list[Source]:
 
 
 def _of_both(*of_tables: Callable[[], T]) -> list[T]:
-    """Return both results; raise UsageError that says what is wrong with either table."""
+    """Return both results; raise a UsageError that says what is wrong with one or both."""
     found: list[T] = []
     faults: list[UsageError] = []
     for of_table in of_tables:

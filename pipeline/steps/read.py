@@ -1,7 +1,7 @@
 """Read each block of a CSV file into a partition.
 
 Every field is read as text. Only an empty field, or one equal to `--null`, is a missing value;
-other words, such as NA, are text. The numeric column is kept as text as well as parsed, so it is
+other words, such as NA, are text. The numeric column is kept as text and also parsed, so it is
 written unchanged. From here on, frames have the same few column names, whatever the names in the
 input.
 """
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from pipeline.columns.arrow import NUMBER, to_number, to_text
 from pipeline.columns.decimals import Numbers, parse_with_places
-from pipeline.columns.keys import BLANKS, key_hashes
+from pipeline.columns.keys import WHITESPACE, key_hashes
 from pipeline.columns.totals import exact_sum, pairing, total_of
 from pipeline.csv_text.fields import Fields
 from pipeline.csv_text.parse import Parsed, parse, parse_texts
@@ -44,12 +44,15 @@ KEY = "key"
 FIRST_NAME, LAST_NAME = "first_name", "last_name"
 MAX_EXAMPLES, _EXAMPLES_SIZE = 20, 1 << 16  # of a block: how many, and bytes of raw text
 _ROW_BITS = 31  # of an `order`, for the row in its block; the bits above are the block's number
-_FIRST_ROWS = 1 << 10  # of a block, to look for an id in
+_FIRST_ROWS = 1 << 10  # of a block, searched for an id
 REJECTS = "rejects"  # the place, within that of a run's temporary data, where workers keep them
 
 
 class Example(NamedTuple):
-    """An unusable value and its line, counted from 0 in the block's text of that `file`."""
+    """A value to show in a message.
+
+    `file` is the index of its file in the block; `line` counts from 0 in the block's part of it.
+    """
 
     line: int
     value: str
@@ -57,9 +60,9 @@ class Example(NamedTuple):
 
 
 class FileRead(NamedTuple):
-    """Text of a block that begins at byte `start` of the file at `path`.
+    """The text that a block has from the file at `path`; there, it begins at byte `start`.
 
-    It has `bytes` bytes and `lines` line ends, quoted ones included.
+    It has `bytes` bytes and `lines` newlines, quoted ones included.
     """
 
     path: str
@@ -70,21 +73,21 @@ class FileRead(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockRead:
-    """What reading a block counts, or just its possible cuts if its boundaries are unknown.
+    """What is counted when a block is read, or its possible cuts if its boundaries are unknown.
 
     `files` has an entry for each file that its text comes from. `stored` is the number of stored
     bytes that were read for it, `unpacked` the total unpacked size of the files that end in it (0
     if they need no unpacking). `undecided` holds the possible cuts if its boundaries are unknown
     (see `ranges.find_records`), else None.
 
-    Of the numeric column, `missing`, `unusable` (neither empty nor numbers, with up to 20
+    In the numeric column, `missing`, `unusable` (neither empty nor numbers, with up to 20
     `examples`) and `out_of_range` (with `range_examples`) count values. `total` is the exact sum of
-    all other values, and `places` the most decimal places of one; if any value is unusable,
+    all other values, and `places` the most decimal places of any; if any value is unusable,
     `usable_examples` has some usable ones. `grouped` counts the values whose point may be a
     thousands separator (see `decimals.Numbers`), with one in `grouped_examples`. `text` is the
     total of all text (see `totals.text_total`), `ids` that of the ids, and `pairs` that of ids and
     records (see `totals.pairing`). `first_id` is an id, for messages. `rejects` counts the rejected
-    records, `rejected` holds them, or the first ones. `closings` may be lines of totals.
+    records, `rejected` holds them, or the first ones. `closings` may be totals rows.
     """
 
     table: str
@@ -149,7 +152,7 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The columns to read from a table: the id, the numbers, and some texts.
+    """The columns to read from a table: the id, the numbers, and some text columns.
 
     `texts` maps new column names to those of the input. With `escape`, text that a spreadsheet
     would run as a formula is escaped (see `quoting.quote`). With `keyed`, records keep a hash of
@@ -235,8 +238,7 @@ def _written(rejected: pa.Table) -> bytes:
 def kept_rejects(rejects: Place, table: str, block: int) -> pa.Table:
     """Return all rejected records of a block whose worker wrote them into `rejects` (see `read`).
 
-    The table has the `rejects.SCHEMA`. Raises StorageError if anyone has changed what the worker
-    wrote.
+    The table has the `rejects.SCHEMA`. Raises StorageError if what the worker wrote is damaged.
     """
     name = _name_of_rejects(table, block)
     written = rejects.get(name)
@@ -269,7 +271,7 @@ def read_block(
 
     Columns: `customer_id` and those of `wanted.texts` (text, unchanged), `parsed` (the numeric
     column as decimal128, null if missing or unusable), `rest` (CSV text of all columns except the
-    id, with its line end), `order` (int64, increasing in input order) and, if wanted, `key`
+    id, with its newline), `order` (int64, increasing in input order) and, if wanted, `key`
     (uint64, a hash of the id as it is compared).
 
     Totals: `BlockRead`, and the block's `Number`.
@@ -350,8 +352,8 @@ def _rows_of(mask: pa.Array) -> np.ndarray:
 
 
 def _first(ids: pa.Array) -> str | None:
-    """Return the first id that is not missing; None if all are."""
-    return next((id for id in ids[:_FIRST_ROWS].to_pylist() if id and id.strip(BLANKS)), None)
+    """Return the first id that is not missing; None if the first rows have none."""
+    return next((id for id in ids[:_FIRST_ROWS].to_pylist() if id and id.strip(WHITESPACE)), None)
 
 
 def _examples(values: pa.Array, rows: np.ndarray, parsed: Parsed) -> list[Example]:

@@ -31,7 +31,7 @@ PURCHASE_SUFFIX = "_purchase"
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of a line of the combined table, as CSV text without a line end.
+    """The parts of a line of the combined table, as CSV text without a newline.
 
     `header` names the columns; `no_customer` and `no_purchase` are the text of a missing side. The
     former has a delimiter on both sides.
@@ -43,7 +43,7 @@ class Layout:
 
     @property
     def header_line(self) -> bytes:
-        """The first line of the combined file, with its line end."""
+        """The first line of the combined file, with its newline."""
         return f"{self.header}\n".encode()
 
 

@@ -1,4 +1,4 @@
-"""The shuffle join: the records of an id come together in one partition, and are joined there.
+"""The shuffle join: records with the same id are brought into one partition and joined there.
 
 On one machine, workers keep the pieces of each block in files, and each partition is read from
 there. Between machines, Dask's own shuffle moves them. Either way a partition's records are in
@@ -45,7 +45,7 @@ from pipeline.steps.transform import AGE_GROUP
 
 _COPY = "copy"
 _PARTITION, _BLOCK, _PIECE = "partition", "block", "piece"
-# The columns of pieces, and the types that they have if there are no pieces.
+# The columns of pieces, and their types, for partitions without pieces.
 _PURCHASES = {ID: TEXT, PARSED: NUMBER, REST: TEXT, ORDER: pa.int64()}
 _CUSTOMERS = {
     ID: TEXT,
@@ -185,7 +185,7 @@ def _split(table: pd.DataFrame, shuffle: Shuffle, folder: str | None) -> pd.Data
 
 
 def _purchases(purchases: pd.DataFrame, shuffle: Shuffle) -> tuple[dict[str, pa.Array], np.ndarray]:
-    """Return the columns of purchases to split, and the number of each one's partition."""
+    """Return the columns of purchases to split, and the partition number of each row."""
     columns = {name: to_arrow(purchases[name]) for name in (ID, PARSED, REST)}
     columns[ORDER] = pa.array(purchases[ORDER].to_numpy())
     numbers = partition_numbers(columns[ID], shuffle.count)
@@ -196,7 +196,7 @@ def _purchases(purchases: pd.DataFrame, shuffle: Shuffle) -> tuple[dict[str, pa.
 
 
 def _customers(customers: pd.DataFrame, shuffle: Shuffle) -> tuple[dict[str, pa.Array], np.ndarray]:
-    """Return the columns of customers to split, with copies, and each one's partition."""
+    """Return the columns of customers to split, with copies, and each row's partition number."""
     columns = {name: to_arrow(customers[name]) for name in (ID, CUSTOMER)}
     columns[AGE_GROUP] = pa.array(customers[AGE_GROUP].cat.codes.to_numpy())
     columns |= {name: pa.array(customers[name].to_numpy()) for name in (KEY, ORDER)}

@@ -40,7 +40,7 @@ def find_hot(
     read: Callable[[Source], dd.DataFrame],
     partitions: int,
 ) -> tuple[str, ...]:
-    """Return the ids, without blanks, that would make one of the `partitions` much larger.
+    """Return the ids, stripped, that would make one of the `partitions` much larger.
 
     In a sample of evenly spaced blocks, each such id has at least a quarter of a partition's
     purchases, so each certainly has a purchase. Of files to unpack, the sample has the first

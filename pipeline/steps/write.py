@@ -34,15 +34,15 @@ from pipeline.steps.join import PURCHASE, CustomerText
 from pipeline.steps.read import ID, is_undecided
 from pipeline.steps.render import CUSTOMER, Layout
 
-# Bytes of text to put together and write at a time: few enough that they stay in the cache.
+# Bytes of text to assemble and write at a time: few enough that they stay in the cache.
 _SLICE = 256 << 10
 
 
 @dataclass(frozen=True)
 class Written:
-    """What writing counts in a block: the size of its text, its records, the text's checksum.
+    """What is counted when a block is written: the size of its text, its records, the checksum.
 
-    `offset` is where it lies in the table; None if it waits in a temporary place. `text` is the
+    `offset` is where it is in the table; None if it is still in a temporary place. `text` is the
     total of the text of ids and purchases (see `totals.text_total`).
     """
 
@@ -59,7 +59,7 @@ class Target(Protocol):
 
     @property
     def header(self) -> bytes:
-        """The first line of the table, with its line end."""
+        """The first line of the table, with its newline."""
 
     @property
     def path(self) -> str | None:
@@ -70,17 +70,17 @@ class Target(Protocol):
     ) -> int | None:
         """Write the text of a block, `size` bytes; the next block is `following`.
 
-        Return its offset in the table; None if it waits in a temporary place.
+        Return its offset in the table; None if it is still in a temporary place.
         """
 
     def assemble(self, written: Sequence[Written]) -> list[dd.DataFrame]:
-        """Return lazy tasks that put all blocks that wait into the table.
+        """Return lazy tasks that move all blocks from temporary places into the table.
 
         `written` describes all of its blocks, in order.
         """
 
     def size(self, ledger: Ledger) -> int:
-        """Return the size of the table in bytes, once it is put together."""
+        """Return the size of the table in bytes, once it is assembled."""
 
 
 def offsets(written: Sequence[Written], header_bytes: int) -> list[int]:
@@ -122,8 +122,9 @@ def _write(combined: pd.DataFrame, target: Target, layout: Layout, escape: bool)
 class Lines:
     """The lines of joined records, as CSV text.
 
-    Attributes: `rows`, the row of each line's customer (int64); `text_total`, that of ids and
-    purchases; and `size_without_customers`, the size of these in bytes.
+    Attributes: `rows`, the row of each line's customer (int64); `text_total`, the total of the text
+    of ids and purchases; and `size_without_customers`, the size of all lines without their
+    customers, in bytes.
     """
 
     def __init__(self, combined: pd.DataFrame, no_purchase: str, escape: bool) -> None:
@@ -145,7 +146,7 @@ class Lines:
         self.text_total = sum(map(text_total, map(text_bytes, (self._ids, self._purchases))))
 
     def texts(self) -> Iterator[tuple[int, memoryview]]:
-        """Yield the number of some lines and their text, until there are no more."""
+        """Yield all lines in chunks: the number of lines, and their text."""
         ids, id_bounds, _ = raw_text(self._ids)
         customers, customer_bounds, _ = raw_text(self._customers)
         purchases, purchase_bounds, valid = raw_text(self._purchases)

@@ -23,7 +23,7 @@ class Folder:
 
     path: str
     hint: ClassVar[str] = (
-        "with --output-dir, name a folder that all machines share at the same path and in which "
+        "with --output-dir, choose a folder that all machines share at the same path and in which "
         "the workers' user may write"
     )
 

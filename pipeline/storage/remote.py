@@ -106,7 +106,7 @@ def explain_errors(path: str) -> Iterator[None]:
 
 
 def retry(path: str, action: Callable[[], T]) -> T:
-    """Return what a request about the URL `path` returns; try it again if the server fails.
+    """Return what a request for the URL `path` returns; repeat it if the server fails.
 
     Tries up to six times, but not after a minute, so a read that timed out is not repeated. Raises
     OSError.
@@ -213,7 +213,7 @@ def _version(path: str, system: Any, inner: str, info: dict[str, Any]) -> Versio
         raise OSError(errno.EINVAL, _NO_RANGES, path)
     etag = _etag(info)
     stamp, modified = info.get("Last-Modified"), info.get("LastModified")
-    # Some servers do not know the time of a file, or write it wrong.
+    # Some servers do not know the time of a file, or send a malformed one.
     with suppress(NotImplementedError, OSError, ValueError):
         if stamp:
             modified = parsedate_to_datetime(stamp)
@@ -277,7 +277,7 @@ class RemoteFile(io.RawIOBase):
         super().close()
 
     def _read_chunk(self, size: int) -> None:
-        """Read at least the next `size` bytes."""
+        """Read the next chunk: what was read ahead, or at least `size` bytes."""
         goes_on = self._offset == self._end
         if goes_on and self._next is not None:
             self._chunk = self._next.result()

@@ -20,7 +20,7 @@ _CODES = {
     "RequestExpired": (errno.EACCES, "the clock of this machine is wrong; set it"),
     "QuotaExceeded": (errno.EDQUOT, "the quota is used up"),
     "PreconditionFailed": (errno.EEXIST, "another run has changed it"),
-    "InvalidRange": (errno.ESTALE, "the object is shorter now; it changed while it was read"),
+    "InvalidRange": (errno.ESTALE, "the object is shorter now; it changed during the run"),
     "PermanentRedirect": (errno.EINVAL, "the bucket is in another region; set AWS_REGION"),
     "InvalidBucketName": (errno.EINVAL, "that is not a valid bucket name"),
 }
@@ -47,7 +47,7 @@ _CLASSES = {
     "UnauthorizedSSOTokenError": (errno.EACCES, "the credentials have expired; renew them"),
     "ProfileNotFound": (errno.EINVAL, "AWS_PROFILE names an unknown profile"),
     "ParamValidationError": (errno.EINVAL, "that is not a valid bucket name"),
-    "InvalidEndpointConfigurationError": (errno.EINVAL, "AWS_ENDPOINT_URL is not an address"),
+    "InvalidEndpointConfigurationError": (errno.EINVAL, "AWS_ENDPOINT_URL is not a URL"),
 }
 
 _SILENT_SERVER = errno.ETIMEDOUT, "the server does not respond, or closed the connection"
@@ -77,13 +77,13 @@ def remote_error(error: BaseException, where: str) -> OSError | None:
             if not status:
                 return OSError(*_SILENT_SERVER, where)
             number = _HTTP.get(status, errno.EIO if status in _PASSING else errno.EINVAL)
-            return OSError(number, f"the server responds with status {status}", where)
+            return OSError(number, f"the server responded with status {status}", where)
     if isinstance(error, FileNotFoundError) and not error.errno:  # fsspec gives the URL alone
         return OSError(errno.ENOENT, "there is no such file", where)
     if isinstance(error, ConnectionError | TimeoutError):
         return OSError(*_SILENT_SERVER, where)
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
-        return OSError(errno.EINVAL, "AWS_ENDPOINT_URL is not an address", where)
+        return OSError(errno.EINVAL, "AWS_ENDPOINT_URL is not a URL", where)
     return None
 
 

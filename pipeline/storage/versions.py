@@ -48,7 +48,7 @@ class Version:
 
 def input_changed(name: str, how: str) -> InputChangedError:
     """Return the error for a file that is not the planned version."""
-    return InputChangedError(f"{name}: changed while it was read: {how}; {_RETRY}")
+    return InputChangedError(f"{name}: changed during the run: {how}; {_RETRY}")
 
 
 def input_ends_early(name: str, size: int) -> InputChangedError:

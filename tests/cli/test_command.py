@@ -109,7 +109,7 @@ def earlier_outputs() -> dict[str, str]:
         (
             ["--customers", "nowhere.csv"],
             2,
-            "customers: no file at 'nowhere.csv'; name a CSV file, a glob or a folder",
+            "customers: no file at 'nowhere.csv'; use a CSV file, a glob or a folder",
         ),
         (
             ["--amount-column", "total"],
@@ -155,8 +155,8 @@ def test_an_unreachable_scheduler_is_one_line_and_changes_nothing(
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: no scheduler answered at '{nobody_there}' within ")
     assert line.endswith(
-        "; check that it is running, that this machine can reach it, and whether it is tcp:// or "
-        "tls://"
+        "; check that it is running, that this machine can reach it, and that the scheme, tcp:// "
+        "or tls://, is right"
     )
     assert "CancelledError" not in line  # a name from the inside, not a reason
     assert outputs(folder) == earlier_outputs()
@@ -212,7 +212,7 @@ def test_a_performance_report_that_cannot_be_written_is_told_at_once(folder: Pat
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
         "error: --performance-report: 'none/tasks.html' cannot be written: "
-        "No such file or directory; name another file\n"
+        "No such file or directory; use another file\n"
     )
     assert outputs(folder) == earlier_outputs()
 
@@ -335,14 +335,14 @@ def test_a_reader_that_leaves_neither_ends_nor_fails_the_job(folder: Path, unrea
         (
             "OSError(2, 'No such file or directory')",
             4,
-            "error: the system refused a resource: FileNotFoundError: [Errno 2] No such ",
+            "error: system error: FileNotFoundError: [Errno 2] No such ",
         ),
         (
             'RuntimeError("can\'t start new thread")',
             4,
-            "error: the system refused a resource: can't start new thread; raise the limit",
+            "error: system resource unavailable: can't start new thread; raise the limit",
         ),
-        ("OSError(24, 'Too many open files')", 4, "error: the system refused a resource: "),
+        ("OSError(24, 'Too many open files')", 4, "error: system resource unavailable: "),
         ("MemoryError()", 4, "error: out of memory: an allocation failed; give the job more "),
         ("RuntimeError('odd')", 70, "error: unexpected error: RuntimeError: odd; "),
         ("InputChangedError('x: changed')", 4, "error: x: changed"),

@@ -120,20 +120,20 @@ def succeeded(folder: Path, ended: subprocess.CompletedProcess[str]) -> None:
         ),
         (("--memory-limit", "1MB"), "'1MB' is less than the 256 MiB that a worker needs; write"),
         (("--memory-limit", "1MB", "--workers", "2"), "'1MB' is less than the 256 MiB"),
-        (("--customers", ""), "the path is empty; name a file or folder"),
-        (("--output-dir", ""), "the path is empty; name a file or folder"),
-        (("--performance-report", ""), "the path is empty; name a file"),
+        (("--customers", ""), "the path is empty; use a file or folder"),
+        (("--output-dir", ""), "the path is empty; use a file or folder"),
+        (("--performance-report", ""), "the path is empty; use a file"),
         (("--threads-per-worker", "100000"), "'100000' is more than the limit of 1,024; omit"),
-        (("--output-dir", "FILE:///tmp/x"), "cannot write to 'file:///tmp/x'; name the"),
+        (("--output-dir", "FILE:///tmp/x"), "cannot write to 'file:///tmp/x'; use the"),
         (
             ("--output-dir", "s3:/b"),
             "'s3:/b' is neither a path nor a URL; write it as s3://b, or as ./s3:/b if it is a",
         ),
         (("--purchases", "s3:/b/c.csv"), "'s3:/b/c.csv' is neither a path nor a URL; write it as"),
         (("--output-dir", "s3://"), "'s3://' names no bucket; write it as s3://bucket/prefix"),
-        (("--output-dir", "file:///tmp/x"), "cannot write to 'file:///tmp/x'; name the"),
+        (("--output-dir", "file:///tmp/x"), "cannot write to 'file:///tmp/x'; use the"),
         (("--output-dir", "~no-such-user/x"), "the home folder '~no-such-user' is unknown; write"),
-        (("--performance-report", "s3://b/c"), "'s3://b/c' is not a local file; name one, such as"),
+        (("--performance-report", "s3://b/c"), "'s3://b/c' is not a local file; use one, such as"),
         (("--scheduler", "~/none.json"), "/none.json' is neither an address"),
     ],
 )
@@ -152,8 +152,8 @@ def test_a_dry_run_over_an_input_is_an_error(folder: Path) -> None:
 
     options = ("--output-dir", ".", "--purchases", COMBINED)
 
-    assert "which a run replaces or deletes" in error(run(folder, "--dry-run", *options), 2)
-    assert "which a run replaces or deletes" in error(run(folder, *options), 2)
+    assert "a run would replace or delete the input" in error(run(folder, "--dry-run", *options), 2)
+    assert "a run would replace or delete the input" in error(run(folder, *options), 2)
     assert (folder / COMBINED).read_bytes() == (folder / "purchases.csv").read_bytes()
 
 
@@ -162,7 +162,7 @@ def test_one_table_is_not_joined_with_the_sample(folder: Path, one: str, other: 
     ended = run_command(REPOSITORY, f"--{one}", f"{folder}/{one}.csv", "--dry-run")
 
     assert error(ended, 2) == (
-        f"--{other} is missing; give it as well as --{one}, or neither to read the sample"
+        f"--{other} is missing; pass it as well as --{one}, or neither to read the sample"
     )
 
 
@@ -203,14 +203,14 @@ def test_a_current_folder_that_was_deleted(folder: Path, workers: str) -> None:
 def test_no_thread_is_left(folder: Path, nobody: tuple[str, ...], limit: int) -> None:
     line = error(run(folder, before=f"ulimit -u {limit}", user=nobody), 4)
 
-    assert line.startswith("the system refused a resource: ")
+    assert line.startswith("system resource unavailable: ")
     assert "raise the limit on processes (ulimit -u, " in line
 
 
 def test_too_little_memory_to_start(folder: Path) -> None:
     line = error(run(folder, before="ulimit -v 200000"), 4)
 
-    assert line.startswith(("the system refused a resource: ", "out of memory: "))
+    assert line.startswith(("system resource unavailable: ", "out of memory: "))
 
 
 def test_no_temporary_folder(folder: Path) -> None:
@@ -286,6 +286,6 @@ def test_a_run_without_locks_warns(folder: Path) -> None:
     succeeded(folder, ended)
     report = json.loads((folder / "out" / REPORT).read_text())
     assert report["warnings"][0].startswith(
-        f"{folder / 'out'}: this file system has no locks (No locks available); "
+        f"{folder / 'out'}: file locking is unsupported (No locks available); "
     )
     assert not (folder / "out" / LOCK).exists()

@@ -187,7 +187,7 @@ def test_a_folder_that_the_workers_cannot_write_to_is_named(stack: Stack, tmp_pa
     assert done.returncode == 3
     error = done.stderr.splitlines()[-1]
     assert error.startswith("error: mine: worker tcp://")
-    assert "does not see this folder (and 1 more); with --output-dir, name a folder" in error
+    assert "does not see this folder (and 1 more); with --output-dir, choose a folder" in error
     assert [file.name for file in tmp_path.iterdir()] == [FAILED]
 
     # A folder that all share, but its files are of a user whom the workers are not.
@@ -265,8 +265,8 @@ def test_everything_over_tls(
 
         # In the same network, a job without a certificate, and one that speaks in clear.
         for url, code, what in (
-            ("tls://scheduler:8786", 2, "needs certificates; name them with "),
-            ("tcp://scheduler:8786", 3, "whether it is tcp:// or tls://"),
+            ("tls://scheduler:8786", 2, "needs certificates; set them with "),
+            ("tcp://scheduler:8786", 3, "that the scheme, tcp:// or tls://, is right"),
         ):
             short = "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT=3s"
             network = ["--network", f"{tls.name}_cluster", "--env", short]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.frames import text
-from support.oracle import BLANKS
+from support.oracle import WHITESPACE
 
 from pipeline.columns.arrow import NUMBER
 from pipeline.columns.decimals import parse_numbers
@@ -30,13 +30,13 @@ TEXTS = st.one_of(
 
 def number(value: str | None) -> Decimal | None:
     """Return the number that a text is by the rules of `pipeline.decimals`, in plain Python."""
-    if value is None or not NUMBER_LIKE.fullmatch(value.strip(BLANKS)):
+    if value is None or not NUMBER_LIKE.fullmatch(value.strip(WHITESPACE)):
         return None
-    if not re.search(r"[1-9]", value.strip(BLANKS).lower().partition("e")[0]):
+    if not re.search(r"[1-9]", value.strip(WHITESPACE).lower().partition("e")[0]):
         return Decimal(0)
-    if abs(Decimal(value.strip(BLANKS)).adjusted()) > 100:  # too long to write out
+    if abs(Decimal(value.strip(WHITESPACE)).adjusted()) > 100:  # too long to write out
         return None
-    exact = Decimal(value.strip(BLANKS))
+    exact = Decimal(value.strip(WHITESPACE))
     last_place = Fraction(exact) * 10**18
     return exact if last_place.denominator == 1 and abs(last_place) < 10**38 else None
 

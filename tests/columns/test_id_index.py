@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import text
-from support.oracle import BLANKS
+from support.oracle import WHITESPACE
 
 from pipeline.columns.id_index import IdIndex
 
@@ -21,9 +21,9 @@ def rows_by_dict(ids: Sequence[str | None], wanted: Sequence[str | None]) -> lis
     """Return the first row of each wanted id, or the number of rows."""
     first: dict[str, int] = {}
     for row, one in enumerate(ids):
-        if one and one.strip(BLANKS):
-            first.setdefault(one.strip(BLANKS), row)
-    return [first.get((one or "").strip(BLANKS), len(ids)) for one in wanted]
+        if one and one.strip(WHITESPACE):
+            first.setdefault(one.strip(WHITESPACE), row)
+    return [first.get((one or "").strip(WHITESPACE), len(ids)) for one in wanted]
 
 
 @given(IDS, IDS, st.integers(0, 30), st.integers(0, 30))

@@ -1,4 +1,4 @@
-"""Ids are compared as text without the blanks around it, in a kernel and in Arrow."""
+"""Ids are compared as text without the whitespace around it, in a kernel and in Arrow."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import text
-from support.oracle import BLANKS
+from support.oracle import WHITESPACE
 
 from pipeline.columns.keys import TrimmedIds, key_hashes, trimmed
 
 IDS = st.lists(
-    st.none() | st.text(st.sampled_from(f"7aé\u200c\ufefe{BLANKS}"), max_size=6), max_size=20
+    st.none() | st.text(st.sampled_from(f"7aé\u200c\ufefe{WHITESPACE}"), max_size=6), max_size=20
 )
 
 
 def as_compared(ids: Sequence[str | None]) -> list[str | None]:
-    return [(one or "").strip(BLANKS) or None for one in ids]
+    return [(one or "").strip(WHITESPACE) or None for one in ids]
 
 
 @given(IDS, st.integers(0, 20))

@@ -73,8 +73,7 @@ def test_two_forms_of_a_table_are_refused(tmp_path: Path, path: str, other: str,
 
     assert "whose records would count twice" in message
     assert message.endswith(
-        f"to read one of them, name a glob such as '{tmp_path}/{glob}'; to read both, name each "
-        "file"
+        f"to read one of them, use a glob such as '{tmp_path}/{glob}'; to read both, list each file"
     )
     assert len(names(tmp_path / "a.csv", tmp_path / other)) == 2
     names(tmp_path / glob)
@@ -92,10 +91,10 @@ def test_a_link_in_a_folder_is_the_same_file_twice(tmp_path: Path) -> None:
     [
         (
             ["0.part", "1.part", "x.txt"],
-            "; it has 0.part, 1.part, x.txt; to read such files, name '{0}/*.part'",
+            "; it has 0.part, 1.part, x.txt; to read such files, use '{0}/*.part'",
         ),
-        (["000000000000"], "; it has 000000000000; to read such files, name '{0}/*'"),
-        (["y=1/m=1/a.csv"], "; it has y=1/; to read the files in its folders, name '{0}/**/*.csv'"),
+        (["000000000000"], "; it has 000000000000; to read such files, use '{0}/*'"),
+        (["y=1/m=1/a.csv"], "; it has y=1/; to read the files in its folders, use '{0}/**/*.csv'"),
         (["y=1/a.txt"], "; it has y=1/"),
         (["_SUCCESS"], ""),
     ],

@@ -76,7 +76,7 @@ def test_any_text_is_cut_between_records(
         pytest.param(b"1,2\r\n" * 20, id="CR LF"),
         pytest.param(b"1,2\r" * 20, id="CR"),
         pytest.param(b'"' * 61, id="quotes only"),
-        pytest.param(b'"a\n","b\n"\n' * 12, id="line ends in quotes everywhere"),
+        pytest.param(b'"a\n","b\n"\n' * 12, id="newlines in quotes everywhere"),
         pytest.param(b'1,"open\n' * 12, id="unclosed"),
         pytest.param(b'"a"b,c\n' * 12, id="text behind a closing quote"),
         pytest.param(b"x" * 70, id="one line"),
@@ -158,7 +158,7 @@ def test_a_file_that_was_cut_is_not_searched_for_ever(tmp_path: Path, size: int)
     with (tmp_path / "t.csv").open("r+b") as file:
         file.truncate(size)
 
-    early = r"t\.csv: changed while it was read: it ends before byte \d+; nothing"
+    early = r"t\.csv: changed during the run: it ends before byte \d+; nothing"
     for block in source.blocks:
         with pytest.raises(InputChangedError, match=early):
             find_records(block)

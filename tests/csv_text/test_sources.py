@@ -80,7 +80,7 @@ def test_a_path_without_a_file_is_refused(folder: Path, path: str) -> None:
         opened(folder / "a.csv", folder / path)
 
     assert str(caught.value) == (
-        f"sales: no file at '{folder / path}'; name a CSV file, a glob or a folder"
+        f"sales: no file at '{folder / path}'; use a CSV file, a glob or a folder"
     )
 
 

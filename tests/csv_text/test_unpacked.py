@@ -101,7 +101,7 @@ def test_a_file_that_ends_before_its_planned_end_has_changed(tmp_path: Path) -> 
     data = Path(whole.file.path).read_bytes()
     for size in (len(data) // 2, 0):
         Path(whole.file.path).write_bytes(data[:size])
-        with pytest.raises(InputChangedError, match=r"0\.csv\.gz: changed while it was read"):
+        with pytest.raises(InputChangedError, match=r"0\.csv\.gz: changed during the run"):
             BlockStream(whole, 1 << 20).block(0)
 
 

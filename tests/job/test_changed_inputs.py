@@ -167,7 +167,7 @@ def test_a_file_that_changes(
         run(how, client, progress)
 
     message = str(caught.value)
-    assert message.startswith(f"{inputs / name}: changed while it was read: ")
+    assert message.startswith(f"{inputs / name}: changed during the run: ")
     assert message.endswith(AGAIN)
     assert has_failed(inputs, message)
 
@@ -277,7 +277,7 @@ def test_a_file_of_a_web_server_that_changes(
     moment: str,
 ) -> None:
     with pytest.raises(
-        InputChangedError, match=f"{server.url}: changed while it was read: "
+        InputChangedError, match=f"{server.url}: changed during the run: "
     ) as caught:
         run(settings(inputs, server.url), client, Changing(moment, lambda: change(server)))
 
@@ -325,7 +325,7 @@ def test_a_web_server_that_refuses_only_the_workers(
         server.faults.extend([str(status)] * 1000)  # not to the client's HEAD
 
     with pytest.raises(
-        StorageError, match=rf"^{server.url}: .*the server responds with status {status}"
+        StorageError, match=rf"^{server.url}: .*the server responded with status {status}"
     ):
         run(settings(inputs, server.url), client, Changing("customers", refuse))
 
@@ -341,7 +341,7 @@ def test_an_object_that_is_overwritten(
     url = f"{prefix.url}/{name}"
 
     how = settings(inputs, url)
-    with pytest.raises(InputChangedError, match=f"^{url}: changed while it was read: ") as caught:
+    with pytest.raises(InputChangedError, match=f"^{url}: changed during the run: ") as caught:
         run(how, client, Changing(moment, lambda: prefix.write(name, other)))
 
     assert str(caught.value).endswith(AGAIN)
@@ -381,7 +381,5 @@ def test_workers_read_only_the_planned_version_of_an_object(inputs: Path, prefix
 
     prefix.write("t.csv", b"1,3\n" * 100)
 
-    with pytest.raises(
-        InputChangedError, match=f"^{url}: changed while it was read: the store has"
-    ):
+    with pytest.raises(InputChangedError, match=f"^{url}: changed during the run: the store has"):
         remote.read_range(url, 4, 12, version)

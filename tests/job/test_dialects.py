@@ -66,7 +66,7 @@ def test_an_option_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     ended = run(tmp_path, "--quote", "customers='", "--quote", "customers=none")
 
     assert ended.returncode == 2
-    assert ended.stderr == ("error: --quote is given twice; give it once, or once per table\n")
+    assert ended.stderr == ("error: --quote is given twice; use it once, or once per table\n")
 
 
 @pytest.mark.parametrize("option", ["--delimiter", "--null", "--column-names", "--encoding"])
@@ -90,8 +90,8 @@ def test_an_option_without_a_value_is_refused(tmp_path: Path, given: str) -> Non
 
     assert (ended.returncode, ended.stderr) == (
         2,
-        f"error: {option}: '{value}' has no value; put characters that the shell interprets in "
-        f"quotes, such as {option} 'purchases=;'\n",
+        f"error: {option}: '{value}' has no value; quote shell metacharacters, as in "
+        f"{option} 'purchases=;'\n",
     )
 
 
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_both_paths_is_said_at_once(tmp_path: Path) -> None:
 
     assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
         2,
-        "error: no *.csv file in the folder 'empty'; also, purchases: no file at '*.csv'; name a "
+        "error: no *.csv file in the folder 'empty'; also, purchases: no file at '*.csv'; use a "
         "CSV file, a glob or a folder",
     )
 
@@ -216,7 +216,7 @@ def test_the_hint_for_an_id_column_names_the_table(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text(CUSTOMERS)
     (tmp_path / "p.csv").write_text("Customer_ID,price\n1,2.5\n")
 
-    assert "give --id-column purchases=Customer_ID" in run(tmp_path).stderr
+    assert "use --id-column purchases=Customer_ID" in run(tmp_path).stderr
     assert run(tmp_path, "--id-column", "purchases=Customer_ID").returncode == 0
 
 

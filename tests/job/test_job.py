@@ -92,7 +92,7 @@ def write_parts(table: pd.DataFrame, folder: Path, parts: int) -> None:
     for part in range(parts):
         rows = table.iloc[len(table) * part // parts : len(table) * (part + 1) // parts]
         with (folder / f"{part:04}.csv").open("w", encoding="utf-8", newline="") as file:
-            # With this line end the writer quotes a lone CR as well as a lone LF.
+            # With this newline the writer quotes a lone CR as well as a lone LF.
             csv.writer(file, lineterminator="\r\n").writerows(
                 [table.columns, *rows.where(rows.notna(), "").to_numpy().tolist()]
             )

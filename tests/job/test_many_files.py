@@ -183,5 +183,5 @@ def test_one_of_them_that_changes_is_noticed(
             if message.startswith("customers: "):  # the plan
                 prefix.write("p/1.csv", pack(HEADER + b"1,Lamp,3\n"))
 
-    with pytest.raises(InputChangedError, match=r"p/1\.csv: changed while it was read: "):
+    with pytest.raises(InputChangedError, match=r"p/1\.csv: changed during the run: "):
         run(settings(tmp_path, f"{prefix.url}/p", "out"), client, Changing())

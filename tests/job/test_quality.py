@@ -73,7 +73,7 @@ def report_of(settings: Settings, name: str = REPORT) -> dict[str, Any]:
             {"customers": "customer_id,first_name,last_name,age\n"},
             {"unmatched": ["100%"]},
             "no purchase matches a customer: 2 of 2 have an id that no customer has (first: "
-            "'1001', {0}/purchases.csv line 2; no customer has an id)",
+            "'1001', {0}/purchases.csv line 2; no sampled customer has an id)",
         ),
         (
             {"purchases": "customer_id,price\n\n"},

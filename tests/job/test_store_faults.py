@@ -150,7 +150,7 @@ def test_a_store_that_is_lost_ends_the_run_in_one_line(prefix: Prefix) -> None:
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "the secret key is wrong"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "the store does not know this access key"),
-        ({"AWS_ENDPOINT_URL": "nothing"}, "AWS_ENDPOINT_URL is not an address"),
+        ({"AWS_ENDPOINT_URL": "nothing"}, "AWS_ENDPOINT_URL is not a URL"),
         (
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
             "the store does not respond; is AWS_ENDPOINT_URL right?",

@@ -50,7 +50,7 @@ def test_all_is_found_again(
     recounted = {
         check["name"]: check["actual"]
         for check in report["checks"]
-        if check["name"].endswith(", of the run and recounted")
+        if check["name"].endswith(", in the run and in the recount")
     }
     records, ids, sums = recounted
     assert (records.split(",")[0], ids.split(",")[0]) == ("records", "ids")
@@ -64,7 +64,7 @@ def test_all_is_found_again(
     ("old", "new", "line"),
     [
         (b",19.90", b",19.91", "sum of each age group"),
-        (b"\n1,Ada", b"\n2,Ada", "ids, of the run and recounted"),
+        (b"\n1,Ada", b"\n2,Ada", "ids, in the run and in the recount"),
     ],
 )
 def test_a_change_that_no_checksum_shows_is_caught(
@@ -85,5 +85,5 @@ def test_a_change_that_no_checksum_shows_is_caught(
 
 
 def test_what_is_made_to_differ_from_the_input_is_not_compared_with_it(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="give only one of them"):
+    with pytest.raises(UsageError, match="use only one of them"):
         settings(tmp_path, "broadcast", escape=True)

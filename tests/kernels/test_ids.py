@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numba import config
-from support.oracle import BLANKS
+from support.oracle import WHITESPACE
 
 from pipeline.kernels.ids import (
     count_known,
@@ -60,12 +60,12 @@ def test_every_character_at_the_edge_of_an_id_is_kept_or_cut_off_as_python_does(
     every = range(0x20, sys.maxunicode + 1) if MANY > 10_000 else [*range(0x3100), 0xFEFF]
     characters = [chr(code) for code in every if not 0xD800 <= code < 0xE000]
     for texts in (characters, [f"{one}7{one}" for one in characters]):
-        assert trimmed(texts) == [one.strip(BLANKS) for one in texts]
+        assert trimmed(texts) == [one.strip(WHITESPACE) for one in texts]
 
 
 @given(st.lists(st.text(st.sampled_from("7 \t\n\x1f\x85\xa0é\u2003\u2028\u3000\u200b\ufeff0"))))
 def test_ids_are_trimmed_as_python_does(texts: list[str]) -> None:
-    assert trimmed(texts) == [one.strip(BLANKS) for one in texts]
+    assert trimmed(texts) == [one.strip(WHITESPACE) for one in texts]
 
 
 @given(st.lists(st.binary(max_size=4)))

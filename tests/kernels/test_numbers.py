@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numba import config
-from support.oracle import BLANKS
+from support.oracle import WHITESPACE
 
 from pipeline.kernels.numbers import (
     MOST_PLACES,
@@ -36,7 +36,7 @@ def by_hand(text: str, point: str, comma: str) -> Number:
     mark, sign = re.escape(comma), re.escape(point)
     whole = f"[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+|[0-9]*" if comma else "[0-9]*"
     pattern = f"([+-]?)({whole})(?:{sign}([0-9]*))?([eE][+-]?[0-9]+)?"
-    found = re.fullmatch(pattern, text.strip(BLANKS))
+    found = re.fullmatch(pattern, text.strip(WHITESPACE))
     if not found or not (found[2] or found[3]):
         return 0, NO_NUMBER
     places = len(found[3] or "")

@@ -114,7 +114,7 @@ def test_each_check_that_fails_is_named_and_no_other() -> None:
     assert str(caught.value) == (
         "checks failed (purchases, read and in the age groups: expected 30, actual 29; "
         "bytes of the combined table: expected 2000, actual 1999); nothing was published; "
-        "this is a bug, or a fault of the cluster: run the job again, and report it"
+        "this is a bug, or a fault in the cluster: run the job again, and report it"
     )
     assert caught.value.exit_code == 1
 
@@ -132,7 +132,7 @@ def test_each_check_that_fails_is_named_and_no_other() -> None:
         ({Rendered: {"added": 9}}, ["text of customers, in and out"]),
         (
             {BlockRead: {"pairs": 3}},
-            ["purchases paired with customers, by ids read and by customers joined"],
+            ["pairs of purchases and customers, by ids read and by customers joined"],
         ),
         (
             {Paired: {"overlooked": 1}},
@@ -147,7 +147,7 @@ def test_each_check_that_fails_is_named_and_no_other() -> None:
         ({Broadcasted: {"lookup": OTHER}}, ["customers, rendered and in a lookup"]),
         (
             {Paired: {"groups": {}}},
-            ["sums by the groups of the customers joined, and in the age groups"],
+            ["sums by joined customers' groups, and in the result"],
         ),
         ({Matched: {"in_all": 3}}, ["customers with purchases, marked and found"]),
         (
@@ -220,9 +220,9 @@ def test_what_was_recounted_is_compared(tmp_path: Path) -> None:
 
     assert failed(checks_of(tmp_path, {ReadBack: {"counts": [counts]}})) == []
     for wrong, name in (
-        ({"records": 4}, "records, of the run and recounted"),
-        ({"ids": 8}, "ids, of the run and recounted"),
-        ({"sums": {"Young": Decimal(5)}}, "sum of each age group, of the run and recounted"),
+        ({"records": 4}, "records, in the run and in the recount"),
+        ({"ids": 8}, "ids, in the run and in the recount"),
+        ({"sums": {"Young": Decimal(5)}}, "sum of each age group, in the run and in the recount"),
     ):
         recounted = [replace(counts, **wrong)]
         assert failed(checks_of(tmp_path, {ReadBack: {"counts": recounted}})) == [name]

@@ -24,7 +24,7 @@ NEW = (COMBINED, SPENDING, CHART, REPORT)  # without REJECTED, which the run bef
 STATES = {"old": of_run("old"), "new": of_run("new", NEW)}
 FOREVER = 1000
 FAULTS = scaled("faults of a commit that is killed as it undoes them", 3, 5)
-COMPLETED = "was interrupted while it published its outputs; this run has completed them"
+COMPLETED = "was interrupted while publishing its outputs; this run has completed them"
 
 
 @pytest.fixture(scope="module")

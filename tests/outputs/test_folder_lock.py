@@ -73,7 +73,7 @@ def test_a_file_keeps_runs_apart_where_there_are_no_locks(tmp_path: Path, error:
         reason = os.strerror(getattr(errno, error))
         path = tmp_path / LOCK
         assert first_line(first) == (
-            f"{tmp_path}: this file system has no locks ({reason}); the file {path} keeps other "
+            f"{tmp_path}: file locking is unsupported ({reason}); the file {path} keeps other "
             "runs out, and remains if this run is killed\n"
         )
         holder = path.read_text()
@@ -98,7 +98,7 @@ def test_the_lock_file_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     assert (tmp_path / LOCK).exists()
 
     with run_without_locks(tmp_path) as second:
-        assert "has no locks" in first_line(second)
+        assert "file locking is unsupported" in first_line(second)
         assert end(second) == 0
 
     assert list(tmp_path.iterdir()) == []

@@ -69,8 +69,8 @@ def test_an_input_where_a_run_writes_is_refused(folder: Path, client: Client, na
     path.write_bytes(PURCHASES)
 
     assert refusal(folder, client, settings(f"outputs/{name}")) == (
-        f"purchases: the input 'outputs/{name}' is 'outputs/{name}', which a run replaces or "
-        "deletes; choose another folder with --output-dir, or move the input"
+        f"purchases: a run would replace or delete the input 'outputs/{name}'; choose another "
+        "folder with --output-dir, or move the input"
     )
 
 
@@ -139,8 +139,8 @@ def test_by_whatever_path_it_is_named(
 
     why = refusal(folder, client, settings(**alias(folder)))
 
-    assert why.startswith("purchases: the input '")
-    assert f"/{COMBINED}', which a run replaces or deletes; " in why
+    assert why.startswith("purchases: a run would replace or delete the input '")
+    assert f"/{COMBINED}'; choose another folder" in why
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_in_a_folder_that_is_mounted_twice(
 
     why = refusal(folder, client, settings(f"mounted/{name}"))
 
-    assert why.startswith(f"purchases: the input 'mounted/{name}' is 'outputs/{name}', which")
+    assert f" the input 'mounted/{name}', which is 'outputs/{name}'; choose" in why
 
 
 @pytest.mark.parametrize("name", HARMLESS)
@@ -230,7 +230,7 @@ def test_the_report_of_dask_over_an_input_is_refused(folder: Path, client: Clien
     for report in ("customers.csv", "outputs/../customers.csv", "linked.csv", "hard.csv"):
         assert refusal(folder, client, settings(performance_report=report)) == (
             f"--performance-report: '{report}' is the input 'customers.csv' of customers; "
-            "name another file"
+            "use another file"
         )
 
 
@@ -240,8 +240,7 @@ def test_the_report_of_dask_over_another_output_is_refused(
 ) -> None:
     report = f"outputs/{name}"
     assert refusal(folder, client, settings(performance_report=report)) == (
-        f"--performance-report: '{report}' is 'outputs/{name}', which a run replaces or deletes; "
-        "name another file"
+        f"--performance-report: a run would replace or delete 'outputs/{name}'; use another file"
     )
 
 
@@ -252,7 +251,7 @@ def test_the_report_of_dask_over_a_link_to_an_output_is_refused(
 
     why = refusal(folder, client, settings(performance_report="page.html"))
 
-    assert f"'page.html' is 'outputs/{REPORT}', which a run replaces or deletes" in why
+    assert f"replace or delete 'page.html', which is 'outputs/{REPORT}'; use" in why
 
 
 def test_the_report_of_dask_may_lie_beside_the_outputs(folder: Path, client: Client) -> None:
@@ -274,7 +273,7 @@ def test_an_object_where_a_run_writes_is_refused(
 
     assert prefix.contents() == {name: PURCHASES}
     assert prefix.uploads() == 0
-    assert why.startswith(f"purchases: the input '{prefix.url}/{name}' is '{prefix.url}/{name}'")
+    assert f" would replace or delete the input '{prefix.url}/{name}'; " in why
 
 
 @pytest.mark.parametrize("name", HARMLESS)

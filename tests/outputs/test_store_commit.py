@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow("faults of a store")
 
 # A commit makes some thirty requests: so many are passed over between two that fail.
 KILL_EACH, FAULT_EACH = 3, 5
-COMPLETED = "was interrupted while it published its outputs; this run has completed them"
+COMPLETED = "was interrupted while publishing its outputs; this run has completed them"
 COMPLETE = {COMBINED, SPENDING, CHART, REPORT}
 
 # Publishes a few bytes in a fork for each line, which is a number of requests to the store: before

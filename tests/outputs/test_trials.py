@@ -182,7 +182,7 @@ def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) 
         f"warning: 2 of 3 purchases have the id '{word}', and so does a customer; " in ended.stderr
     )
     option = "--null", shlex.quote(word)
-    assert f"; if it stands for a missing id, give {' '.join(option)}\n" in ended.stderr
+    assert f"; if it stands for a missing id, use {' '.join(option)}\n" in ended.stderr
     again = run_command(tmp_path, *files, "--null", word)
     assert "2 of 3 purchases have no id" in again.stderr
 
@@ -192,7 +192,7 @@ def test_a_word_for_a_missing_id_is_named(tmp_path: Path, word: str, join: str) 
     [
         ("NULL,2\nNULL,3\n", "'NULL', p.csv line 3; customers have ids such as '007'; 2 of 2 "
          "sampled values count as missing with --null purchases=NULL)"),
-        ("Total,1\n", "customers have ids such as '007'; is 'Total' a line of totals? it counts as "
+        ("Total,1\n", "customers have ids such as '007'; is 'Total' a totals row? it counts as "
          "a purchase)"),
         ("C:\\n,1\n", r"(first: 'C:\n', p.csv line 3; customers have ids such as '007')"),
         ("1001\\,1,2\n", r"(3 where the header has 2): '1001\,1,2'"),
@@ -214,8 +214,8 @@ def test_points_between_thousands_are_suspected(tmp_path: Path, more: str) -> No
     options = "--decimal purchases=, --thousands purchases=."
     count = 30 + (more == "1001,999\n")
     assert (
-        f"warning: 30 of {count} values of price have a point, always followed by three "
-        "digits (first: '1.037', p.csv line 2; if that means 1037, give "
+        f"warning: 30 of {count} values of price have a period, always followed by three "
+        "digits (first: '1.037', p.csv line 2; if that means 1037, use "
         f"{options})\n"
     ) in ended.stderr
     again = run(tmp_path, f"customer_id,price\n{GROUPED}{more}", *shlex.split(options))
@@ -236,22 +236,22 @@ def test_few_points_are_not_suspected(tmp_path: Path) -> None:
 
 
 TOTALS = (
-    "warning: {count} of {among:,} purchases {ends} with the sum of the others, as {does}, and "
-    "{counts} (first: {first}; remove it if it is a line of totals)\n"
+    "warning: {count} of {among:,} purchases {are} of the others, like {rows}, but "
+    "{counts} (first: {first}; remove it if it is a totals row)\n"
 )
 
 
 @pytest.mark.parametrize("join", ["broadcast", "shuffle"])
 @pytest.mark.parametrize("line", [",30.75", "Total:,30.75", " grand total ,30.750", '"",30.75\n\n'])
-def test_a_line_of_totals_is_named(tmp_path: Path, line: str, join: str) -> None:
+def test_a_totals_row_is_named(tmp_path: Path, line: str, join: str) -> None:
     said = run(
         tmp_path, f"customer_id,price\n1001,10.25\n1001,20.5\n{line}\n", "--join", join
     ).stderr
 
-    does = "a line of totals does"
+    rows = "a totals row"
     assert TOTALS.format(
-        count=1, among=3, ends="ends its file", does=does, counts="counts as a purchase",
-        first="30.75, p.csv line 4",
+        count=1, among=3, are="is last in its file and the sum", rows=rows,
+        counts="counts as a purchase", first="30.75, p.csv line 4",
     ) in said  # fmt: skip
 
 
@@ -266,12 +266,12 @@ def test_a_line_of_totals_is_named(tmp_path: Path, line: str, join: str) -> None
         "1001,10\n1001,20\n,\n",
     ],
 )
-def test_other_last_purchases_are_no_lines_of_totals(tmp_path: Path, purchases: str) -> None:
-    assert "line of totals" not in run(tmp_path, f"customer_id,price\n{purchases}").stderr
+def test_other_last_purchases_are_no_totals_rows(tmp_path: Path, purchases: str) -> None:
+    assert "totals row" not in run(tmp_path, f"customer_id,price\n{purchases}").stderr
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
-def test_lines_of_totals_are_found_in_each_file(tmp_path: Path, ending: str) -> None:
+def test_totals_rows_are_found_in_each_file(tmp_path: Path, ending: str) -> None:
     """In files of several blocks, and in several files that share a block."""
     (tmp_path / "p").mkdir()
     many = "1001,1.5\n" * 2_000
@@ -291,12 +291,12 @@ def test_lines_of_totals_are_found_in_each_file(tmp_path: Path, ending: str) -> 
     )
 
     assert TOTALS.format(
-        count=3, among=4_020, ends="end their files", does="lines of totals do",
+        count=3, among=4_020, are="are last in their files and the sums", rows="totals rows",
         counts="count as purchases", first=f"3000, p/1.{ending} line 2,002",
     ) in ended.stderr  # fmt: skip
 
 
-def test_the_sum_of_all_files_is_a_line_of_totals(tmp_path: Path) -> None:
+def test_the_sum_of_all_files_is_a_totals_row(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     for name, text in {"1": "1001,10\n", "2": "1001,20\n,30\n"}.items():
         (tmp_path / "p" / f"{name}.csv").write_text(f"customer_id,price\n{text}")
@@ -304,4 +304,4 @@ def test_the_sum_of_all_files_is_a_line_of_totals(tmp_path: Path) -> None:
 
     ended = run_command(tmp_path, "--customers", "c.csv", "--purchases", "p", "--output-dir", "out")
 
-    assert "(first: 30, p/2.csv line 3; remove it if it is a line of totals)" in ended.stderr
+    assert "(first: 30, p/2.csv line 3; remove it if it is a totals row)" in ended.stderr

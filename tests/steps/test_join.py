@@ -19,7 +19,7 @@ from distributed import Client, Future
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.frames import in_blocks, read_purchases, rendered_customers
-from support.oracle import BLANKS
+from support.oracle import WHITESPACE
 from support.scale import scaled
 
 from pipeline.columns.arrow import NUMBER_DTYPE, TEXT, TEXT_DTYPE
@@ -46,7 +46,7 @@ each_join = pytest.mark.parametrize("how", ["broadcast", *SHUFFLES])
 MANY = pytest.mark.slow("many partitions")
 each_shuffle = pytest.mark.parametrize("how", SHUFFLES)
 
-# Ids as they come: equal texts, forms of one number, blanks around, none.
+# Ids as they come: equal texts, forms of one number, whitespace around, none.
 IDS = [None, "", " ", "7", "007", " 7", "7 ", "8", "+8", "x", "X", "\u00a0x", "1" * 20]
 
 
@@ -156,12 +156,12 @@ def by_hand(
     """Join with a dict: the purchases in order, then the customers without purchases in order."""
     first: dict[str, int] = {}
     for row, customer_id in enumerate(customers):
-        if customer_id and customer_id.strip(BLANKS):
-            first.setdefault(customer_id.strip(BLANKS), row)
+        if customer_id and customer_id.strip(WHITESPACE):
+            first.setdefault(customer_id.strip(WHITESPACE), row)
     rows: list[Row] = []
     seen = set()
     for number, customer_id in enumerate(purchases):
-        found = first.get((customer_id or "").strip(BLANKS))
+        found = first.get((customer_id or "").strip(WHITESPACE))
         seen.add(found)
         customer = ("nobody", "Unknown") if found is None else (f"c{found}", "Young")
         rows.append((customer_id, *customer, f"p{number}"))
@@ -366,7 +366,7 @@ def test_all_joins_agree_with_a_dict(
 ) -> None:
     rows, matched = by_hand(purchases, customers)
     # A hot id has a purchase.
-    bought = {id.strip(BLANKS) for id in purchases if id and id.strip(BLANKS) and id in hot}
+    bought = {id.strip(WHITESPACE) for id in purchases if id and id.strip(WHITESPACE) and id in hot}
     found = tuple(sorted(bought))
 
     by_broadcast = joined(client, purchases, customers, "broadcast", partitions)

@@ -14,7 +14,7 @@ from dask.sizeof import sizeof
 from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import rendered_customers, text
-from support.oracle import BLANKS
+from support.oracle import WHITESPACE
 
 from pipeline.columns.arrow import bounds, text_bytes
 from pipeline.columns.keys import key_hashes
@@ -53,9 +53,9 @@ def rows_by_dict(ids: Sequence[str | None], wanted: Sequence[str | None]) -> lis
     """Return for each wanted id the row of its first customer, or the number of customers."""
     first: dict[str, int] = {}
     for row, customer_id in enumerate(ids):
-        if customer_id and customer_id.strip(BLANKS):
-            first.setdefault(customer_id.strip(BLANKS), row)
-    return [first.get((customer_id or "").strip(BLANKS), len(ids)) for customer_id in wanted]
+        if customer_id and customer_id.strip(WHITESPACE):
+            first.setdefault(customer_id.strip(WHITESPACE), row)
+    return [first.get((customer_id or "").strip(WHITESPACE), len(ids)) for customer_id in wanted]
 
 
 @given(COLUMNS, COLUMNS)
@@ -161,17 +161,17 @@ def test_a_lookup_that_was_pickled_within_other_bytes_is_the_same() -> None:
 def test_the_hashes_tell_how_many_ids_are_those_of_customers(
     ids: Sequence[str | None], others: Sequence[str | None]
 ) -> None:
-    keys = [(one or "").strip(BLANKS) for one in others]
+    keys = [(one or "").strip(WHITESPACE) for one in others]
 
     found = make(ids).count_known(key_hashes(text(*others)))
 
-    known = {(one or "").strip(BLANKS) for one in ids} - {""}
+    known = {(one or "").strip(WHITESPACE) for one in ids} - {""}
     assert found == sum(key in known for key in keys)
 
 
 @given(COLUMNS)
 def test_a_row_that_is_not_the_first_of_its_id_is_known(ids: Sequence[str | None]) -> None:
-    keys = [(one or "").strip(BLANKS) for one in ids]
+    keys = [(one or "").strip(WHITESPACE) for one in ids]
 
     found = [totals(make(ids), np.array([row])).not_first for row in range(len(ids) + 1)]
 

@@ -19,7 +19,7 @@ from pipeline.settings import AgeGroups
 from pipeline.steps.join import Alone, CustomerText, Matched, Paired, join_all, paired
 from pipeline.steps.lookup import Lookup
 
-# Ids as they come: equal texts, forms of one number, blanks around, none.
+# Ids as they come: equal texts, forms of one number, whitespace around, none.
 IDS = [None, "", " ", "7", "007", " 7", "7 ", "8", "x"]
 LABELS = AgeGroups().all_labels
 NO_BUYERS = np.empty(0, np.int64)

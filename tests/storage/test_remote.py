@@ -64,7 +64,7 @@ def test_a_server_that_keeps_silent_is_asked_once(
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
-        (["500"] * 3, "responds with status 500"),
+        (["500"] * 3, "responded with status 500"),
         (["drop"] * 3, "does not respond, or closed the connection"),
     ],
 )

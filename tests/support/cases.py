@@ -13,7 +13,7 @@ from support.header_cases import HEADERS
 
 RFC_4180 = [
     Case("RFC 4180", "plain records", PLAIN, FOUR),
-    Case("RFC 4180", "no line end at the end", "a,b\n1,2\n3,4", FOUR),
+    Case("RFC 4180", "no newline at the end", "a,b\n1,2\n3,4", FOUR),
     Case("RFC 4180", "CR LF", "a,b\r\n1,2\r\n3,4\r\n", FOUR),
     Case("RFC 4180", "every field quoted", '"a","b"\n"1","2"\n"3","4"\n', FOUR),
     Case("RFC 4180", "a delimiter in quotes", 'a,b\n1,"x,y"\n', [("1", "x,y")]),
@@ -29,12 +29,12 @@ RFC_4180 = [
         'a,b\n1,"x""\n2,y\n""3,z"\n4,w\n',
         [("1", 'x"\n2,y\n"3,z'), ("4", "w")],
     ),
-    Case("RFC 4180", "blanks are part of a field", "a,b\n 1 ,\t2 \n", [(" 1 ", "\t2 ")]),
+    Case("RFC 4180", "spaces and tabs are part of a field", "a,b\n 1 ,\t2 \n", [(" 1 ", "\t2 ")]),
     Case("RFC 4180", "a quote within a field", 'a,b\n24",x"y"z\n', [('24"', 'x"y"z')]),
     Case("RFC 4180", "a quoted field at the end", 'a,b\n1,"x\n"', [("1", "x\n")]),
     Case(
         "RFC 4180",
-        "a quoted line end before each end",
+        "a quoted newline before each end",
         'a,b\n"\n","\n"\n"\n\n",""\n',
         [("\n", "\n"), ("\n\n", None)],
     ),
@@ -61,7 +61,7 @@ LINE_ENDS = [
         [("1\x0b2", "\x0c\x1c\u2028\u0085")],
     ),
     Case("Newlines", "a header alone", "a,b\n", []),
-    Case("Newlines", "a header alone, no line end", "a,b", []),
+    Case("Newlines", "a header alone, no newline", "a,b", []),
     Case("Newlines", "a header and blank lines", "a,b\n\n\r\n\r", []),
 ]
 
@@ -104,7 +104,7 @@ ENCODINGS = [
          [("é", "ü\n")]),
     Case("Encodings", "UTF-16 without a mark", "a,b\né,ü\n".encode("utf-16-be"), [("é", "ü")],
          dialect=Dialect(encoding="utf-16-be")),
-    Case("Encodings", "UTF-16, bytes of quotes and line ends in other characters",
+    Case("Encodings", "UTF-16, bytes of quotes and newlines in other characters",
          codecs.BOM_UTF16_LE + "a,b\n∢ⰀĊ,ഢ\n".encode("utf-16-le"), [("∢ⰀĊ", "ഢ")]),
     Case("Encodings", "UTF-16, half a surrogate pair",
          codecs.BOM_UTF16_LE + "a,b\n1,x".encode("utf-16-le") + b"\x00\xd8"
@@ -186,12 +186,12 @@ FILES = [
          [("1", "2", "3"), ("4", "5", "6")]),
     Case("Several files", "one of them without records",
          {"1.csv": b"a,b\n1,2\n", "2.csv": b"a,b\n", "3.csv": b"a,b\n3,4"}, FOUR),
-    Case("Several files", "no line end at the end of the first",
+    Case("Several files", "no newline at the end of the first",
          {"1.csv": b"a,b\n1,2", "2.csv": b"a,b\n3,4\n"}, FOUR),
     Case("Several files", "an open quote at the end of the first stays there",
          {"1.csv": b'a,b\n1,2\n9,"x\n', "2.csv": b'a,b\n3,4\n5\n'}, FOUR,
          [(3, 8, "unclosed quote"), (3, 8, "too few fields")]),
-    Case("Several files", "other dialects of line end and mark",
+    Case("Several files", "other newlines and byte order marks",
          {"1.csv": b"a,b\r1,2\r", "2.csv": codecs.BOM_UTF8 + b"a,b\r\n3,4\r\n"}, FOUR),
     Case("Several files", "a column less", {"1.csv": b"a,b,c\n1,2,3\n", "2.csv": b"a,b\n1,2\n"},
          error="2.csv: the columns differ from those of 1.csv (missing: 'c')"),
@@ -208,7 +208,7 @@ BAD_RECORDS = [
          [(2, 4, "too many fields")]),
     Case("Bad records", "a delimiter behind the last field", "a,b\n1,2,\n1,2\n3,4\n", FOUR,
          [(2, 4, "too many fields")]),
-    Case("Bad records", "a line of blanks", "a,b\n1,2\n  \n3,4\n", FOUR,
+    Case("Bad records", "a line of spaces", "a,b\n1,2\n  \n3,4\n", FOUR,
          [(3, 8, "too few fields")]),
     Case("Bad records", "an empty quoted line", 'a,b\n1,2\n""\n3,4\n', FOUR,
          [(3, 8, "too few fields")]),
@@ -225,7 +225,7 @@ BAD_RECORDS = [
          [(2, 4, "unclosed quote"), (3, 9, "unclosed quote"), (4, 14, "unclosed quote")]),
     Case("Bad records", "text after a closing quote", 'a,b\n1,2\n5,"x"y\n3,4\n', FOUR,
          [(3, 8, "text after a closing quote")]),
-    Case("Bad records", "a blank after a closing quote", 'a,b\n1,2\n"x" ,5\n3,4\n', FOUR,
+    Case("Bad records", "a space after a closing quote", 'a,b\n1,2\n"x" ,5\n3,4\n', FOUR,
          [(3, 8, "text after a closing quote")]),
     Case("Bad records", "an escaping backslash", 'a,b\n1,2\n5,"x\\"y"\n3,4\n', FOUR,
          [(3, 8, "text after a closing quote")]),
@@ -253,7 +253,7 @@ BAD_RECORDS = [
          [(3, 8, "unclosed quote")], dialect=Dialect(max_record_size=10)),
     Case("Bad records", "nothing but bad records", 'a,b\n1\n2,"\n\xff\n',
          rejects=[(2, 4, "too few fields"), (3, 6, "unclosed quote"), (4, 10, "too few fields")]),
-    Case("Bad records", "a headless file with a quoted line end in the middle",
+    Case("Bad records", "a headless file with a quoted newline in the middle",
          'a,b\n1,"2\n",3\n3,4\n', [("3", "4")], [(2, 4, "too many fields")]),
 ]  # fmt: skip
 

@@ -17,24 +17,24 @@ HEADERS = [
          error="t.csv: purchases need a column 'b'; found: a, c; name it with --amount-column"),
     Case("Headers", "a column in another case", "A,b\n1,2\n",
          error="t.csv: purchases need a column 'a'; found: A, b; column names must match exactly: "
-         "rename 'A', or give --id-column purchases=A"),
+         "rename 'A', or use --id-column purchases=A"),
     Case("Headers", "a column with other signs between its words", "b,_A-. \n1,2\n",
          error="t.csv: purchases need a column 'a'; found: b, _A-. ; column names must match "
-         "exactly: rename '_A-. ', or give --id-column 'purchases=_A-. '"),
+         "exactly: rename '_A-. ', or use --id-column 'purchases=_A-. '"),
     Case("Headers", "two columns that may be meant", "A,_a,b\n1,2,3\n",
          error="t.csv: purchases need a column 'a'; found: A, _a, b; "
          "name it with --id-column purchases=NAME"),
     Case("Headers", "a column with invisible characters", "\ufeffa\u200b,b\xa0\n1,2\n",
          error="t.csv: purchases need a column 'a'; found: a\\u200b, b\\u00a0; 'a\\u200b' has "
          "invisible characters; column names must match exactly: rename 'a\\u200b' and "
-         "'b\\u00a0', or give --id-column $'purchases=a\\u200b' --amount-column $'b\\u00a0'"),
+         "'b\\u00a0', or use --id-column $'purchases=a\\u200b' --amount-column $'b\\u00a0'"),
     Case("Headers", "a byte order mark in the middle", "c,\ufeffa,b\n1,2,3\n",
          error="t.csv: purchases need a column 'a'; found: c, \\ufeffa, b; '\\ufeffa' has "
-         "invisible characters; column names must match exactly: rename '\\ufeffa', or give "
+         "invisible characters; column names must match exactly: rename '\\ufeffa', or use "
          "--id-column $'purchases=\\ufeffa'"),
     Case("Headers", "a padded column", "a, b\n1,2\n",
          error="t.csv: purchases need a column 'b'; found: a,  b; column names must match "
-         "exactly: rename ' b', or give --amount-column ' b'"),
+         "exactly: rename ' b', or use --amount-column ' b'"),
     Case("Headers", "a column twice", "a,b,b\n1,2,3\n",
          error="t.csv: column 'b' appears twice in the header"),
     Case("Dialects", "a column without a name", "a,b,\n1,2,3\n",
@@ -138,7 +138,7 @@ HEADERS = [
          "purchases=NAME, and 'b' with --amount-column"),
     Case("Headers", "two names that are nearly right", "A , B,c\n1,2,3\n",
          error="t.csv: purchases need a column 'a'; found: A ,  B, c; column names must match "
-         "exactly: rename 'A ' and ' B', or give --id-column 'purchases=A ' --amount-column "
+         "exactly: rename 'A ' and ' B', or use --id-column 'purchases=A ' --amount-column "
          "' B'"),
     Case("Headers", "many lines before it", b",,\n" * 25 + b"a,b,c\n1,2,3\n",
          error="t.csv: purchases need a column 'a'; its header is ',,'; name it with "

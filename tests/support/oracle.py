@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline import AgeGroups
 
 # Of Unicode, and two characters that do not show.
-BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"
+WHITESPACE = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -29,8 +29,8 @@ class Expected:
 
 
 def number(text: object) -> Decimal | None:
-    if isinstance(text, str) and NUMBER.fullmatch(text.strip(BLANKS)):
-        value = Decimal(text.strip(BLANKS))
+    if isinstance(text, str) and NUMBER.fullmatch(text.strip(WHITESPACE)):
+        value = Decimal(text.strip(WHITESPACE))
         return value if abs(value) < 10**20 and value == round(value, 18) else None
     return None
 
@@ -92,5 +92,5 @@ def expected(customers: pd.DataFrame, purchases: pd.DataFrame, groups: AgeGroups
 
 
 def key(table: pd.DataFrame) -> pd.Series:
-    keys = table["customer_id"].str.strip(BLANKS)
+    keys = table["customer_id"].str.strip(WHITESPACE)
     return keys.where(keys != "")
