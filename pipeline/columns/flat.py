@@ -1,4 +1,4 @@
-"""Objects of a few large arrays, as one process sends them to another."""
+"""Objects made of a few large arrays, to be sent from one process to another."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Gzip files are sequences of members, xz and bzip2 files of streams, zstd files of frames; a zip file
 is one archive. Each of these is called a unit here. Python's `BZ2File` and `LZMAFile` end without
-an error where a later unit is damaged. So this module reads one unit after the other, and accounts
-for every byte between them.
+an error at a later unit whose beginning is damaged. So this module reads one unit after the other,
+and accounts for every byte between them.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def version_of(path: str) -> Version:
 
 
 def read_bytes(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
-    """Return bytes `start` to `stop` of a file; a store sends only those of that `version`.
+    """Return bytes `start` to `stop` of a file; S3 sends only those of that `version`.
 
     Raises InputChangedError if a store has another version, or if the file ends earlier.
     """
@@ -153,7 +153,7 @@ class TextFile:
             head = opened.enter_context(self._stream).peek(HEAD_SIZE)[:HEAD_SIZE]
             if self._unpacked and (again := compression_of(head)):
                 raise UsageError(
-                    f"{shown(path)}: unpacks to {again.name} data; unpack it once, and name the "
+                    f"{shown(path)}: unpacks to {again.name} data; unpack it once, and pass the "
                     "unpacked file"
                 )
             refuse_other_formats(shown(path), head)

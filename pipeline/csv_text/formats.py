@@ -87,7 +87,7 @@ def open_zip(name: str, stream: Any, start: int) -> tuple[Any, int]:
         raise _refusal(
             name,
             f"a zip archive with {counted(len(members), 'file')}{listed}",
-            "unpack it, and use the CSV files to read, or their folder",
+            "unpack it, and use its CSV files or their folder",
         )
     if members[0].flag_bits & 1:
         raise _refusal(

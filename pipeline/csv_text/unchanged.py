@@ -76,8 +76,8 @@ def _growth(listed: Mapping[str, Version], file: SourceFile) -> int:
 
 
 def _has_only_grown(file: SourceFile) -> bool:
-    """Return whether a file only grew: its planned part ends a line, and has the same ends."""
-    if not file.is_plain or file.version.ends is None:  # at a URL
+    """Return whether a file only grew: the planned part ends a line and seems unchanged."""
+    if not file.is_plain or file.version.ends is None:  # compressed, converted or at a URL
         return False
     last = read_bytes(file.path, file.size - 1, file.size)
     return last in (b"\n", b"\r") and checksum_of_ends(file.path, file.size) == file.version.ends

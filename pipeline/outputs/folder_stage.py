@@ -84,8 +84,8 @@ class FolderStage:
                         warn(f"{begun}; this run has completed them")
                     self._discard()
             except OSError as error:
-                why = f"they cannot be moved: {_reason(error)}; {self._remains()}"
-                raise StorageError(f"{begun}, and {why}") from error
+                why = f"recovery failed: {_reason(error)}; {self._remains()}"
+                raise StorageError(f"{begun}; {why}") from error
         for left in self._output.glob(f"{UNFINISHED}*"):
             _clear(left)
         self.folder.mkdir()

@@ -28,8 +28,8 @@ class RejectedRow(NamedTuple):
 
     `line` counts from 1, `byte_offset` from 0. Both refer to the uncompressed file or, if it was
     converted (UTF-16, for example), to its UTF-8 form. `length` is the size of the record in bytes,
-    without its newline. `raw` is its text, cut at the maximum record size; invalid bytes are
-    written as `\\xff`.
+    without its newline. `raw` is its text, cut at the maximum record size; an invalid byte is
+    written as an escape such as `\\xff`.
     """
 
     file: str

@@ -184,7 +184,7 @@ class Dialect:
         for option, mark in marks.items():
             if mark and not re.fullmatch("[^\r\n\0\x80-\U0010ffff]", mark):
                 raise UsageError(
-                    f"{option}: '{mark}' is not a single ASCII character other than newline and NUL"
+                    f"{option}: '{mark}' must be one ASCII character, but not newline or NUL"
                 )
             if mark and mark in between and option != "--delimiter":
                 raise UsageError(

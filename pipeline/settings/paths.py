@@ -93,7 +93,7 @@ def clean_path(path: AnyPath, option: str) -> str:
         rest = text[half.end() :]
         url = f"{half[1].lower()}://{'/' if half[1].lower() in ('file', 'local') else ''}{rest}"
         raise UsageError(
-            f"{option}: '{text}' is neither a path nor a URL; write it as {url}, or as ./{text} "
+            f"{option}: '{text}' may be a path or a URL; write it as {url}, or as ./{text} "
             "if it is a path"
         )
     if re.match(r"s3://(/|$)", text):

@@ -1,10 +1,10 @@
 """The combined table as one object in a store: a multipart upload by all workers.
 
-The worker that read a block stores it as a temporary object. Once all are written, they become the
-parts of the upload, in order: the store copies each. It takes no part below 5 MiB except the last,
-and no part number above 10,000. So workers read small neighbours again, or all blocks if there are
-too many, and upload several as one part; likewise the header with the first block. A block or part
-that is written twice has the same bytes.
+The worker that writes a block stores it as a temporary object. Once all are written, they become
+the parts of the upload, in order: the store copies each. It takes no part below 5 MiB except the
+last, and no part number above 10,000. So workers read small neighbors again, or all blocks if there
+are too many, and upload several as one part; likewise the header with the first block. A block or
+part that is written twice has the same bytes.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class CombinedObject:
         return [from_blocks(_make_part, self._parts(written), self.upload, self.place, **how)]
 
     def size(self, ledger: Ledger) -> int:
-        """Return the size of all parts that the store has from the workers, in bytes."""
+        """Return the total size in bytes of the parts that workers have uploaded."""
         made = {(one.number, one.etag) for one in ledger.all(Combined)}
         return sum(part.size for part in self.upload.parts() if (part.number, part.etag) in made)
 

@@ -108,7 +108,7 @@ class Unpacking:
 
 @dataclass(frozen=True)
 class _Unpacked(Portable, UnpackedBlock):
-    """A block, and the worker that has read the file up to its end."""
+    """A block, and the worker that has read the file up to the end of this block."""
 
     worker: str = ""
 
@@ -130,7 +130,7 @@ class _Reader(BlockStream):
         self._refused = Counter[int]()
 
     def refuses(self, index: int) -> bool:
-        """Return whether another worker, which has read up to there, should unpack a block.
+        """Return whether to leave a block to another worker, which has read the file up to it.
 
         Dask steals tasks for idle workers, whatever a task prefers. If a block keeps coming back,
         the other worker must be lost.

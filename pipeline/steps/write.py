@@ -1,8 +1,9 @@
 """`combined_data.csv`: every partition writes its own part of one file or object.
 
 The length of a partition's text is known before the text is built. Where it goes is decided by a
-`Target`: a file (see `combined_file`) or an object in a store (`combined_object`). No task waits
-for another. A retried partition writes the same bytes.
+`Target`: a file (see `combined_file`) or an object in a store (`combined_object`). A task waits
+at most a moment for the sizes of earlier blocks (see `prefix_sum`). A retried partition writes the
+same bytes.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _NO_RANGES = (
 )
 _AHEAD = 8 << 20  # bytes of a stream to read at once
 AT_ONCE = 32  # requests of one process
-_MANY = 2 * AT_ONCE  # files in a folder, so that listing it is faster than asking for each
+_MANY = 2 * AT_ONCE  # files in a folder: from there on, listing it is faster than asking for each
 
 
 def is_remote(path: str) -> bool:
@@ -125,7 +125,7 @@ def retry(path: str, action: Callable[[], T]) -> T:
 
 
 def read_range(path: str, start: int, stop: int, version: Version | None = None) -> bytes:
-    """Return bytes `start` to `stop` of the file at a URL; in a store, of that `version` only.
+    """Return bytes `start` to `stop` of the file at a URL; at `s3://`, of that `version` only.
 
     Raises InputChangedError if the file has a different version or ends early, OSError (see
     `retry`) if it cannot be read.

@@ -42,7 +42,7 @@ _CLASSES = {
         errno.EACCES,
         "the credentials are incomplete; is the secret key missing?",
     ),
-    "CredentialRetrievalError": (errno.EACCES, "the source of the credentials failed"),
+    "CredentialRetrievalError": (errno.EACCES, "the credentials could not be retrieved"),
     "TokenRetrievalError": (errno.EACCES, "the credentials have expired; renew them"),
     "UnauthorizedSSOTokenError": (errno.EACCES, "the credentials have expired; renew them"),
     "ProfileNotFound": (errno.EINVAL, "AWS_PROFILE names an unknown profile"),

@@ -127,9 +127,9 @@ def succeeded(folder: Path, ended: subprocess.CompletedProcess[str]) -> None:
         (("--output-dir", "FILE:///tmp/x"), "cannot write to 'file:///tmp/x'; use the"),
         (
             ("--output-dir", "s3:/b"),
-            "'s3:/b' is neither a path nor a URL; write it as s3://b, or as ./s3:/b if it is a",
+            "'s3:/b' may be a path or a URL; write it as s3://b, or as ./s3:/b if it is a",
         ),
-        (("--purchases", "s3:/b/c.csv"), "'s3:/b/c.csv' is neither a path nor a URL; write it as"),
+        (("--purchases", "s3:/b/c.csv"), "'s3:/b/c.csv' may be a path or a URL; write it as"),
         (("--output-dir", "s3://"), "'s3://' names no bucket; write it as s3://bucket/prefix"),
         (("--output-dir", "file:///tmp/x"), "cannot write to 'file:///tmp/x'; use the"),
         (("--output-dir", "~no-such-user/x"), "the home folder '~no-such-user' is unknown; write"),

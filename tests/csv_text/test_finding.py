@@ -194,5 +194,5 @@ def test_parts_without_any_text_are_empty(tmp_path: Path) -> None:
 def test_a_file_that_is_packed_twice_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(gzip.compress(TABLE)))
 
-    with pytest.raises(UsageError, match=r"unpacks to gzip data; unpack it once, and name"):
+    with pytest.raises(UsageError, match=r"unpacks to gzip data; unpack it once, and pass"):
         open_source("sales", found(tmp_path), {}, Dialect())
