@@ -77,7 +77,7 @@ def cut_into_ranges(source: Source, size: int) -> Source:
 
 
 def _group_files(files: Iterable[SourceFile], size: int) -> Iterator[list[SourceFile]]:
-    """Yield the files that share a block of `size` bytes: small neighbours of the same form."""
+    """Yield the files that share a block of `size` bytes: small neighbors of the same form."""
     group: list[SourceFile] = []
     left = 0
     for file in files:

@@ -154,7 +154,7 @@ def join_fields(
 ) -> None:
     """Write some columns of all rows as CSV lines: with commas, LF, and quotes where needed.
 
-    The columns are given as ranges, `firsts[i]` to `lasts[i]`, in order; neighbours in one range
+    The columns are given as ranges, `firsts[i]` to `lasts[i]`, in order; neighbors in one range
     can be copied at once. `is_plain`: no field of the text has to be changed. `data` has room for
     the columns' text, a byte for each range in each row (at least one), three for each mark in
     `needs`, and `ROOM`. For the other arguments see `gather_fields`.

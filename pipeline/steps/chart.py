@@ -20,7 +20,7 @@ Table: TypeAlias = "pd.DataFrame | Mapping[str, Sequence[Any]]"
 Draw: TypeAlias = "Callable[[pd.DataFrame, AgeGroups, str, Path], None]"
 
 _INK, _FAINT = "#222222", "#6b6b6b"
-# From the colour-blind safe palette of Okabe and Ito. The two also differ in lightness, so they
+# From the color-blind safe palette of Okabe and Ito. The two also differ in lightness, so they
 # stay distinct in greyscale.
 _MOST, _OTHER = "#0072B2", "#9CCBE8"
 _PREFIXES = tuple(

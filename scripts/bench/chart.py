@@ -12,7 +12,7 @@ from bench.engines import DISK
 from bench.results import Results, Summary
 
 _INK, _FAINT, _LINE = "#222222", "#6b6b6b", "#9a9a9a"
-# From the colour-blind safe palette of Okabe and Ito. Ours also differs in lightness, so it stays
+# From the color-blind safe palette of Okabe and Ito. Ours also differs in lightness, so it stays
 # distinct in greyscale.
 _OURS, _OTHER, _FAILED = "#0072B2", "#B9C3CC", "#D55E00"
 _NAMES = {
