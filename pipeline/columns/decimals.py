@@ -51,7 +51,7 @@ def parse_numbers(text: pa.Array, dialect: Dialect | None = None) -> pa.Array:
 
 
 class Numbers(NamedTuple):
-    """Decimals, the most decimal places of any as written, and `grouped` rows (int64).
+    """Decimals, the largest number of decimal places as written, and `grouped` rows (int64).
 
     In these rows, the decimal point may be a thousands separator: `12.500`. There are none if any
     other number rules that out, or if the dialect has a thousands separator or another point.
@@ -110,7 +110,7 @@ def is_too_long(value: str, dialect: Dialect) -> bool:
 def suggest_signs(
     table: str, values: Sequence[str], usable: Sequence[str], dialect: Dialect, any_point: bool
 ) -> str:
-    """Say with which options the largest number of `values` would be numbers; "" if there are none.
+    """Name the options that turn the most of `values` into numbers; "" if none do.
 
     All of the `usable` values stay numbers. Another decimal point is tried with `any_point`, or if
     a usable value has the current one, which may be a thousands separator: `1.234`.
@@ -140,7 +140,8 @@ def suggest_signs(
         tried = replace(dialect, decimal=",", thousands="")
         counts = _count_numbers(text, tried), _count_numbers(numeric, tried)
         if counts == (most, len(numeric)):  # such as 1,459
-            options += f" (or, if they are fractions, --decimal {for_shell(f'{table}=,')})"
+            instead = f"--decimal {for_shell(f'{table}=,')}"
+            options += f" (or, if the comma is a decimal point, {instead})"
     numbers = "a number" if most == 1 else "numbers"
     return f"{most:,} of {len(text):,} sampled values would be {numbers} with {options}"
 
@@ -178,7 +179,7 @@ def describe_numbers(values: Sequence[str], dialect: Dialect) -> str:
 
 
 def _split_oddity(value: str) -> tuple[str, str, str]:
-    """Return what is odd about a number, the minus sign that this means, and the rest of it."""
+    """Return what is odd about a number, the minus sign that it implies or "", and the rest."""
     if found := re.fullmatch(r"\((.*)\)", value):
         return "in parentheses", "-", _split_words(found[1])[2]
     if found := re.fullmatch(r"(.*\d)\s*-", value):
@@ -214,8 +215,8 @@ def _as_integer(sign: str) -> int:
 def _decide(text: pa.Array, dialect: Dialect, places: np.ndarray) -> tuple[np.ndarray, int]:
     """Parse the numbers that are `UNDECIDED` in `places` with Python's `Decimal`.
 
-    Returns them as pairs of 64-bit words, in units of 1e-18, and the most places of any. Marks what
-    is not a number as `NO_NUMBER` in `places`.
+    Returns them as pairs of 64-bit words, in units of 1e-18, and the largest number of decimal
+    places as written. Marks what is not a number as `NO_NUMBER` in `places`.
     """
     rows = np.flatnonzero(places == UNDECIDED)
     words, most = [], 0

@@ -88,7 +88,7 @@ def parse(
     dialect: Dialect,
     header: bytes = b"",
 ) -> Parsed:
-    """Return the records of a text, which begins with one.
+    """Return the records of a text that begins at the start of a record.
 
     Records that repeat the `header` are rejected. Raises DataError if the text is longer than
     2 GiB, which happens only if a single line is.

@@ -49,7 +49,7 @@ def move_texts(
     """Move the text of each row to its place.
 
     `following` has the offset in `moved` at which each partition begins, and is advanced to its
-    end. `moved_bounds` are for `moved` what `bounds` are for `text`.
+    end. `moved_bounds` are to `moved` what `bounds` are to `text`.
     """
     # Reads are sequential, and writes append to each partition: this is faster than gathering the
     # texts in the order of their places.

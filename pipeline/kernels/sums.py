@@ -31,7 +31,7 @@ LIMBS = 4  # of a sum; each adds 32 bits of every number, so 2**31 numbers canno
 WORDS, COUNTED = 3, 4
 
 _HALF, _LOW, _SIGN = 32, np.int64(0xFFFFFFFF), 63
-# An odd constant of a multiplicative hash (of SplitMix64).
+# The odd multiplier of a multiplicative hash, taken from SplitMix64.
 _FACTOR = np.uint64(0xBF58476D1CE4E5B9)
 
 

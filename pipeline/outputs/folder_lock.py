@@ -1,9 +1,9 @@
 """Keeps two runs from writing into one folder.
 
-The lock is `flock` on a file, which the kernel releases when the process dies. In a file system
-without `flock`, a run creates the file exclusively and writes its host into it. A socket keeps out
-other runs on that host, and the kernel frees it when the process dies: a file of this host without
-a socket was left by a dead run.
+The lock is `flock` on a file, which the kernel releases when the process dies. On a file system
+without `flock`, a run creates the file exclusively and writes its host name into it. A socket keeps
+out other runs on that host, and the kernel frees it when the process dies: if a file names this
+host but no socket is bound, a dead run left it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _is_at(path: Path, handle: int) -> bool:
 
 
 def _claim(path: Path, handle: int, is_new: bool, guard: socket.socket) -> None:
-    """Hold a lock file in the name of this host, and bind `guard` on this host.
+    """Claim a lock file for this host, and bind `guard` to keep out other runs on it.
 
     Raises UsageError if another run may hold the file.
     """

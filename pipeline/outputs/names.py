@@ -10,7 +10,7 @@ REPORT = "run_report.json"
 
 # In commit order. The report comes last: it marks a complete run.
 OUTPUTS = (COMBINED, SPENDING, CHART, REJECTED, REPORT)
-FAILED = "failed_run.json"  # next to the outputs, until a run succeeds
+FAILED = "failed_run.json"  # next to the outputs; the next run deletes it when it starts
 
 # What a run makes and later deletes: its lock, its staging area (the prefix of its name), and the
 # mark of a commit.
@@ -22,7 +22,7 @@ FINISHED = ".finished"
 def is_reserved(path: str) -> bool:
     """Return whether a run may write or delete `path`, relative to the output folder or prefix.
 
-    Its names are separated by `/`.
+    Its components are separated by `/`.
     """
     first = path.partition("/")[0]
     is_temporary = first in (LOCK, FINISHED) or first.startswith(UNFINISHED)

@@ -1,13 +1,13 @@
-"""The staging area of a run in a store: an upload, temporary objects, a plan that commits all.
+"""The staging area of a run in a store: an upload, temporary objects, and a plan for the commit.
 
 The combined table is a multipart upload: nobody sees it before it is completed. The other outputs
 are small; the client writes them to files, and puts them at the end. Temporary objects are in a
 folder below the prefix.
 
-The commit begins with an object, `.finished`, that says what to put in place. Before that, the next
-run clears whatever a run left. After that, the run goes on until all outputs are in place; if it is
-killed or loses the store, the next run does so. Objects cannot be renamed together: until there is
-a `run_report.json` again, a reader may see a mixture.
+The commit begins with an object, `.finished`, that says what to put in place. If a run ends before
+that object exists, the next run clears what it left. Once it exists, the outputs will be put in
+place: by this run or, if it is killed or loses the store, by the next one. Objects cannot be
+renamed together: until there is a `run_report.json` again, objects may be old or new.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _CENTS = re.compile(r"\d{1,2}")
 _DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
     "without a trailing '.0'": lambda ids: pc.replace_substring_regex(ids, r"\.0+$", ""),
     "without leading zeros": lambda ids: pc.utf8_ltrim(ids, "0"),
-    "if case is ignored": pc.utf8_lower,
+    "ignoring case": pc.utf8_lower,
     "without apostrophes around them: see --quote": lambda ids: pc.replace_substring_regex(
         ids, "^'(.*)'$", r"\1"
     ),

@@ -82,7 +82,7 @@ class BlockRead:
 
     In the numeric column, `missing`, `unusable` (neither empty nor numbers, with up to 20
     `examples`) and `out_of_range` (with `range_examples`) count values. `total` is the exact sum of
-    all other values, and `places` the most decimal places of any; if any value is unusable,
+    all other values, and `places` the largest number of decimal places; if any value is unusable,
     `usable_examples` has some usable ones. `grouped` counts the values whose point may be a
     thousands separator (see `decimals.Numbers`), with one in `grouped_examples`. `text` is the
     total of all text (see `totals.text_total`), `ids` that of the ids, and `pairs` that of ids and

@@ -63,8 +63,8 @@ def summarize(
     """Return the table of results, from the totals of all partitions.
 
     `spending` comes from `sum_purchases`, `customers` from `transform.transform`. `places` is the
-    most decimal places with which an amount is written, `without_customer` the number of purchases
-    that have no customer.
+    largest number of decimal places in any amount as written, `without_customer` the number of
+    purchases that have no customer.
 
     One row per age group, youngest first; `Under …` and `Unknown` only if they have records.
     Columns: `age_group`, `total_spending` (Decimal), `purchases`, `customers` (int64),
@@ -125,7 +125,7 @@ def _sum_purchases(combined: pd.DataFrame) -> pd.DataFrame:
 
 
 def _same_places(totals: Sequence[Decimal], places: int) -> list[Decimal]:
-    """Round totals to the most decimal places of any amount or total; 1 place becomes 2."""
+    """Write all totals with the decimal places that one of them or an amount needs; 2, not 1."""
     exponent = min(int(total.normalize().as_tuple().exponent) for total in totals)
     places = max(places, -exponent)
     return [total.quantize(Decimal(1).scaleb(-max(places, 2) if places else 0)) for total in totals]

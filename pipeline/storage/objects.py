@@ -1,7 +1,7 @@
 """Objects in a store that speaks S3, via botocore: put, get, list, and multipart uploads.
 
-Each process finds credentials and endpoint in the usual way (environment, profile, role of the
-machine); neither travels between processes. All errors are OSErrors that name the object (see
+Each process finds its credentials and endpoint in the usual way (environment, profile, instance
+role); neither is sent between processes. All errors are OSErrors that name the object (see
 `storage.remote_errors`). After throttling, server errors and lost connections, a request is tried
 again (see `storage.remote.retry`).
 """

@@ -34,7 +34,7 @@ class Results:
     def limits(self) -> str:
         """Return the cores and memory of the runs, and whether they waited for the disk."""
         memory = "" if self.memory is None else f", {self.memory / 2**30:.3g} GiB of memory"
-        disk = ", on the disk" if self.fsync else ""
+        disk = ", on disk" if self.fsync else ""
         return f"{self.cores} core{'s' * (self.cores > 1)}{memory}{disk}"
 
     def table(self) -> str:

@@ -52,8 +52,8 @@ def test_decimal_places_behind_a_comma(thousands: str) -> None:
         (["1,234.50", "$5"], ["9.90"], "", False,
          "1 of 2 sampled values would be a number with --thousands p=,"),
         (["1,459", "2,019"], ["7"], "", False,
-         "2 of 2 sampled values would be numbers with --thousands p=, (or, if they are "
-         "fractions, --decimal p=,)"),
+         "2 of 2 sampled values would be numbers with --thousands p=, (or, if the comma is a "
+         "decimal point, --decimal p=,)"),
         (["1,459", "1,000,000"], [], "", False,
          "2 of 2 sampled values would be numbers with --thousands p=,"),
         (["1'234.50"], [], "", False,

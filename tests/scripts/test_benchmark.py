@@ -171,7 +171,7 @@ def test_results_are_kept_and_shown(tmp_path: Path) -> None:
     assert Results.load(tmp_path / "kept.json") == results
     assert results.table().splitlines() == [
         "1.5 million customers, 10,000 purchases, 2.6 GB in, 838 MB out; "
-        "2 cores, 4 GiB of memory, on the disk",
+        "2 cores, 4 GiB of memory, on disk",
         "",
         "| engine | wall, median | min to max | CPU | peak memory | wall, ratio |",
         "| --- | --- | --- | --- | --- | --- |",
