@@ -106,14 +106,14 @@ def refusal(path: Path, encoding: str = "utf-8") -> str:
         ),
         (
             lambda _: zipped({"a.csv": TEXT, "b.csv": TEXT}),
-            "a zip archive with 2 files (a.csv, b.csv), not CSV; unpack it, and use the CSV files "
+            "a zip archive with 2 files (a.csv, b.csv), not CSV; unpack it, and use its CSV files "
             "to read, or their folder",
         ),
         (
             lambda _: zipped(dict.fromkeys("abcd", TEXT)),
-            "a zip archive with 4 files (a, b, c, …), not CSV; unpack it, and use the CSV files",
+            "a zip archive with 4 files (a, b, c, …), not CSV; unpack it, and use its CSV files",
         ),
-        (lambda _: zipped({}), "a zip archive with 0 files, not CSV; unpack it, and use the CSV"),
+        (lambda _: zipped({}), "a zip archive with 0 files, not CSV; unpack it, and use its CSV"),
         (
             lambda _: lzma.compress(TEXT, lzma.FORMAT_ALONE),
             "an lzma file, not CSV; unpack it first: xz -dc --format=lzma '",

@@ -182,7 +182,7 @@ def test_customers_that_change(
     files = (str(inputs / name),), (str(inputs / "purchases.csv"),)
     how = Settings(*files, str(inputs / "outputs"), block_size=BLOCK, join=join)
 
-    with pytest.raises(InputChangedError, match=f"^{inputs / name}: changed while") as caught:
+    with pytest.raises(InputChangedError, match=f"^{inputs / name}: changed during") as caught:
         run(how, client, Changing("customers", lambda: change(inputs / name)))
 
     assert has_failed(inputs, str(caught.value))

@@ -190,7 +190,7 @@ def test_a_store_that_is_lost_in_the_commit_leaves_it_to_the_next_run(
             break
         if "the outputs cannot be put in place: the store does not respond" in message:
             assert (
-                f"; if '.finished' reached the store, the next run into {prefix.url} does"
+                f"; if '.finished' reached the store, the next run into {prefix.url} completes this"
                 in message
             )
             # A store that was lost before the commit reached it has none.
