@@ -283,9 +283,7 @@ def test_limit(text: str, limit: Limit, shown: str) -> None:
     "text", ["", "%", "-1", "-1%", "1.5", "many", "nan", "inf%", "5%%", "100.1%", "sales=1"]
 )
 def test_what_is_not_a_limit_is_refused(text: str) -> None:
-    with pytest.raises(
-        UsageError, match=r"^--max-unusable: '.*' is neither a count nor a percentage"
-    ):
+    with pytest.raises(UsageError, match="is neither a count nor a percentage; write"):
         Limit.parse(text, "--max-unusable")
 
 
@@ -327,7 +325,7 @@ def test_a_limit_given_twice_is_refused(texts: list[str]) -> None:
 
 
 def test_customers_without_purchases_have_no_limit() -> None:
-    with pytest.raises(UsageError, match="^--max-unmatched limits only purchases; "):
+    with pytest.raises(UsageError, match=r"^--max-unmatched limits only purchases; "):
         Limits.parse(unmatched=["customers=1"])
 
 

@@ -107,7 +107,7 @@ def refusal(path: Path, encoding: str = "utf-8") -> str:
         (
             lambda _: zipped({"a.csv": TEXT, "b.csv": TEXT}),
             "a zip archive with 2 files (a.csv, b.csv), not CSV; unpack it, and use its CSV files "
-            "to read, or their folder",
+            "or their folder",
         ),
         (
             lambda _: zipped(dict.fromkeys("abcd", TEXT)),
