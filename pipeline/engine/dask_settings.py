@@ -27,16 +27,17 @@ _KINDS: tuple[tuple[str, Callable[[Any], object]], ...] = (
 
 
 def check_dask_settings() -> None:
-    """Check that every time, size and number in Dask's configuration can be parsed.
+    """Check that every time, size and number of `distributed` in Dask's configuration is one.
 
     Dask reads most of them late, and deep within a cluster that starts or loses its workers. The
-    kind of a setting is that of its default; one without a default is not checked. Raises
-    UsageError with the name of the first setting that is wrong.
+    kind of a setting is that of its default; one without a default is not checked, nor are those of
+    other packages, which may mean anything. Raises UsageError with the name of the first setting
+    that is wrong.
     """
     for defaults in dask.config.defaults:
         for name, default in _flatten(defaults):
-            if ".pre-spawn-environ." in name:
-                continue  # environment variables of other programs
+            if not name.startswith("distributed.") or ".pre-spawn-environ." in name:
+                continue  # the latter are environment variables of other programs
             value = dask.config.get(name, None)
             kind = None if value is None else _wrong_kind(value, default)
             if kind:

@@ -56,3 +56,16 @@ def test_what_dask_accepts_is_accepted(name: str, value: object) -> None:
         check_dask_settings()
 
         assert dask.config.get(f"distributed.{name}") == value
+
+
+def test_settings_of_other_packages_are_left_to_them() -> None:
+    others: dict[str, object] = {"jobqueue": {"death-timeout": 60}}
+    dask.config.update_defaults(others)
+    try:
+        with dask.config.set({"jobqueue.death-timeout": "as long as it takes"}):
+            check_dask_settings()
+
+            assert others in dask.config.defaults
+    finally:
+        dask.config.defaults.remove(others)
+        dask.config.refresh()
