@@ -22,6 +22,7 @@ _ARROW = (
 _RECORD, _LONGEST_RECORD = 22, 22 + 0xFFFF
 _NAMED = 3  # files of an archive that a message names
 _SAVE = "save its sheet as CSV first"
+_DOWNLOAD = "download the file itself, which may need a sign-in"
 _UNPACK = "unpack it first: {0} '{{0}}' > '{{0}}.csv'"
 _EXTRACT = "unpack it first ({0} '{{0}}'), and use the CSV file in it"
 # A format's first bytes, its name, and how to convert it to CSV.
@@ -42,6 +43,8 @@ _FORMATS = (
     (rb"\x1f\x9d", "a file made by compress", _UNPACK.format("gzip -dc")),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _EXTRACT.format("7z x")),
     (rb"Rar!\x1a\x07", "a RAR archive", _EXTRACT.format("unrar x")),
+    (rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)\b", "a web page", _DOWNLOAD),
+    (rb"version https://git-lfs\.", "a Git LFS pointer", "fetch the file first: git lfs pull"),
     (rb"(?=[^\0]{1,107}\0).{257}ustar", "a tar archive", _EXTRACT.format("tar -xf")),
 )
 HEAD_SIZE = 512  # bytes that are enough to recognize a format

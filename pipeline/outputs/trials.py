@@ -35,6 +35,7 @@ _DIFFERENCES: dict[str, Callable[[pa.Array], pa.Array]] = {
     "without a trailing '.0'": lambda ids: pc.replace_substring_regex(ids, r"\.0+$", ""),
     "without leading zeros": lambda ids: pc.utf8_ltrim(ids, "0"),
     "ignoring case": pc.utf8_lower,
+    "in Unicode's composed form (NFC)": lambda ids: pc.utf8_normalize(ids, "NFC"),
     "without apostrophes around them: see --quote": lambda ids: pc.replace_substring_regex(
         ids, "^'(.*)'$", r"\1"
     ),

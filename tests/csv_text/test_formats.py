@@ -125,6 +125,12 @@ def refusal(path: Path, encoding: str = "utf-8") -> str:
         ),
         (lambda _: b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive, not CSV; unpack it first (7z x '"),
         (lambda _: b"Rar!\x1a\x07\x01\0", "a RAR archive, not CSV; unpack it first (unrar x '"),
+        (lambda _: b"<!DOCTYPE html>\n<p>Sign in", "a web page, not CSV; download the file itself"),
+        (lambda _: b"\r\n<html lang='en'><p>", "a web page, not CSV; download the file itself"),
+        (
+            lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
+            "a Git LFS pointer, not CSV; fetch the file first: git lfs pull",
+        ),
         (lambda _: tarred("w"), "a tar archive, not CSV; unpack it first (tar -xf '"),
         (lambda _: tarred("w:gz"), "a tar archive, not CSV; unpack it first (tar -xf '"),
     ],

@@ -104,6 +104,18 @@ def test_what_keeps_ids_apart_is_said(tmp_path: Path, ids: str, hint: str | None
     assert ("sampled" in said) == (hint is not None)
 
 
+def test_ids_in_another_form_of_unicode_are_named(tmp_path: Path) -> None:
+    composed, decomposed = "Jos\u00e9", "Jose\u0301"
+    (tmp_path / "c.csv").write_text(f"customer_id,first_name,last_name,age\n{composed},A,B,36\n")
+    (tmp_path / "p.csv").write_text(f"customer_id,price\n{composed},1\n{decomposed},2\n")
+
+    ended = run_command(
+        *(tmp_path, "--customers", "c.csv", "--purchases", "p.csv", "--output-dir", "out")
+    )
+
+    assert "1 of 1 sampled ids would match in Unicode's composed form (NFC))" in ended.stderr
+
+
 def test_what_keeps_one_id_apart_is_said_wherever_it_is(tmp_path: Path) -> None:
     """Neither it nor its customer is at the front of a file."""
     customers = "".join(f"K{number},A,B,36\n" for number in range(50_000))
